@@ -1,0 +1,1 @@
+"""Layer archives: safe apply, deterministic pack, compression."""

@@ -1,0 +1,1 @@
+"""Control groups: where they are, making, joining, reading and removing them."""

@@ -1,0 +1,1 @@
+"""The CRI daemon and client: protobuf at the wall, the engine behind."""

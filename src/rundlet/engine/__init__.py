@@ -1,0 +1,1 @@
+"""Use cases: pods, containers, images, exec, stats, recovery."""

@@ -1,0 +1,174 @@
+"""What a caller asks of the engine: plain values that the CRI daemon, the
+command line and Python programs all build alike.
+
+They are stored as JSON beside the record of what they made, so every field has
+a default and unknown fields are ignored: an older record stays readable.
+Sizes are bytes, CPU times microseconds, as in the OCI runtime specification.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from rundlet.spec.runtime import Seccomp
+
+NamespaceMode = Literal["pod", "container", "node", "target"]
+Propagation = Literal["private", "host-to-container", "bidirectional"]
+
+
+class _Options(Struct, frozen=True, omit_defaults=True):
+    """Immutable; equal values compare equal."""
+
+
+class Namespaces(_Options):
+    """Whose namespaces a pod or container uses (CRI NamespaceOption)."""
+
+    network: NamespaceMode = "pod"
+    pid: NamespaceMode = "pod"
+    ipc: NamespaceMode = "pod"
+    target_id: str = ""
+    user: NamespaceMode = "node"
+
+
+class SecurityProfile(_Options):
+    """Seccomp or AppArmor: the runtime's default, none, or a file (or name) of the host."""
+
+    kind: Literal["runtime-default", "unconfined", "localhost"] = "unconfined"
+    path: str = ""
+
+
+class Capabilities(_Options):
+    """Names with or without CAP_, or ALL."""
+
+    add: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    add_ambient: tuple[str, ...] = ()
+
+
+class Security(_Options):
+    """Who a process is and what it may do (CRI Linux*SecurityContext)."""
+
+    privileged: bool = False
+    namespaces: Namespaces = Namespaces()
+    capabilities: Capabilities = Capabilities()
+    user_id: int | None = None
+    user_name: str = ""
+    group_id: int | None = None
+    supplemental_groups: tuple[int, ...] = ()
+    supplemental_groups_policy: Literal["merge", "strict"] = "merge"
+    readonly_rootfs: bool = False
+    no_new_privileges: bool = False
+    seccomp: SecurityProfile = SecurityProfile()
+    apparmor: SecurityProfile = SecurityProfile()
+    masked_paths: tuple[str, ...] = ()
+    readonly_paths: tuple[str, ...] = ()
+
+
+class Resources(_Options):
+    """Limits; None is "not asked for" (CRI LinuxContainerResources)."""
+
+    cpu_period_us: int | None = None
+    cpu_quota_us: int | None = None
+    cpu_shares: int | None = None
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    memory_limit_bytes: int | None = None
+    memory_swap_limit_bytes: int | None = None
+    oom_score_adj: int | None = None
+    pids_limit: int | None = None
+    hugepage_limits: dict[str, int] = {}
+    unified: dict[str, str] = {}
+
+
+class Dns(_Options):
+    """resolv.conf of a pod; all empty means the host's own."""
+
+    servers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+class PortMapping(_Options):
+    container_port: int
+    host_port: int = 0
+    host_ip: str = ""
+    protocol: Literal["tcp", "udp", "sctp"] = "tcp"
+
+
+class PodOptions(_Options):
+    """A pod sandbox (CRI PodSandboxConfig and runtime handler)."""
+
+    name: str
+    uid: str = ""
+    namespace: str = ""
+    attempt: int = 0
+    hostname: str = ""
+    log_directory: str = ""
+    dns: Dns = Dns()
+    port_mappings: tuple[PortMapping, ...] = ()
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    cgroup_parent: str = ""
+    sysctls: dict[str, str] = {}
+    security: Security = Security()
+    resources: Resources = Resources()
+    runtime_handler: str = ""
+
+
+class Mount(_Options):
+    """A host path, or an image's files when `image` is set, seen at `container_path`."""
+
+    container_path: str
+    host_path: str = ""
+    readonly: bool = False
+    recursive_readonly: bool = False
+    propagation: Propagation = "private"
+    image: str = ""
+    image_sub_path: str = ""
+    options: tuple[str, ...] = ()
+
+
+class Device(_Options):
+    host_path: str
+    container_path: str
+    permissions: str = "rwm"
+
+
+class ContainerOptions(_Options):
+    """A container in a pod (CRI ContainerConfig)."""
+
+    name: str
+    image: str
+    attempt: int = 0
+    user_image: str = ""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    working_dir: str = ""
+    env: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    devices: tuple[Device, ...] = ()
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    log_path: str = ""
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
+    resources: Resources = Resources()
+    security: Security = Security()
+    seccomp_inline: Seccomp | None = None
+    stop_signal: str = ""
+
+
+class PodFilter(_Options):
+    """All given conditions must hold; `id` may be a prefix."""
+
+    id: str = ""
+    state: Literal["", "ready", "notready"] = ""
+    labels: dict[str, str] = {}
+
+
+class ContainerFilter(_Options):
+    id: str = ""
+    pod_id: str = ""
+    state: Literal["", "created", "running", "exited", "unknown"] = ""
+    labels: dict[str, str] = {}

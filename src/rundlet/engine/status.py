@@ -1,0 +1,132 @@
+"""What the engine answers: the state of pods, containers, images and the node.
+
+Values only; times are nanoseconds since the epoch, 0 for "not yet".
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from rundlet.engine.options import ContainerOptions, PodOptions
+
+
+class _Status(Struct, frozen=True):
+    """Immutable snapshot of one object at one moment."""
+
+
+class PodStatus(_Status):
+    id: str
+    options: PodOptions
+    state: Literal["ready", "notready"]
+    created_at_ns: int
+    ips: tuple[str, ...]
+    netns_path: str
+    runtime_handler: str
+
+
+class UserStatus(_Status):
+    """The identity that the first process really got."""
+
+    uid: int
+    gid: int
+    supplemental_groups: tuple[int, ...]
+
+
+class ContainerStatus(_Status):
+    """`exit_code` is None until exited; `reason` as CRI has it (Completed, Error, OOMKilled …)."""
+
+    id: str
+    pod_id: str
+    options: ContainerOptions
+    state: Literal["created", "running", "exited", "unknown"]
+    created_at_ns: int
+    started_at_ns: int
+    finished_at_ns: int
+    exit_code: int | None
+    reason: str
+    message: str
+    image_id: str
+    image_ref: str
+    log_path: str
+    pid: int
+    user: UserStatus
+    stop_signal: str
+    runtime_handler: str
+
+
+class ExecResult(_Status):
+    stdout: bytes
+    stderr: bytes
+    exit_code: int
+
+
+class CpuStats(_Status):
+    timestamp_ns: int
+    usage_ns: int
+    usage_nanocores: int
+
+
+class MemoryStats(_Status):
+    timestamp_ns: int
+    working_set_bytes: int
+    available_bytes: int
+    usage_bytes: int
+    rss_bytes: int
+    page_faults: int
+    major_page_faults: int
+    swap_usage_bytes: int
+    swap_available_bytes: int
+
+
+class FilesystemUsage(_Status):
+    timestamp_ns: int
+    mountpoint: str
+    used_bytes: int
+    inodes_used: int
+
+
+class ContainerStats(_Status):
+    container: ContainerStatus
+    cpu: CpuStats
+    memory: MemoryStats
+    pids: int
+    writable_layer: FilesystemUsage
+
+
+class InterfaceStats(_Status):
+    name: str
+    rx_bytes: int
+    rx_errors: int
+    tx_bytes: int
+    tx_errors: int
+
+
+class PodStats(_Status):
+    pod: PodStatus
+    cpu: CpuStats
+    memory: MemoryStats
+    pids: int
+    interfaces: tuple[InterfaceStats, ...]
+    containers: tuple[ContainerStats, ...]
+
+
+class Condition(_Status):
+    """RuntimeReady or NetworkReady; reason and message are empty when it holds."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str
+
+
+class HandlerStatus(_Status):
+    name: str
+    recursive_readonly_mounts: bool
+    user_namespaces: bool
+
+
+class NodeStatus(_Status):
+    conditions: tuple[Condition, ...]
+    handlers: tuple[HandlerStatus, ...]
+    supplemental_groups_policy: bool
+    info: dict[str, str]

@@ -1,0 +1,102 @@
+"""The one error taxonomy of rundlet.
+
+    Error
+    ├── InvalidArgument     the caller's input is wrong, whatever the state
+    ├── NotFound            the named object does not exist
+    ├── AlreadyExists       the name or id is taken
+    ├── FailedPrecondition  right call, wrong state (start of a running container)
+    ├── PermissionDenied    the caller, or this process, may not
+    ├── Unauthenticated     credentials are missing or refused (registries)
+    ├── ResourceExhausted   a limit, a quota or the disk is full
+    ├── Unavailable         a peer or the host cannot answer now; try again
+    ├── DeadlineExceeded    the time that the caller gave has passed
+    ├── Cancelled           the caller gave up
+    ├── DataLoss            what was read is not what was written (digests)
+    ├── Unimplemented       rundlet does not do this (yet)
+    └── Internal            our bug
+
+The names are those of gRPC on purpose: each wall (exit code, gRPC status, HTTP
+status) maps the class once, and nothing ever branches on the text.  A message
+says what failed, on which object and why, in one line; `hint` says what the
+reader can do about it.
+"""
+
+from typing import ClassVar
+
+
+class Error(Exception):
+    """Base of every error that rundlet raises on purpose.
+
+    ``message`` is one line without a full stop; ``hint`` may be empty.
+    The cause, when there is one, is ``__cause__`` as Python keeps it.
+    """
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} (hint: {self.hint})" if self.hint else self.message
+
+
+class InvalidArgument(Error):
+    code = "invalid_argument"
+
+
+class NotFound(Error):
+    code = "not_found"
+
+
+class AlreadyExists(Error):
+    code = "already_exists"
+
+
+class FailedPrecondition(Error):
+    code = "failed_precondition"
+
+
+class PermissionDenied(Error):
+    code = "permission_denied"
+
+
+class Unauthenticated(Error):
+    code = "unauthenticated"
+
+
+class ResourceExhausted(Error):
+    code = "resource_exhausted"
+
+
+class Unavailable(Error):
+    code = "unavailable"
+
+
+class DeadlineExceeded(Error):
+    code = "deadline_exceeded"
+
+
+class Cancelled(Error):
+    code = "cancelled"
+
+
+class DataLoss(Error):
+    code = "data_loss"
+
+
+class Unimplemented(Error):
+    code = "unimplemented"
+
+
+class Internal(Error):
+    code = "internal"
+
+
+BY_CODE: dict[str, type[Error]] = {kind.code: kind for kind in Error.__subclasses__()}
+
+
+def from_code(code: str, message: str, hint: str = "") -> Error:
+    """The error that a peer sent as (code, message, hint); Internal when unknown."""
+    return BY_CODE.get(code, Internal)(message, hint=hint)

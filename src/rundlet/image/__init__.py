@@ -1,0 +1,1 @@
+"""Whole image jobs: pull, push, build from the host."""

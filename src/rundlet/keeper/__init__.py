@@ -1,0 +1,1 @@
+"""The keeper: a small process that starts, watches and logs containers."""

@@ -1,0 +1,1 @@
+"""Pod networking: CNI configuration, chains, cache and the built-in plugins."""

@@ -1,0 +1,1 @@
+"""Decisions, pure: what is to be done, as values that can describe themselves."""

@@ -1,0 +1,1 @@
+"""Distribution client and a small server: flows as generators, auth, transport."""

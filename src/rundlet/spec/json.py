@@ -1,0 +1,56 @@
+"""JSON in and out of the spec models, with the path of what is wrong.
+
+`decode` is the one place where untyped JSON becomes typed values.
+"""
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from rundlet.errors import InvalidArgument
+
+T = TypeVar("T")
+
+_WHERE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
+
+
+def _rephrase(error: msgspec.DecodeError) -> str:
+    """msgspec's "Expected `int`, got `str` - at `$.layers[2].size`" as "layers[2].size: expected …"."""
+    found = _WHERE.match(str(error))
+    what = found["what"] if found else str(error)
+    path = (found["path"] or "") if found else ""
+    text = what.replace("`", "").rstrip(".")
+    text = text[:1].lower() + text[1:]
+    path = path.removeprefix("$").removeprefix(".")
+    return f"{path}: {text}" if path else text
+
+
+def decode(raw: bytes | str, kind: type[T], what: str) -> T:
+    """`raw` JSON as a `kind`; `what` names the object in the error.
+
+    Raises InvalidArgument: "<what>: layers[2].digest: expected str, got int".
+    """
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = _rephrase(error) if isinstance(error, msgspec.DecodeError) else str(error)
+        raise InvalidArgument(f"{what}: {reason}") from error
+
+
+def convert(value: Any, kind: type[T], what: str) -> T:
+    """Already parsed JSON (dicts, lists) as a `kind`; errors as `decode`."""
+    try:
+        return msgspec.convert(value, type=kind)
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(f"{what}: {_rephrase(error)}") from error
+
+
+def encode(value: Any) -> bytes:
+    """Compact JSON of a model or of plain values; equal values give equal bytes."""
+    return msgspec.json.encode(value)
+
+
+def encode_pretty(value: Any) -> bytes:
+    """JSON for people: two-space indent and a final newline."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"

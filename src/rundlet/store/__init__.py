@@ -1,0 +1,1 @@
+"""What rundlet keeps on disk: blobs, layers, images, snapshots, records."""
