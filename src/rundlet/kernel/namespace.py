@@ -1,0 +1,72 @@
+"""unshare(2), setns(2) and sethostname(2): the namespaces(7) of this process.
+
+`KINDS` maps the runtime-spec's names to the CLONE_NEW* flag and to the name of
+the file under /proc/PID/ns.
+"""
+
+import ctypes
+import os
+from typing import NamedTuple
+
+from rundlet.kernel.libc import LIBC, os_error
+
+CLONE_NEWTIME = 0x00000080
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+
+class Kind(NamedTuple):
+    flag: int
+    file: str
+
+
+KINDS: dict[str, Kind] = {
+    "mount": Kind(CLONE_NEWNS, "mnt"),
+    "pid": Kind(CLONE_NEWPID, "pid"),
+    "network": Kind(CLONE_NEWNET, "net"),
+    "ipc": Kind(CLONE_NEWIPC, "ipc"),
+    "uts": Kind(CLONE_NEWUTS, "uts"),
+    "cgroup": Kind(CLONE_NEWCGROUP, "cgroup"),
+    "user": Kind(CLONE_NEWUSER, "user"),
+    "time": Kind(CLONE_NEWTIME, "time"),
+}
+
+
+def unshare(flags: int) -> None:
+    """unshare(2): leave the namespaces named by CLONE_NEW* flags for new ones."""
+    if LIBC.unshare(ctypes.c_int(flags)) < 0:
+        raise os_error(f"unshare {flags:#x}")
+
+
+def setns(fd: int, flags: int = 0) -> None:
+    """setns(2): join the namespace open on `fd`, or with a pidfd those in `flags`."""
+    if LIBC.setns(ctypes.c_int(fd), ctypes.c_int(flags)) < 0:
+        raise os_error(f"setns {flags:#x}")
+
+
+def join(path: str, flag: int) -> None:
+    """Join the namespace pinned at `path`; the kernel checks that it is of kind `flag`."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(fd, flag)
+    finally:
+        os.close(fd)
+
+
+def set_hostname(name: str) -> None:
+    """sethostname(2) in this process's UTS namespace."""
+    raw = os.fsencode(name)
+    if LIBC.sethostname(raw, ctypes.c_size_t(len(raw))) < 0:
+        raise os_error("sethostname", name)
+
+
+def set_domainname(name: str) -> None:
+    """setdomainname(2) in this process's UTS namespace."""
+    raw = os.fsencode(name)
+    if LIBC.setdomainname(raw, ctypes.c_size_t(len(raw))) < 0:
+        raise os_error("setdomainname", name)
