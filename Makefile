@@ -1,0 +1,30 @@
+# Five jobs, each installs what it needs and says so.  Details: noxfile.py.
+
+.PHONY: walk test lint bench docs
+.NOTPARALLEL:
+
+NOX = .cache/bootstrap/bin/nox --reuse-venv=yes
+
+# From an empty machine to Redis answering in a pod.
+walk:
+	@tools/setup.sh venv debian-walk
+	@.venv/bin/rundlet walk
+
+# Every test: pure ones here, the others inside a throw-away node.
+test:
+	@tools/setup.sh bootstrap debian-test
+	@$(NOX) -s crictl unit kernel
+
+lint:
+	@tools/setup.sh bootstrap
+	@$(NOX) -s lint types imports
+
+# Our start beside runc's and crun's; pod up with CNI.
+bench:
+	@tools/setup.sh venv debian-test
+	@.venv/bin/python -m benchmarks
+
+# Checks the pages: links, commands, status table.
+docs:
+	@tools/setup.sh bootstrap
+	@$(NOX) -s docs

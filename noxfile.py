@@ -1,0 +1,178 @@
+"""The one task runner: what `make` calls, and what a contributor calls by name.
+
+    nox -l                      what there is
+    nox -s unit -- -k digest    arguments after -- go to the tool
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+CACHE = ROOT / ".cache"
+CRICTL_VERSION = "v1.36.0"
+LOCKS = ("runtime", "bootstrap", "test", "lint", "proto", "docs")
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "imports", "unit", "kernel"]
+
+
+def install(session: nox.Session, lock: str, *, project: bool = True) -> None:
+    """The locked packages of requirements/<lock>.txt, and rundlet itself in place."""
+    session.install("-q", "--require-hashes", "-r", f"requirements/{lock}.txt")
+    if project:
+        session.install("-q", "--no-deps", "--no-build-isolation", "-e", ".")
+
+
+def run_in_node(session: nox.Session, *command: str) -> None:
+    """Run a command inside a throw-away node; plainly where this user cannot make one."""
+    if os.geteuid() != 0:
+        session.log("not root: tests marked kernel will be skipped by name")
+        session.run(*command)
+        return
+    session.run(
+        "python", "-m", "rundlet.runtime.node", "--", *command,
+        env={"RUNDLET_NODE": "1", "PATH": tool_path(session)},
+    )  # fmt: skip
+
+
+def tool_path(session: nox.Session) -> str:
+    """PATH with the session's programs first and crictl's and critest's homes last."""
+    ours = (session.bin, str(CACHE / "crictl"))
+    return os.pathsep.join((*ours, os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/root/go/bin"))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style: ruff's rules and layout."""
+    install(session, "lint", project=False)
+    session.run("ruff", "check", ".", *session.posargs)
+    session.run("ruff", "format", "--check", "--diff", ".")
+
+
+@nox.session(name="format")
+def format_code(session: nox.Session) -> None:
+    """Apply ruff's layout and its safe fixes."""
+    install(session, "lint", project=False)
+    session.run("ruff", "check", "--fix", ".")
+    session.run("ruff", "format", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types: mypy, strict and more."""
+    install(session, "lint")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Layers: imports go down only."""
+    install(session, "lint")
+    session.run("lint-imports", "--no-cache")
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Tests that need neither root nor a node."""
+    install(session, "test")
+    session.run("pytest", "-m", "not kernel", *session.posargs, env={"PATH": tool_path(session)})
+
+
+@nox.session
+def kernel(session: nox.Session) -> None:
+    """Tests on the real kernel, inside a throw-away node (root)."""
+    install(session, "test")
+    run_in_node(session, "python", "-m", "pytest", "-m", "kernel", *session.posargs)
+
+
+@nox.session
+def differential(session: nox.Session) -> None:
+    """Only the tests that hold rundlet beside Debian's tools."""
+    install(session, "test")
+    run_in_node(session, "python", "-m", "pytest", "-m", "differential", *session.posargs)
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """Only the whole walks: ours, with Debian's plugins, and with the real crictl."""
+    install(session, "test")
+    run_in_node(session, "python", "-m", "pytest", "tests/e2e", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Line and branch coverage of the unit and kernel tests together."""
+    install(session, "test")
+    session.run("coverage", "erase")
+    measured = ("-m", "pytest", "--cov", "--cov-append", "--cov-report=")
+    session.run("python", *measured, "-m", "not kernel")
+    run_in_node(session, "python", *measured, "-m", "kernel")
+    session.run("coverage", "report")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the wheel, install it with only the runtime lock, and ask its version."""
+    dist = Path(session.create_tmp())
+    session.run("uv", "build", "-q", "--wheel", "--out-dir", str(dist), external=True)
+    install(session, "runtime", project=False)
+    session.install("-q", "--no-deps", "--reinstall", *map(str, dist.glob("*.whl")))
+    session.run("rundlet", "--version")
+
+
+@nox.session(venv_backend="none")
+def crictl(session: nox.Session) -> None:
+    """Build the real crictl (and with `-- critest` the conformance suite), where Go is."""
+    tools = session.posargs or ["crictl"]
+    session.run(sys.executable, "tools/install_crictl.py", CRICTL_VERSION, str(CACHE / "crictl"), *tools)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Kubernetes' CRI conformance suite against rundletd, through the rig in ../shared."""
+    install(session, "test")
+    path = tool_path(session)
+    if shutil.which("critest", path=path) is None:
+        session.skip("critest is not on this host: nox -s crictl -- critest")
+    session.run("python", "tools/run_conformance.py", *session.posargs, env={"PATH": path})
+
+
+@nox.session
+def proto(session: nox.Session) -> None:
+    """Make the gRPC code of src/rundlet/cri/proto again."""
+    install(session, "proto", project=False)
+    session.run("python", "tools/make_cri_proto.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Our start beside runc's and crun's, pod up with CNI; JSON under .cache/bench."""
+    install(session, "test")
+    session.run("python", "-m", "benchmarks", *session.posargs, env={"PATH": tool_path(session)})
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Check the pages (links, file names, twin READMEs) and draft the changelog."""
+    install(session, "docs", project=False)
+    session.run("python", "tools/check_docs.py")
+    session.run("towncrier", "build", "--draft", "--version", "next")
+
+
+@nox.session(venv_backend="none")
+def lock(session: nox.Session) -> None:
+    """Resolve requirements/*.in again; arguments as `uv pip compile` takes them."""
+    uv = str(CACHE / "bootstrap" / "bin" / "uv")
+    for name in LOCKS:
+        source = "pyproject.toml" if name == "runtime" else f"requirements/{name}.in"
+        session.run(
+            uv, "pip", "compile", "-q", "--python-version", "3.11", "--python-platform", "linux",
+            "--generate-hashes", "--no-emit-index-url", "--custom-compile-command", "nox -s lock",
+            source, "-o", f"requirements/{name}.txt", *session.posargs,
+        )  # fmt: skip
