@@ -50,11 +50,15 @@ def _message_block(name: str, facts: Facts) -> list[str]:
         if enum.rpartition(".")[0] == name
         for line in _enum_block(enum.rpartition(".")[2], values)
     ]
-    return _block(f"message {name}", nested + [_field_line(*item) for item in facts["messages"][name].items()])
+    return _block(
+        f"message {name}", nested + [_field_line(*item) for item in facts["messages"][name].items()]
+    )
 
 
 def _service_block(name: str, rpcs: dict[str, list[str]]) -> list[str]:
-    return _block(f"service {name}", [f"rpc {rpc}({ask}) returns ({answer});" for rpc, (ask, answer) in rpcs.items()])
+    return _block(
+        f"service {name}", [f"rpc {rpc}({ask}) returns ({answer});" for rpc, (ask, answer) in rpcs.items()]
+    )
 
 
 def render_proto(facts: Facts) -> str:
@@ -87,7 +91,8 @@ def _servicer_lines(rpcs: dict[str, list[str]]) -> Iterator[str]:
     for rpc, (ask, answer) in rpcs.items():
         stream, kind = _rpc_types(answer)
         result = f"Iterator[{kind}]" if stream else kind
-        yield f"def {rpc}(self, request: api_pb2.{ask}, context: grpc.ServicerContext) -> {result}: ..."
+        arguments = f"self, request: api_pb2.{ask}, context: grpc.ServicerContext, /"
+        yield f"def {rpc}({arguments}) -> {result}: ..."
 
 
 def render_grpc_types(facts: Facts) -> str:
@@ -104,7 +109,10 @@ def render_grpc_types(facts: Facts) -> str:
     for name, rpcs in facts["services"].items():
         lines += ["", f"class {name}Stub:", *("    " + line for line in _stub_lines(rpcs))]
         lines += ["", f"class {name}Servicer:", *("    " + line for line in _servicer_lines(rpcs))]
-        lines += ["", f"def add_{name}Servicer_to_server(servicer: {name}Servicer, server: grpc.Server) -> None: ..."]
+        lines += [
+            "",
+            f"def add_{name}Servicer_to_server(servicer: {name}Servicer, server: grpc.Server) -> None: ...",
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,68 @@
+"""A typed CRI client for any runtime: rundletd, CRI-O, containerd.
+
+with Client("unix:///run/rundlet/rundlet.sock") as client:
+    answer = client.call(client.runtime.Version, api.VersionRequest())
+"""
+
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from rundlet.cri.endpoint import check_endpoint, socket_path
+from rundlet.cri.errors import error_from_call
+from rundlet.cri.proto import api_pb2_grpc
+
+Request = TypeVar("Request", bound=Message)
+Answer = TypeVar("Answer", bound=Message)
+
+MESSAGE_LIMIT_BYTES = 80 * (1 << 20)
+
+
+def _open_channel(address: str) -> grpc.Channel:
+    """A proxy from the environment is never wanted for a unix socket."""
+    size = [(f"grpc.max_{way}_message_length", MESSAGE_LIMIT_BYTES) for way in ("send", "receive")]
+    return grpc.insecure_channel(
+        f"unix:{socket_path(address)}", options=[*size, ("grpc.enable_http_proxy", 0)]
+    )
+
+
+class Client:
+    """Both services of one runtime; `image_endpoint` may name another socket for images."""
+
+    def __init__(self, endpoint: str, *, image_endpoint: str = "", connect_timeout_s: float = 2.0) -> None:
+        """Raises what check_endpoint raises when nobody answers."""
+        addresses = dict.fromkeys((endpoint, image_endpoint or endpoint))
+        for address in addresses:
+            check_endpoint(address, connect_timeout_s)
+        self._channels = {address: _open_channel(address) for address in addresses}
+        self.runtime = api_pb2_grpc.RuntimeServiceStub(self._channels[endpoint])
+        self.images = api_pb2_grpc.ImageServiceStub(self._channels[image_endpoint or endpoint])
+
+    def call(
+        self,
+        rpc: "grpc.UnaryUnaryMultiCallable[Request, Answer]",
+        request: Request,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """One call; None waits as long as the runtime takes.
+
+        Raises the rundlet error that the gRPC status stands for.
+        """
+        try:
+            return rpc(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise error_from_call(error) from error
+
+    def close(self) -> None:
+        for channel in self._channels.values():
+            channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,90 @@
+"""RPCs of containers, exec without a terminal included."""
+
+from collections.abc import Iterator
+
+import msgspec
+from grpc import ServicerContext as Context
+
+from rundlet.cri import options
+from rundlet.cri.batch import batches
+from rundlet.cri.checks import require_text
+from rundlet.cri.messages import container_message, container_status_message
+from rundlet.cri.proto import api_pb2 as api
+from rundlet.cri.proto import api_pb2_grpc
+from rundlet.engine.engine import Engine
+from rundlet.engine.status import ContainerStatus
+from rundlet.errors import InvalidArgument
+from rundlet.spec.json import encode
+
+
+def _container_info(container: ContainerStatus) -> dict[str, str]:
+    facts = {
+        "pid": container.pid,
+        "sandboxID": container.pod_id,
+        "runtimeHandler": container.runtime_handler,
+        "options": container.options,
+    }
+    return {"info": encode(facts).decode()}
+
+
+class ContainerRpcs(api_pb2_grpc.RuntimeServiceServicer):
+    engine: Engine
+
+    def CreateContainer(self, request: api.CreateContainerRequest, _: Context) -> api.CreateContainerResponse:
+        """The sandbox_config sent along is what RunPodSandbox has recorded already."""
+        pod_id = require_text(request.pod_sandbox_id, "pod_sandbox_id")
+        container_id = self.engine.containers.create(pod_id, options.container_options(request.config))
+        return api.CreateContainerResponse(container_id=container_id)
+
+    def StartContainer(self, request: api.StartContainerRequest, _: Context) -> api.StartContainerResponse:
+        self.engine.containers.start(request.container_id)
+        return api.StartContainerResponse()
+
+    def StopContainer(self, request: api.StopContainerRequest, _: Context) -> api.StopContainerResponse:
+        self.engine.containers.stop(request.container_id, max(request.timeout, 0))
+        return api.StopContainerResponse()
+
+    def RemoveContainer(self, request: api.RemoveContainerRequest, _: Context) -> api.RemoveContainerResponse:
+        self.engine.containers.remove(request.container_id)
+        return api.RemoveContainerResponse()
+
+    def _list_containers(self, filter: api.ContainerFilter) -> list[api.Container]:
+        found = self.engine.containers.list(options.container_filter(filter))
+        return [container_message(container) for container in found]
+
+    def ListContainers(self, request: api.ListContainersRequest, _: Context) -> api.ListContainersResponse:
+        return api.ListContainersResponse(containers=self._list_containers(request.filter))
+
+    def StreamContainers(
+        self, request: api.StreamContainersRequest, _: Context
+    ) -> Iterator[api.StreamContainersResponse]:
+        for batch in batches(self._list_containers(request.filter)):
+            yield api.StreamContainersResponse(containers=batch)
+
+    def ContainerStatus(self, request: api.ContainerStatusRequest, _: Context) -> api.ContainerStatusResponse:
+        container = self.engine.containers.status(request.container_id)
+        info = _container_info(container) if request.verbose else {}
+        return api.ContainerStatusResponse(status=container_status_message(container), info=info)
+
+    def UpdateContainerResources(
+        self, request: api.UpdateContainerResourcesRequest, _: Context
+    ) -> api.UpdateContainerResourcesResponse:
+        """Zeros leave a limit as it is, oom_score_adj's too: a partial update must not reset it."""
+        asked = options.resources(request.linux, "linux")
+        asked = msgspec.structs.replace(asked, oom_score_adj=asked.oom_score_adj or None)
+        self.engine.containers.update_resources(request.container_id, asked)
+        return api.UpdateContainerResourcesResponse()
+
+    def ReopenContainerLog(
+        self, request: api.ReopenContainerLogRequest, _: Context
+    ) -> api.ReopenContainerLogResponse:
+        self.engine.containers.reopen_log(request.container_id)
+        return api.ReopenContainerLogResponse()
+
+    def ExecSync(self, request: api.ExecSyncRequest, _: Context) -> api.ExecSyncResponse:
+        """A timeout of 0 is none; the engine caps each output at 16 MiB (CVE-2022-1708)."""
+        if not request.cmd:
+            raise InvalidArgument("cmd: must not be empty")
+        timeout_s = float(request.timeout) if request.timeout > 0 else None
+        result = self.engine.containers.exec_sync(request.container_id, tuple(request.cmd), timeout_s)
+        return api.ExecSyncResponse(stdout=result.stdout, stderr=result.stderr, exit_code=result.exit_code)

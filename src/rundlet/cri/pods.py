@@ -1,0 +1,57 @@
+"""RPCs of pod sandboxes."""
+
+from collections.abc import Iterator
+
+from grpc import ServicerContext as Context
+
+from rundlet.cri import options
+from rundlet.cri.batch import batches
+from rundlet.cri.messages import pod_message, pod_status_message
+from rundlet.cri.proto import api_pb2 as api
+from rundlet.cri.proto import api_pb2_grpc
+from rundlet.engine.engine import Engine
+from rundlet.engine.status import PodStatus
+from rundlet.spec.json import encode
+
+
+def _pod_info(pod: PodStatus) -> dict[str, str]:
+    """Verbose facts; `netnsPath` serves nsenter, as no process needs to live in an idle pod."""
+    facts = {"netnsPath": pod.netns_path, "ips": pod.ips, "options": pod.options}
+    return {"info": encode(facts).decode()}
+
+
+class PodRpcs(api_pb2_grpc.RuntimeServiceServicer):
+    engine: Engine
+
+    def RunPodSandbox(self, request: api.RunPodSandboxRequest, _: Context) -> api.RunPodSandboxResponse:
+        pod_id = self.engine.pods.run(options.pod_options(request.config, request.runtime_handler))
+        return api.RunPodSandboxResponse(pod_sandbox_id=pod_id)
+
+    def StopPodSandbox(self, request: api.StopPodSandboxRequest, _: Context) -> api.StopPodSandboxResponse:
+        self.engine.pods.stop(request.pod_sandbox_id)
+        return api.StopPodSandboxResponse()
+
+    def RemovePodSandbox(
+        self, request: api.RemovePodSandboxRequest, _: Context
+    ) -> api.RemovePodSandboxResponse:
+        self.engine.pods.remove(request.pod_sandbox_id)
+        return api.RemovePodSandboxResponse()
+
+    def PodSandboxStatus(
+        self, request: api.PodSandboxStatusRequest, _: Context
+    ) -> api.PodSandboxStatusResponse:
+        pod = self.engine.pods.status(request.pod_sandbox_id)
+        info = _pod_info(pod) if request.verbose else {}
+        return api.PodSandboxStatusResponse(status=pod_status_message(pod), info=info)
+
+    def _list_pods(self, filter: api.PodSandboxFilter) -> list[api.PodSandbox]:
+        return [pod_message(pod) for pod in self.engine.pods.list(options.pod_filter(filter))]
+
+    def ListPodSandbox(self, request: api.ListPodSandboxRequest, _: Context) -> api.ListPodSandboxResponse:
+        return api.ListPodSandboxResponse(items=self._list_pods(request.filter))
+
+    def StreamPodSandboxes(
+        self, request: api.StreamPodSandboxesRequest, _: Context
+    ) -> Iterator[api.StreamPodSandboxesResponse]:
+        for batch in batches(self._list_pods(request.filter)):
+            yield api.StreamPodSandboxesResponse(pod_sandboxes=batch)

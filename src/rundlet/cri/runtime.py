@@ -1,0 +1,15 @@
+"""The RuntimeService, put together from its groups of RPCs.
+
+What no group implements answers UNIMPLEMENTED by the generated base class.
+"""
+
+from rundlet.cri.containers import ContainerRpcs
+from rundlet.cri.node import NodeRpcs
+from rundlet.cri.pods import PodRpcs
+from rundlet.cri.stats import StatsRpcs
+from rundlet.engine.engine import Engine
+
+
+class RuntimeService(NodeRpcs, PodRpcs, ContainerRpcs, StatsRpcs):
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
