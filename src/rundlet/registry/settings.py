@@ -1,0 +1,34 @@
+"""What a caller chooses about registries: credentials and connection rules."""
+
+from typing import NamedTuple
+
+from rundlet import __version__
+
+
+class Credentials(NamedTuple):
+    """What opens a registry; the fields are those of CRI's AuthConfig.
+
+    `identity_token` is an OAuth2 refresh token for the token server;
+    `registry_token` is sent to the registry as it is.
+    """
+
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""
+    registry_token: str = ""
+
+
+class RegistrySettings(NamedTuple):
+    """`insecure_hosts` ("host" or "host:port") may speak plain HTTP or TLS that does not verify.
+
+    Loopback hosts may speak plain HTTP without being listed.  `certs_dir` holds
+    `<host[:port]>/{*.crt,*.cert,*.key}`; `retries` counts further attempts
+    after the first, for answers and failures that may pass.
+    """
+
+    insecure_hosts: tuple[str, ...] = ()
+    certs_dir: str = "/etc/containers/certs.d"
+    user_agent: str = f"rundlet/{__version__}"
+    connect_timeout_s: float = 10.0
+    read_timeout_s: float = 30.0
+    retries: int = 4

@@ -1,0 +1,67 @@
+"""TLS to registries: system roots, SSL_CERT_FILE and the certs.d directory.
+
+<certs_dir>/<host[:port]>/   (containers-certs.d(5))
+    *.crt                    further roots, PEM
+    NAME.cert + NAME.key     our certificate for this host
+"""
+
+import os
+import ssl
+
+from rundlet.errors import FailedPrecondition
+
+# What OpenSSL calls it when the peer answers the handshake with something that
+# is not TLS: an HTTP server's "HTTP/1.1 400".
+_NOT_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
+)
+
+
+def make_tls_context(certs_dir: str, authority: str, *, verify: bool) -> ssl.SSLContext:
+    """The context for connections to `authority`; FailedPrecondition for unreadable certificates.
+
+    SSL_CERT_FILE and SSL_CERT_DIR are OpenSSL's own and replace the system's roots.
+    """
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    directory = os.path.join(certs_dir, authority)
+    for name in _list_directory(directory):
+        path = os.path.join(directory, name)
+        try:
+            _load(context, path)
+        except (OSError, ssl.SSLError) as error:
+            raise FailedPrecondition(
+                f"registry {authority}: cannot use certificate {path}: {error}"
+            ) from error
+    return context
+
+
+def _list_directory(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _load(context: ssl.SSLContext, path: str) -> None:
+    stem, extension = os.path.splitext(path)
+    if extension == ".crt":
+        context.load_verify_locations(path)
+    elif extension == ".cert":
+        context.load_cert_chain(path, f"{stem}.key")
+
+
+def speaks_no_tls(error: ssl.SSLError) -> bool:
+    return error.reason in _NOT_TLS
+
+
+def explain_tls_error(error: ssl.SSLError) -> tuple[str, str]:
+    """(reason, hint) for people."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = f"its certificate does not verify: {error.verify_message}"
+        return reason, "add its CA to <certs_dir>/<host>/ca.crt or name it in SSL_CERT_FILE"
+    if speaks_no_tls(error):
+        return "it does not speak TLS", "list it as an insecure host to allow plain HTTP"
+    return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}", ""

@@ -1,0 +1,266 @@
+"""HTTP to registries: pools, proxies, plain or TLS, and failures in one line.
+
+One attempt a call: what may be tried again is raised as Interrupted and left to
+the flow.  Redirects are the flow's too.
+"""
+
+import http.client
+import os
+import socket
+import ssl
+import threading
+import urllib.request
+from typing import BinaryIO, Never
+from urllib.parse import unquote, urlsplit
+
+import urllib3
+from urllib3 import exceptions
+from urllib3.util import Timeout, make_headers
+
+from rundlet.errors import Error, InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
+from rundlet.registry.host import host_of, is_listed, is_loopback, registry_authority, split_origin
+from rundlet.registry.message import FileBody, Interrupted, Request, Response
+from rundlet.registry.retry import Limits
+from rundlet.registry.settings import RegistrySettings
+from rundlet.registry.tls import explain_tls_error, make_tls_context
+
+_POOL_SIZE = 16
+_SEND_BLOCK_SIZE = 1 << 18
+
+
+class Transport:
+    """Connections to any number of hosts, kept and shared by threads."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self._settings = settings
+        self._proxies = urllib.request.getproxies_environment()
+        self._lock = threading.Lock()
+        self._managers: dict[str, urllib3.PoolManager] = {}
+        self._plain: set[str] = set()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        with self._lock:
+            managers = list(self._managers.values())
+            self._managers.clear()
+        for manager in managers:
+            manager.clear()
+
+    def find_origin(self, domain: str, limits: Limits) -> str:
+        """ "https://quay.io" for "quay.io"; hosts that may speak plain HTTP are asked once.
+
+        TLS is what an answer of 400 or none to plain HTTP stands for.
+        """
+        authority = registry_authority(domain)
+        if not self._may_be_plain(authority):
+            return f"https://{authority}"
+        if authority not in self._plain and not self._answers_plain(authority, limits):
+            return f"https://{authority}"
+        self._plain.add(authority)
+        return f"http://{authority}"
+
+    def _may_be_plain(self, authority: str) -> bool:
+        return is_loopback(host_of(authority)) or is_listed(authority, self._settings.insecure_hosts)
+
+    def _answers_plain(self, authority: str, limits: Limits) -> bool:
+        try:
+            return self.send(Request("GET", f"http://{authority}/v2/"), limits).status != 400
+        except Unavailable:
+            return False
+
+    def send(self, request: Request, limits: Limits) -> Response:
+        """One attempt at `request`.
+
+        Raises Interrupted, Unavailable naming the host and the reason,
+        DeadlineExceeded, Cancelled, ResourceExhausted for an overlong answer.
+        """
+        name = f"registry {split_origin(request.url)[1]}"
+        limits.check(name)
+        try:
+            return self._send(request, limits, name)
+        except Interrupted as error:
+            limits.check(name, error)
+            raise
+
+    def _send(self, request: Request, limits: Limits, name: str) -> Response:
+        manager = self._find_manager(request.url)
+        body = _open_body(request.body)
+        try:
+            answer = manager.urlopen(
+                request.method,
+                request.url,
+                body=body,
+                headers=self._make_headers(request),
+                timeout=self._make_timeout(limits),
+                redirect=False,
+                retries=False,
+                preload_content=False,
+            )
+        except (exceptions.HTTPError, OSError, http.client.HTTPException) as error:
+            _raise_failure(error, name)
+        finally:
+            if not isinstance(body, bytes | None):
+                body.close()
+        stream = BodyStream(answer, name)
+        if request.stream and answer.status in (200, 206):
+            return Response(answer.status, answer.headers, stream=stream)
+        return Response(answer.status, answer.headers, stream.read_all(request.size_max))
+
+    def _make_headers(self, request: Request) -> dict[str, str]:
+        headers = {"User-Agent": self._settings.user_agent, "Accept-Encoding": "identity", **request.headers}
+        if isinstance(request.body, FileBody):
+            headers["Content-Length"] = str(request.body.size_bytes)
+        return headers
+
+    def _make_timeout(self, limits: Limits) -> Timeout:
+        left_s = limits.left_s()
+        return Timeout(
+            connect=min(self._settings.connect_timeout_s, left_s),
+            read=min(self._settings.read_timeout_s, left_s),
+        )
+
+    def _find_manager(self, url: str) -> urllib3.PoolManager:
+        scheme, authority = split_origin(url)
+        if scheme == "http" and not self._may_be_plain(authority):
+            raise PermissionDenied(
+                f"registry {authority}: plain HTTP is refused",
+                hint="list it as an insecure host to allow plain HTTP",
+            )
+        origin = f"{scheme}://{authority}"
+        with self._lock:
+            if origin not in self._managers:
+                self._managers[origin] = self._make_manager(scheme, authority)
+            return self._managers[origin]
+
+    def _make_manager(self, scheme: str, authority: str) -> urllib3.PoolManager:
+        context = None
+        if scheme == "https":
+            verify = not is_listed(authority, self._settings.insecure_hosts)
+            context = make_tls_context(self._settings.certs_dir, authority, verify=verify)
+        proxy_url = self._find_proxy(scheme, authority)
+        if not proxy_url:
+            return urllib3.PoolManager(maxsize=_POOL_SIZE, ssl_context=context, blocksize=_SEND_BLOCK_SIZE)
+        user = urlsplit(proxy_url).netloc.rpartition("@")[0]
+        headers = make_headers(proxy_basic_auth=unquote(user)) if user else None
+        return urllib3.ProxyManager(proxy_url, maxsize=_POOL_SIZE, ssl_context=context, proxy_headers=headers)
+
+    def _find_proxy(self, scheme: str, authority: str) -> str:
+        """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY give for a host, "" for none."""
+        proxy_url = self._proxies.get(scheme, "")
+        if not proxy_url or is_loopback(host_of(authority)):
+            return ""
+        if urllib.request.proxy_bypass(authority, self._proxies):
+            return ""
+        if "://" not in proxy_url:
+            proxy_url = f"http://{proxy_url}"
+        if not proxy_url.startswith(("http://", "https://")):
+            raise InvalidArgument(
+                f"proxy {split_origin(proxy_url)[1]}: only http and https proxies are supported"
+            )
+        return proxy_url
+
+
+class BodyStream:
+    """The unread body of one answer; failures are told as ours."""
+
+    def __init__(self, answer: urllib3.BaseHTTPResponse, name: str) -> None:
+        self._answer = answer
+        self._name = name
+
+    @property
+    def complete(self) -> bool:
+        """Whether a length was announced and all of it has come."""
+        return getattr(self._answer, "length_remaining", None) == 0
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes as they arrive, b"" at the end; Interrupted when the connection breaks."""
+        try:
+            return self._answer.read1(size, decode_content=False)
+        except (exceptions.HTTPError, OSError, http.client.HTTPException) as error:
+            _raise_failure(error, self._name)
+
+    def read_all(self, size_max: int) -> bytes:
+        """The whole body; ResourceExhausted when it is longer, whatever length it announces."""
+        chunks: list[bytes] = []
+        left = size_max
+        while chunk := self.read(min(left + 1, _SEND_BLOCK_SIZE)):
+            chunks.append(chunk)
+            left -= len(chunk)
+            if left < 0:
+                self.close()
+                raise ResourceExhausted(f"{self._name}: an answer is longer than {size_max} bytes")
+        self._answer.release_conn()
+        return b"".join(chunks)
+
+    def close(self) -> None:
+        """Drop the connection when something is left to read, else keep it for the next request."""
+        if not self.complete:
+            self._answer.close()
+        self._answer.release_conn()
+
+
+def _open_body(body: bytes | FileBody) -> bytes | BinaryIO | None:
+    if isinstance(body, FileBody):
+        return open(body.path, "rb")
+    return body or None
+
+
+def _raise_failure(error: Exception, name: str) -> Never:
+    raise _explain(error, name) from error
+
+
+def _explain(error: Exception, name: str) -> Error:
+    """Interrupted for what may pass by itself, Unavailable for what will not soon."""
+    if isinstance(error, exceptions.ProxyError):
+        return Unavailable(f"{name}: cannot connect through the proxy: {_reason(error.original_error)}")
+    if isinstance(error, exceptions.SSLError | ssl.SSLError):
+        return _explain_tls(error, name)
+    if isinstance(error, exceptions.NewConnectionError | exceptions.ConnectTimeoutError):
+        return Unavailable(f"{name}: cannot connect: {_reason(error)}", hint=_hint(error))
+    if isinstance(error, exceptions.LocationValueError):
+        return Unavailable(f"{name}: malformed address")
+    return Interrupted(f"{name}: the connection broke: {_reason(error)}")
+
+
+def _explain_tls(error: Exception, name: str) -> Error:
+    inner = error if isinstance(error, ssl.SSLError) else error.args[0] if error.args else None
+    if not isinstance(inner, ssl.SSLError):
+        return Unavailable(f"{name}: TLS failed: {inner}")
+    if isinstance(inner, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return Interrupted(f"{name}: the connection broke: closed in the middle of TLS")
+    reason, hint = explain_tls_error(inner)
+    return Unavailable(f"{name}: {reason}", hint=hint)
+
+
+def _find_os_error(error: BaseException | None) -> OSError | None:
+    """The system's own error below urllib3's; it is the cause or the context of one of them."""
+    for _ in range(8):
+        if error is None or isinstance(error, OSError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, exceptions.TimeoutError | TimeoutError):
+        return "timed out"
+    if isinstance(error, exceptions.IncompleteRead):
+        return "it ended early"
+    cause = _find_os_error(error)
+    if isinstance(cause, socket.gaierror):
+        return _resolver_reason(cause)
+    if isinstance(cause, OSError) and cause.errno:
+        return os.strerror(cause.errno).lower()
+    return "closed by the other side"
+
+
+def _resolver_reason(error: socket.gaierror) -> str:
+    if error.errno in (socket.EAI_NONAME, socket.EAI_NODATA):
+        return "host name not found"
+    return f"host name not found: {(error.strerror or '').lower()}"
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(_find_os_error(error), socket.gaierror):
+        return "check the host's name, and that a name server can be reached from here"
+    return ""
