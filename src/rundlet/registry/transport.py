@@ -242,15 +242,15 @@ def _find_os_error(error: BaseException | None) -> OSError | None:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, exceptions.TimeoutError | TimeoutError):
-        return "timed out"
-    if isinstance(error, exceptions.IncompleteRead):
-        return "it ended early"
     cause = _find_os_error(error)
     if isinstance(cause, socket.gaierror):
         return _resolver_reason(cause)
-    if isinstance(cause, OSError) and cause.errno:
+    if cause is not None and cause.errno:
         return os.strerror(cause.errno).lower()
+    if isinstance(error, exceptions.IncompleteRead):
+        return "it ended early"
+    if isinstance(error, exceptions.TimeoutError | TimeoutError):
+        return "timed out"
     return "closed by the other side"
 
 
