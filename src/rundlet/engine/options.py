@@ -20,7 +20,7 @@ class _Options(Struct, frozen=True, omit_defaults=True):
     """Immutable; equal values compare equal."""
 
 
-class Namespaces(_Options):
+class Namespaces(_Options, frozen=True):
     """Whose namespaces a pod or container uses (CRI NamespaceOption)."""
 
     network: NamespaceMode = "pod"
@@ -30,14 +30,14 @@ class Namespaces(_Options):
     user: NamespaceMode = "node"
 
 
-class SecurityProfile(_Options):
+class SecurityProfile(_Options, frozen=True):
     """Seccomp or AppArmor: the runtime's default, none, or a file (or name) of the host."""
 
     kind: Literal["runtime-default", "unconfined", "localhost"] = "unconfined"
     path: str = ""
 
 
-class Capabilities(_Options):
+class Capabilities(_Options, frozen=True):
     """Names with or without CAP_, or ALL."""
 
     add: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Capabilities(_Options):
     add_ambient: tuple[str, ...] = ()
 
 
-class Security(_Options):
+class Security(_Options, frozen=True):
     """Who a process is and what it may do (CRI Linux*SecurityContext)."""
 
     privileged: bool = False
@@ -64,7 +64,7 @@ class Security(_Options):
     readonly_paths: tuple[str, ...] = ()
 
 
-class Resources(_Options):
+class Resources(_Options, frozen=True):
     """Limits; None is "not asked for" (CRI LinuxContainerResources)."""
 
     cpu_period_us: int | None = None
@@ -80,7 +80,7 @@ class Resources(_Options):
     unified: dict[str, str] = {}
 
 
-class Dns(_Options):
+class Dns(_Options, frozen=True):
     """resolv.conf of a pod; all empty means the host's own."""
 
     servers: tuple[str, ...] = ()
@@ -88,14 +88,14 @@ class Dns(_Options):
     options: tuple[str, ...] = ()
 
 
-class PortMapping(_Options):
+class PortMapping(_Options, frozen=True):
     container_port: int
     host_port: int = 0
     host_ip: str = ""
     protocol: Literal["tcp", "udp", "sctp"] = "tcp"
 
 
-class PodOptions(_Options):
+class PodOptions(_Options, frozen=True):
     """A pod sandbox (CRI PodSandboxConfig and runtime handler)."""
 
     name: str
@@ -115,7 +115,7 @@ class PodOptions(_Options):
     runtime_handler: str = ""
 
 
-class Mount(_Options):
+class Mount(_Options, frozen=True):
     """A host path, or an image's files when `image` is set, seen at `container_path`."""
 
     container_path: str
@@ -128,13 +128,13 @@ class Mount(_Options):
     options: tuple[str, ...] = ()
 
 
-class Device(_Options):
+class Device(_Options, frozen=True):
     host_path: str
     container_path: str
     permissions: str = "rwm"
 
 
-class ContainerOptions(_Options):
+class ContainerOptions(_Options, frozen=True):
     """A container in a pod (CRI ContainerConfig)."""
 
     name: str
@@ -159,7 +159,7 @@ class ContainerOptions(_Options):
     stop_signal: str = ""
 
 
-class PodFilter(_Options):
+class PodFilter(_Options, frozen=True):
     """All given conditions must hold; `id` may be a prefix."""
 
     id: str = ""
@@ -167,7 +167,7 @@ class PodFilter(_Options):
     labels: dict[str, str] = {}
 
 
-class ContainerFilter(_Options):
+class ContainerFilter(_Options, frozen=True):
     id: str = ""
     pod_id: str = ""
     state: Literal["", "created", "running", "exited", "unknown"] = ""

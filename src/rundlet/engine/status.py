@@ -14,7 +14,7 @@ class _Status(Struct, frozen=True):
     """Immutable snapshot of one object at one moment."""
 
 
-class PodStatus(_Status):
+class PodStatus(_Status, frozen=True):
     id: str
     options: PodOptions
     state: Literal["ready", "notready"]
@@ -24,7 +24,7 @@ class PodStatus(_Status):
     runtime_handler: str
 
 
-class UserStatus(_Status):
+class UserStatus(_Status, frozen=True):
     """The identity that the first process really got."""
 
     uid: int
@@ -32,7 +32,7 @@ class UserStatus(_Status):
     supplemental_groups: tuple[int, ...]
 
 
-class ContainerStatus(_Status):
+class ContainerStatus(_Status, frozen=True):
     """`exit_code` is None until exited; `reason` as CRI has it (Completed, Error, OOMKilled …)."""
 
     id: str
@@ -54,19 +54,19 @@ class ContainerStatus(_Status):
     runtime_handler: str
 
 
-class ExecResult(_Status):
+class ExecResult(_Status, frozen=True):
     stdout: bytes
     stderr: bytes
     exit_code: int
 
 
-class CpuStats(_Status):
+class CpuStats(_Status, frozen=True):
     timestamp_ns: int
     usage_ns: int
     usage_nanocores: int
 
 
-class MemoryStats(_Status):
+class MemoryStats(_Status, frozen=True):
     timestamp_ns: int
     working_set_bytes: int
     available_bytes: int
@@ -78,14 +78,14 @@ class MemoryStats(_Status):
     swap_available_bytes: int
 
 
-class FilesystemUsage(_Status):
+class FilesystemUsage(_Status, frozen=True):
     timestamp_ns: int
     mountpoint: str
     used_bytes: int
     inodes_used: int
 
 
-class ContainerStats(_Status):
+class ContainerStats(_Status, frozen=True):
     container: ContainerStatus
     cpu: CpuStats
     memory: MemoryStats
@@ -93,7 +93,7 @@ class ContainerStats(_Status):
     writable_layer: FilesystemUsage
 
 
-class InterfaceStats(_Status):
+class InterfaceStats(_Status, frozen=True):
     name: str
     rx_bytes: int
     rx_errors: int
@@ -101,7 +101,7 @@ class InterfaceStats(_Status):
     tx_errors: int
 
 
-class PodStats(_Status):
+class PodStats(_Status, frozen=True):
     pod: PodStatus
     cpu: CpuStats
     memory: MemoryStats
@@ -110,7 +110,7 @@ class PodStats(_Status):
     containers: tuple[ContainerStats, ...]
 
 
-class Condition(_Status):
+class Condition(_Status, frozen=True):
     """RuntimeReady or NetworkReady; reason and message are empty when it holds."""
 
     type: str
@@ -119,13 +119,13 @@ class Condition(_Status):
     message: str
 
 
-class HandlerStatus(_Status):
+class HandlerStatus(_Status, frozen=True):
     name: str
     recursive_readonly_mounts: bool
     user_namespaces: bool
 
 
-class NodeStatus(_Status):
+class NodeStatus(_Status, frozen=True):
     conditions: tuple[Condition, ...]
     handlers: tuple[HandlerStatus, ...]
     supplemental_groups_policy: bool

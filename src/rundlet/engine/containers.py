@@ -1,0 +1,246 @@
+"""Containers: create, start, stop, remove, look at.
+
+    create   name reserved → snapshot → config.json → plan → keeper (process waits) → created
+    start    gate opened → running
+    stop     stop signal, wait, SIGKILL → exited
+    remove   killed if need be → snapshot, bundle, cgroup removed → record deleted
+
+Stop takes no lock: several callers may wait with their own timeouts, and the shortest
+one kills.  What ends a container is recorded once, by whoever hears of it first.
+"""
+
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+
+from rundlet.engine.creation import build_container, bundle_path
+from rundlet.engine.execution import run_exec
+from rundlet.engine.exits import record_exit, record_start_failure, record_unknown_exit
+from rundlet.engine.limits import check_resources, merge_resources, plan_limits
+from rundlet.engine.names import new_id
+from rundlet.engine.options import ContainerFilter, ContainerOptions, Resources
+from rundlet.engine.parts import Parts
+from rundlet.engine.process import plan_cgroup
+from rundlet.engine.records import ContainerRecord, require_state
+from rundlet.engine.signals import parse_signal
+from rundlet.engine.stats import StatsReader
+from rundlet.engine.status import ContainerStats, ContainerStatus, ExecResult
+from rundlet.engine.undo import Undo
+from rundlet.engine.validate import check_container
+from rundlet.errors import DeadlineExceeded, Error, FailedPrecondition, InvalidArgument, NotFound
+
+_KILL_TIMEOUT_S = 30.0
+_LIVE = ("created", "running", "unknown")
+
+
+class Containers:
+    """The containers of one engine; thread-safe."""
+
+    def __init__(self, parts: Parts, stats: StatsReader) -> None:
+        self._parts = parts
+        self._records = parts.containers
+        self._stats = stats
+
+    # -- life -------------------------------------------------------------------
+
+    def create(self, pod_prefix: str, options: ContainerOptions) -> str:
+        """Make a container in a ready pod and answer its id; its process waits for `start`.
+
+        Raises NotFound for the pod or the image, FailedPrecondition for a stopped pod,
+        AlreadyExists for a taken (name, attempt), InvalidArgument for wrong options.
+        """
+        pod_id = self._parts.pods.resolve(pod_prefix)
+        with self._parts.locks.hold(pod_id), Undo() as undo:
+            pod = self._parts.pods.get(pod_id)
+            require_state(pod, "ready", action="create a container in")
+            check_container(options, pod.options)
+            identity = self._parts.identity
+            record = ContainerRecord(new_id(), pod_id, options, "creating", identity, time.time_ns())
+            self._records.reserve(record)
+            undo.add(f"drop the record of container {record.id}", self._records.delete, record.id)
+            facts = build_container(self._parts, pod, record, undo)
+            self._records.publish(record.id, facts)
+            undo.keep()
+        return record.id
+
+    def start(self, prefix: str) -> None:
+        """Raises FailedPrecondition unless the container is created and waits.
+
+        A program that cannot be run raises too, and leaves the container exited.
+        """
+        container_id = self._records.resolve(prefix)
+        with self._parts.locks.hold(container_id):
+            require_state(self._records.get(container_id), "created", action="start")
+            try:
+                started_at_ns = self._parts.keeper.start(container_id)
+            except Error as error:
+                record_start_failure(self._records, container_id, error)
+                raise
+            self._records.mark_started(container_id, started_at_ns)
+
+    def stop(self, prefix: str, timeout_s: float) -> None:
+        """The stop signal, `timeout_s` of patience (0: none), SIGKILL.  Unknown or ended: nothing to do."""
+        try:
+            record = self._records.get(self._records.resolve(prefix))
+        except NotFound:
+            return
+        if record.state not in _LIVE:
+            return
+        if timeout_s > 0 and record.state == "running":
+            self._signal(record.id, parse_signal(record.facts.stop_signal))
+            if self._await_end(record.id, timeout_s):
+                return
+        self._kill(record.id)
+
+    def remove(self, prefix: str) -> None:
+        """Kill it if it lives, and remove all it has; an unknown container counts as removed."""
+        try:
+            container_id = self._records.resolve(prefix)
+        except NotFound:
+            return
+        with self._parts.locks.hold(container_id):
+            try:
+                record = self._records.get(container_id)
+            except NotFound:
+                return
+            if record.state in _LIVE:
+                self._kill(container_id)
+            self.clear(record)
+
+    def clear(self, record: ContainerRecord) -> None:
+        """Remove what a container without processes has left, its record last."""
+        self._parts.keeper.delete(record.id)
+        if record.facts.cgroups_path:
+            self._parts.group(record.facts.cgroups_path).remove()
+        self._parts.store.snapshots.remove(record.id)
+        try:
+            shutil.rmtree(bundle_path(self._parts, record.id))
+        except FileNotFoundError:
+            pass  # a reboot emptied the run root
+        self._stats.forget(record.id)
+        self._records.delete(record.id)
+
+    def _signal(self, container_id: str, number: int) -> None:
+        """Whoever has just ended needs no signal any more."""
+        try:
+            self._parts.keeper.signal(container_id, number, all_processes=number == signal.SIGKILL)
+        except (NotFound, FailedPrecondition):
+            pass
+
+    def _await_end(self, container_id: str, timeout_s: float) -> bool:
+        """Whether it ended in time; its end is recorded then."""
+        try:
+            end = self._parts.keeper.wait(container_id, timeout_s)
+        except NotFound:
+            record_unknown_exit(self._records, container_id, "the container's process was lost")
+            return True
+        if end is not None:
+            record_exit(self._records, end)
+        return end is not None
+
+    def _kill(self, container_id: str) -> None:
+        self._signal(container_id, signal.SIGKILL)
+        if not self._await_end(container_id, _KILL_TIMEOUT_S):
+            raise DeadlineExceeded(
+                f"container {container_id} does not end after SIGKILL for {_KILL_TIMEOUT_S:g} s",
+                hint="a process of it may wait for a device or a network file system",
+            )
+
+    # -- looks ------------------------------------------------------------------
+
+    def status(self, prefix: str) -> ContainerStatus:
+        """Raises NotFound for an unknown container."""
+        return self._describe(self._get(prefix))
+
+    def list(self, wanted: ContainerFilter = ContainerFilter()) -> Sequence[ContainerStatus]:  # noqa: B008
+        """Newest first."""
+        return [self._describe(record) for record in self._records.list(wanted)]
+
+    def stats(self, prefix: str) -> ContainerStats:
+        """Raises NotFound for an unknown container."""
+        record = self._get(prefix)
+        return self._stats.read_container(record, self._describe(record))
+
+    def list_stats(self, wanted: ContainerFilter = ContainerFilter()) -> Sequence[ContainerStats]:  # noqa: B008
+        """Of the running ones only, as CRI has it."""
+        found = []
+        for record in self._records.list(wanted):
+            if record.state != "running":
+                continue
+            try:
+                found.append(self._stats.read_container(record, self._describe(record)))
+            except NotFound:
+                continue  # it ended between the two looks
+        return found
+
+    def _get(self, prefix: str) -> ContainerRecord:
+        return self._records.get(self._records.resolve(prefix))
+
+    def _describe(self, record: ContainerRecord) -> ContainerStatus:
+        return describe_container(record, self._parts.settings.default_runtime_handler)
+
+    # -- work on a running one ----------------------------------------------------
+
+    def exec_sync(self, prefix: str, argv: Sequence[str], timeout_s: float | None = None) -> ExecResult:
+        """Run `argv` in the container and collect what it writes.
+
+        Raises NotFound when the container is not running or has no such program,
+        DeadlineExceeded after `timeout_s` (None or 0: no limit); the process is gone then.
+        """
+        if not argv:
+            raise InvalidArgument("cmd: must name a program")
+        record = self._get(prefix)
+        if record.state != "running":
+            raise NotFound(f"container {record.id} is not running: it is {record.state}")
+        return run_exec(self._parts, record, argv, timeout_s or None)
+
+    def reopen_log(self, prefix: str) -> None:
+        """Go on in a new log file after a rotation; raises FailedPrecondition when not running."""
+        record = self._get(prefix)
+        require_state(record, "running", action="reopen the log of")
+        self._parts.keeper.reopen_log(record.id)
+
+    def update_resources(self, prefix: str, wanted: Resources) -> None:
+        """Change limits of a container that has not ended; on failure the old ones are put back."""
+        check_resources(wanted, "resources")
+        container_id = self._records.resolve(prefix)
+        with self._parts.locks.hold(container_id):
+            record = self._records.get(container_id)
+            require_state(record, "created", "running", action="update")
+            merged = merge_resources(record.options.resources, wanted)
+            try:
+                self._apply(record, merged)
+            except Error:
+                self._apply(record, record.options.resources)
+                raise
+            self._records.save_resources(container_id, merged)
+
+    def _apply(self, record: ContainerRecord, resources: Resources) -> None:
+        path = record.facts.cgroups_path
+        limits = plan_limits(resources, (), swap_accounting=self._parts.host.swap_accounting)
+        self._parts.group(path).apply(plan_cgroup(self._parts, path, limits).writes)
+
+
+def describe_container(record: ContainerRecord, runtime_handler: str) -> ContainerStatus:
+    facts = record.facts
+    state = "unknown" if record.state == "creating" else record.state  # nobody can look up the former
+    return ContainerStatus(
+        id=record.id,
+        pod_id=record.pod_id,
+        options=record.options,
+        state=state,
+        created_at_ns=record.created_at_ns,
+        started_at_ns=record.started_at_ns,
+        finished_at_ns=record.finished_at_ns,
+        exit_code=record.exit_code,
+        reason=record.reason,
+        message=record.message,
+        image_id=facts.image_id,
+        image_ref=facts.image_ref,
+        log_path=facts.log_path,
+        pid=facts.pid if record.state in ("created", "running") else 0,
+        user=facts.user,
+        stop_signal=facts.stop_signal,
+        runtime_handler=runtime_handler,
+    )

@@ -1,0 +1,140 @@
+"""Making one container: look everything up, plan, then act with undo.
+
+    <run_root>/containers/<id>/config.json   what the container was made from (mode 0600)
+                               rootfs/       where its own mount namespace has the overlay
+
+Both go when the container is removed; what it has written lies in its snapshot.
+"""
+
+import os
+import shutil
+from typing import NamedTuple
+
+from rundlet.engine import capabilities
+from rundlet.engine.config import ContainerView, PodView, build_config, pid_mode
+from rundlet.engine.devices import find_devices
+from rundlet.engine.mounts import resolve_sources
+from rundlet.engine.options import ContainerOptions
+from rundlet.engine.parts import Parts
+from rundlet.engine.podfiles import locate_files
+from rundlet.engine.process import choose_seccomp, plan_create, write_config
+from rundlet.engine.records import ContainerFacts, ContainerRecord, PodRecord, require_state
+from rundlet.engine.rootfs import read_file
+from rundlet.engine.signals import format_signal, parse_signal
+from rundlet.engine.status import UserStatus
+from rundlet.engine.undo import Undo
+from rundlet.engine.users import Identity, needs_files, resolve_identity
+from rundlet.errors import InvalidArgument, NotFound
+from rundlet.plan.planner import Overlay
+from rundlet.store.images import ImageRecord
+from rundlet.store.snapshots import Snapshot
+
+
+class _Made(NamedTuple):
+    image: ImageRecord
+    snapshot: Snapshot
+    bundle: str
+
+
+def bundle_path(parts: Parts, container_id: str) -> str:
+    return f"{parts.settings.containers_dir}/{container_id}"
+
+
+def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo: Undo) -> ContainerFacts:
+    """Make the container of a reserved record; its first process waits behind the gate."""
+    options = record.options
+    image = _find_image(parts, options.image)
+    made = _Made(
+        image, _prepare_snapshot(parts, record.id, image, undo), _make_bundle(parts, record.id, undo)
+    )
+    looked = _look_up(parts, pod, record, made)
+    view = _view_pod(parts, pod)
+    config = build_config(view, looked, options, image.config.config, parts.host)
+    write_config(made.bundle, config)
+    overlay = Overlay(made.snapshot.lower, made.snapshot.upper, made.snapshot.work)
+    plan = plan_create(parts, record.id, config, made.bundle, overlay)
+    log_path = _make_log_directory(pod, options)
+    undo.add(f"delete container {record.id}", parts.keeper.delete, record.id)
+    pid = parts.keeper.create(record.id, plan, log_path, options.stdin, options.stdin_once)
+    return ContainerFacts(
+        image_id=image.id,
+        image_ref=image.digests[0] if image.digests else image.id,
+        log_path=log_path,
+        stop_signal=_choose_stop_signal(options, image),
+        cgroups_path=looked.cgroups_path,
+        boot_id=parts.boot_id,
+        pid=pid,
+        user=UserStatus(looked.identity.uid, looked.identity.gid, looked.identity.groups),
+    )
+
+
+def _find_image(parts: Parts, text: str) -> ImageRecord:
+    image = parts.store.images.find(text)
+    if image is None:
+        raise NotFound(f"image {text!r} is not on this node", hint="pull it first")
+    return image
+
+
+def _prepare_snapshot(parts: Parts, container_id: str, image: ImageRecord, undo: Undo) -> Snapshot:
+    undo.add(f"remove snapshot {container_id}", parts.store.snapshots.remove, container_id)
+    return parts.store.snapshots.prepare(container_id, image.id)
+
+
+def _make_bundle(parts: Parts, container_id: str, undo: Undo) -> str:
+    bundle = bundle_path(parts, container_id)
+    undo.add(f"remove {bundle}", shutil.rmtree, bundle)
+    os.makedirs(f"{bundle}/rootfs", mode=0o711)
+    return bundle
+
+
+def _view_pod(parts: Parts, pod: PodRecord) -> PodView:
+    files = locate_files(f"{parts.settings.pods_dir}/{pod.id}", pod.options)
+    return PodView(pod.id, pod.options, pod.facts.hostname, pod.facts.namespaces, files)
+
+
+def _look_up(parts: Parts, pod: PodRecord, record: ContainerRecord, made: _Made) -> ContainerView:
+    options = record.options
+    privileged = options.security.privileged
+    sets = capabilities.choose(options.security.capabilities, privileged=privileged)
+    return ContainerView(
+        id=record.id,
+        cgroups_path=f"{pod.facts.cgroup_parent}/{record.id}",
+        image_name=options.user_image or options.image,
+        identity=_look_up_identity(options, made),
+        mounts=resolve_sources(options.mounts),
+        devices=find_devices(options.devices, privileged=privileged),
+        seccomp=choose_seccomp(options, sets),
+        target_pid_namespace=_look_up_target(parts, pod, options),
+    )
+
+
+def _look_up_identity(options: ContainerOptions, made: _Made) -> Identity:
+    user = made.image.config.config.user
+    files = [b"", b""]
+    if needs_files(options.security, user):
+        files = [read_file(made.snapshot.lower, path) for path in ("/etc/passwd", "/etc/group")]
+    return resolve_identity(options.security, user, files[0], files[1])
+
+
+def _look_up_target(parts: Parts, pod: PodRecord, options: ContainerOptions) -> str:
+    """The PID namespace of the container that this one looks into (kubectl debug)."""
+    if pid_mode(pod.options, options) != "target":
+        return ""
+    target = parts.containers.get(parts.containers.resolve(options.security.namespaces.target_id))
+    if target.pod_id != pod.id:
+        raise InvalidArgument(f"security.namespaces.target_id: container {target.id} is in another pod")
+    require_state(target, "running", action="join the processes of")
+    return f"/proc/{target.facts.pid}/ns/pid"
+
+
+def _choose_stop_signal(options: ContainerOptions, image: ImageRecord) -> str:
+    return format_signal(parse_signal(options.stop_signal or image.config.config.stop_signal or "SIGTERM"))
+
+
+def _make_log_directory(pod: PodRecord, options: ContainerOptions) -> str:
+    """The absolute log path, its directories made; "" when no log is asked for."""
+    if not pod.options.log_directory or not options.log_path:
+        return ""
+    path = os.path.join(pod.options.log_directory, options.log_path)
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    return path

@@ -1,0 +1,112 @@
+"""The engine: one object that does all that a front can ask.  Synchronous and thread-safe.
+
+    with Engine(Settings(root="/var/lib/rundlet", run_root="/run/rundlet")) as engine:
+        engine.images.pull("docker.io/library/redis:alpine")
+        pod = engine.pods.run(PodOptions(name="redis"))
+        container = engine.containers.create(pod, ContainerOptions(name="redis", image="redis:alpine"))
+        engine.containers.start(container)
+
+Fronts (command line, CRI) parse, build options, call one verb and render its answer.
+"""
+
+import os
+from types import TracebackType
+from typing import Self
+
+from rundlet.cgroup.layout import detect_layout
+from rundlet.engine.containers import Containers
+from rundlet.engine.events import ExitWatcher
+from rundlet.engine.groups import ParentGroups
+from rundlet.engine.images import Images
+from rundlet.engine.locks import KeyedLocks
+from rundlet.engine.names import process_identity, read_boot_id
+from rundlet.engine.node import read_node_status
+from rundlet.engine.parts import Parts, read_host_facts
+from rundlet.engine.pods import Pods
+from rundlet.engine.records import SCHEMA, ContainerRecords, PodRecords
+from rundlet.engine.recovery import recover
+from rundlet.engine.settings import Settings, check_settings
+from rundlet.engine.stats import StatsReader
+from rundlet.engine.status import NodeStatus
+from rundlet.errors import PermissionDenied
+from rundlet.keeper.client import Keeper
+from rundlet.network.network import Network, NetworkSettings
+from rundlet.registry.client import RegistryClient, RegistrySettings
+from rundlet.store.store import Store
+
+
+class Engine:
+    """Pods, containers and images of one state root.
+
+    Making it brings the records up to date with what runs; closing it leaves
+    everything running.
+    Raises PermissionDenied without root.
+    """
+
+    def __init__(self, settings: Settings = Settings()) -> None:  # noqa: B008 - immutable
+        check_settings(settings)
+        if os.geteuid() != 0:
+            raise PermissionDenied("the engine needs root", hint="run it with sudo")
+        self.settings = settings
+        self._parts = _open_parts(settings)
+        stats = StatsReader(self._parts)
+        self.containers = Containers(self._parts, stats)
+        self.pods = Pods(self._parts, self.containers, stats)
+        self.images = Images(self._parts, _make_registry_client(settings))
+        recover(self._parts, self.pods, self.containers)
+        self._watcher = ExitWatcher(self._parts)
+
+    def status(self) -> NodeStatus:
+        """Conditions and abilities of this node."""
+        return read_node_status(self._parts)
+
+    def close(self) -> None:
+        """Let go of files and threads; pods and containers go on."""
+        self._watcher.close()
+        self._parts.keeper.close()
+        self._parts.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open_parts(settings: Settings) -> Parts:
+    for directory in (settings.root, settings.run_root):
+        os.makedirs(directory, mode=0o711, exist_ok=True)
+    store = Store.open(settings.root, settings.run_root, schema=SCHEMA)
+    layout = detect_layout()
+    locks = KeyedLocks()
+    return Parts(
+        settings=settings,
+        store=store,
+        keeper=Keeper(settings.run_root, log_level=settings.log_level),
+        network=Network(_choose_network(settings)),
+        layout=layout,
+        groups=ParentGroups(layout, locks),
+        pods=PodRecords(store.database),
+        containers=ContainerRecords(store.database),
+        locks=locks,
+        host=read_host_facts(layout),
+        identity=process_identity(os.getpid()),
+        boot_id=read_boot_id(),
+    )
+
+
+def _choose_network(settings: Settings) -> NetworkSettings:
+    return NetworkSettings(
+        conf_dir=settings.cni_conf_dir,
+        bin_dirs=settings.cni_bin_dirs,
+        cache_dir=settings.cni_cache_dir,
+        builtin=settings.cni_builtin,
+    )
+
+
+def _make_registry_client(settings: Settings) -> RegistryClient:
+    return RegistryClient(
+        RegistrySettings(insecure_hosts=settings.insecure_registries, certs_dir=settings.registry_certs_dir)
+    )

@@ -1,0 +1,84 @@
+"""Cgroups of pods: made when missing, and only those that rundlet made are removed.
+
+A directory that rundlet made carries the extended attribute `trusted.rundlet.made`, so
+kubelet's groups, or a parent that was there before, stay when the pod goes; and a parent
+that two pods share goes with the last of them.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+
+from rundlet.cgroup.group import Group
+from rundlet.cgroup.layout import Layout
+from rundlet.engine.locks import KeyedLocks
+from rundlet.errors import FailedPrecondition
+
+_MARK = "trusted.rundlet.made"
+_LOCK = "cgroup parents"
+_NAP_S = 0.005
+_TIMEOUT_S = 5.0
+
+
+class ParentGroups:
+    """Groups that hold the groups of containers."""
+
+    def __init__(self, layout: Layout, locks: KeyedLocks) -> None:
+        self._layout = layout
+        self._locks = locks
+
+    def make(self, path: str) -> None:
+        """Make what is missing of `path`; idempotent."""
+        group = Group(self._layout, path)
+        with self._locks.hold(_LOCK):
+            missing = [directory for directory in self._directories(group) if not os.path.isdir(directory)]
+            group.make()
+            for directory in missing:
+                os.setxattr(directory, _MARK, b"1")
+
+    def remove(self, path: str) -> None:
+        """Remove what rundlet made of `path` and is empty now; idempotent.
+
+        Raises FailedPrecondition when a group stays busy without any group in it.
+        """
+        group = Group(self._layout, path)
+        deadline = time.monotonic() + _TIMEOUT_S
+        while True:
+            with self._locks.hold(_LOCK):
+                busy = [directory for directory in self._directories(group) if not _remove_one(directory)]
+            if not busy:
+                return
+            if time.monotonic() > deadline:
+                raise FailedPrecondition(f"cannot remove cgroup {busy[0]}: there are still processes in it")
+            time.sleep(_NAP_S)  # a group is busy for a moment after its last process was reaped
+
+    def _directories(self, group: Group) -> Iterator[str]:
+        """Every directory from the deepest up to below the mount points."""
+        mounts = self._layout.mounts
+        for controller, directory in group.directories().items():
+            bottom = mounts[controller].rstrip("/")
+            while len(directory) > len(bottom):
+                yield directory
+                directory = os.path.dirname(directory)  # noqa: PLW2901 - walks up
+
+
+def _remove_one(directory: str) -> bool:
+    """True when nothing is left to do here: removed, not ours, or it holds other groups."""
+    try:
+        os.getxattr(directory, _MARK)
+        os.rmdir(directory)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODATA, errno.ENOTSUP):
+            return True
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+        return _has_children(directory)
+    return True
+
+
+def _has_children(directory: str) -> bool:
+    try:
+        return any(entry.is_dir(follow_symlinks=False) for entry in os.scandir(directory))
+    except FileNotFoundError:
+        return True

@@ -1,0 +1,75 @@
+"""Images of the node: pull, look at, remove."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from rundlet.engine.parts import Parts
+from rundlet.engine.status import FilesystemUsage
+from rundlet.errors import FailedPrecondition, NotFound
+from rundlet.image.progress import PullProgress
+from rundlet.image.pull import pull_image
+from rundlet.registry.client import Credentials, RegistryClient
+from rundlet.store.images import ImageRecord
+
+
+class Images:
+    """The images of one engine; thread-safe."""
+
+    def __init__(self, parts: Parts, client: RegistryClient) -> None:
+        self._parts = parts
+        self._client = client
+
+    def pull(
+        self,
+        reference: str,
+        credentials: Credentials | None = None,
+        deadline_s: float | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+    ) -> ImageRecord:
+        """Fetch an image and all its layers; a second pull of the same digest is quick.
+
+        Raises NotFound, Unauthenticated, Unavailable, DataLoss and DeadlineExceeded.
+        """
+        return pull_image(
+            self._parts.store,
+            self._client,
+            reference,
+            credentials=credentials,
+            deadline_s=deadline_s,
+            progress=progress,
+        )
+
+    def list(self, reference: str = "") -> Sequence[ImageRecord]:
+        """All images, or the one that `reference` (name, digest, id or its prefix) means."""
+        if not reference:
+            return list(self._parts.store.images.list())
+        found = self.status(reference)
+        return [found] if found else []
+
+    def status(self, reference: str) -> ImageRecord | None:
+        """None when it is not on this node."""
+        return self._parts.store.images.find(reference)
+
+    def remove(self, reference: str) -> None:
+        """Remove an image with all its names; an unknown one counts as removed.
+
+        Raises FailedPrecondition while a container uses it.
+        """
+        image = self.status(reference)
+        if image is None:
+            return
+        users = self._parts.containers.list_users(image.id)
+        if users:
+            raise FailedPrecondition(
+                f"cannot remove image {reference!r}: container {users[0]} uses it",
+                hint="remove the container first",
+            )
+        try:
+            self._parts.store.images.remove(image.id)
+        except NotFound:
+            pass  # another caller was faster
+
+    def fs_info(self) -> tuple[FilesystemUsage, ...]:
+        """Where images are kept and what they take."""
+        used_bytes, inodes = self._parts.store.usage()
+        return (FilesystemUsage(time.time_ns(), self._parts.settings.root, used_bytes, inodes),)

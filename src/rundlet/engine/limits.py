@@ -1,0 +1,73 @@
+"""Options' resource limits as the runtime specification has them (config-linux.md#control-groups)."""
+
+from collections.abc import Sequence
+
+from rundlet.engine.options import Resources as Wanted
+from rundlet.errors import InvalidArgument
+from rundlet.spec.runtime import Cpu, DeviceRule, HugepageLimit, Memory, Pids, Resources
+
+_OOM_SCORE_MIN, _OOM_SCORE_MAX = -1000, 1000
+
+
+def check_resources(wanted: Wanted, path: str) -> None:
+    """Raises InvalidArgument "<path>.memory_limit_bytes: …"."""
+    for name in ("cpu_period_us", "cpu_shares"):
+        value = getattr(wanted, name)
+        if value is not None and value < 0:
+            raise InvalidArgument(f"{path}.{name}: cannot be negative, got {value}")
+    for name in ("cpu_quota_us", "memory_limit_bytes", "memory_swap_limit_bytes", "pids_limit"):
+        value = getattr(wanted, name)
+        if value is not None and value < -1:
+            raise InvalidArgument(f"{path}.{name}: must be -1 (no limit) or more, got {value}")
+    score = wanted.oom_score_adj
+    if score is not None and not _OOM_SCORE_MIN <= score <= _OOM_SCORE_MAX:
+        raise InvalidArgument(f"{path}.oom_score_adj: must be between -1000 and 1000, got {score}")
+
+
+def plan_limits(wanted: Wanted, devices: Sequence[DeviceRule], *, swap_accounting: bool) -> Resources:
+    """`swap_accounting`: whether the host counts swap; without it a swap limit is left out."""
+    return Resources(
+        devices=list(devices) or None,
+        memory=_plan_memory(wanted, swap_accounting=swap_accounting),
+        cpu=_plan_cpu(wanted),
+        pids=Pids(limit=wanted.pids_limit) if wanted.pids_limit else None,
+        hugepage_limits=[HugepageLimit(size, limit) for size, limit in wanted.hugepage_limits.items()]
+        or None,
+        unified=wanted.unified or None,
+    )
+
+
+def _plan_memory(wanted: Wanted, *, swap_accounting: bool) -> Memory | None:
+    limit = wanted.memory_limit_bytes or None
+    swap = wanted.memory_swap_limit_bytes or None
+    if limit and swap is None:
+        swap = limit  # the specification's swap is memory + swap: no swap beside the limit
+    if limit is None and swap is None:
+        return None
+    return Memory(limit=limit, swap=swap if swap_accounting else None)
+
+
+def _plan_cpu(wanted: Wanted) -> Cpu | None:
+    # CRI sends 0 for "not asked for"; a quota of 0 would be refused by the kernel.
+    cpu = Cpu(
+        shares=wanted.cpu_shares or None,
+        quota=wanted.cpu_quota_us or None,
+        period=wanted.cpu_period_us or None,
+        cpus=wanted.cpuset_cpus,
+        mems=wanted.cpuset_mems,
+    )
+    return cpu if cpu != Cpu() else None
+
+
+def clamp_oom_score(wanted: int | None, *, own: int, may_lower: bool) -> int | None:
+    """Without CAP_SYS_RESOURCE a score can only rise (proc(5)), so `own`, this process's, is the least."""
+    if wanted is None or may_lower:
+        return wanted
+    return max(wanted, own)
+
+
+def merge_resources(old: Wanted, new: Wanted) -> Wanted:
+    """`new` over `old`: what an update does not mention keeps its value."""
+    fields = {name: getattr(new, name) for name in Wanted.__struct_fields__}
+    kept = {name: getattr(old, name) for name, value in fields.items() if value in (None, "", {})}
+    return Wanted(**(fields | kept))

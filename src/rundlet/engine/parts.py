@@ -1,0 +1,62 @@
+"""What the engine's use cases share: the parts below it, the records, the locks."""
+
+import os
+from typing import NamedTuple
+
+from rundlet.cgroup.group import Group
+from rundlet.cgroup.layout import Layout
+from rundlet.engine.config import HostFacts
+from rundlet.engine.groups import ParentGroups
+from rundlet.engine.locks import KeyedLocks
+from rundlet.engine.records import ContainerRecords, PodRecords
+from rundlet.engine.settings import Settings
+from rundlet.keeper.client import Keeper
+from rundlet.kernel.capability import has_capability
+from rundlet.network.network import Network
+from rundlet.store.store import Store
+
+
+class Parts(NamedTuple):
+    """`identity` names this process in records that it is making (names.process_identity)."""
+
+    settings: Settings
+    store: Store
+    keeper: Keeper
+    network: Network
+    layout: Layout
+    groups: ParentGroups
+    pods: PodRecords
+    containers: ContainerRecords
+    locks: KeyedLocks
+    host: HostFacts
+    identity: str
+    boot_id: str
+
+    def group(self, path: str) -> Group:
+        return Group(self.layout, path)
+
+
+def read_host_facts(layout: Layout) -> HostFacts:
+    with open("/proc/self/oom_score_adj", encoding="ascii") as file:
+        oom_score_adj = int(file.read())
+    return HostFacts(
+        oom_score_adj=oom_score_adj,
+        may_lower_oom_score=has_capability("CAP_SYS_RESOURCE"),
+        swap_accounting=_has_swap_accounting(layout),
+        apparmor=_is_apparmor_on(),
+    )
+
+
+def _has_swap_accounting(layout: Layout) -> bool:
+    """Whether memory groups can limit swap; version 2's root group has no memory.swap.max, children have."""
+    if layout.version == 1:
+        return os.path.exists(f"{layout.mounts.get('memory', '')}/memory.memsw.limit_in_bytes")
+    return os.path.exists("/proc/swaps")
+
+
+def _is_apparmor_on() -> bool:
+    try:
+        with open("/sys/module/apparmor/parameters/enabled", encoding="ascii") as file:
+            return file.read().strip() == "Y"
+    except OSError:
+        return False

@@ -1,0 +1,97 @@
+"""The files of a pod's directory, which all its containers see.
+
+    <run_root>/pods/<id>/hosts        /etc/hosts
+                         hostname     /etc/hostname
+                         resolv.conf  /etc/resolv.conf
+                         shm/         /dev/shm, a tmpfs of the pod (unless IPC is the node's)
+
+They are written before the first container is made and go with the pod.
+"""
+
+import os
+import shutil
+
+from rundlet.engine.mounts import PodFiles
+from rundlet.engine.options import Dns, PodOptions
+from rundlet.errors import FailedPrecondition
+from rundlet.kernel.mount import MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID, UMOUNT_NOFOLLOW, mount, umount
+
+_LOCAL_HOSTS = """\
+127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::0\tip6-localnet
+ff00::0\tip6-mcastprefix
+ff02::1\tip6-allnodes
+ff02::2\tip6-allrouters
+"""
+
+
+def format_resolv_conf(dns: Dns) -> str:
+    """resolv.conf(5) of the options; "" when they say nothing."""
+    lines = []
+    if dns.searches:
+        lines.append(f"search {' '.join(dns.searches)}")
+    lines += [f"nameserver {server}" for server in dns.servers]
+    if dns.options:
+        lines.append(f"options {' '.join(dns.options)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def format_hosts(hostname: str, ips: tuple[str, ...]) -> str:
+    """hosts(5) of a pod with its own network."""
+    return _LOCAL_HOSTS + "".join(f"{ip}\t{hostname}\n" for ip in ips)
+
+
+def locate_files(directory: str, options: PodOptions) -> PodFiles:
+    shm = "/dev/shm" if options.security.namespaces.ipc == "node" else f"{directory}/shm"  # noqa: S108
+    return PodFiles(f"{directory}/hosts", f"{directory}/hostname", f"{directory}/resolv.conf", shm)
+
+
+def write_files(directory: str, options: PodOptions, hostname: str, ips: tuple[str, ...]) -> None:
+    """Write hosts, hostname and resolv.conf into the existing `directory`."""
+    if options.security.namespaces.network == "node":
+        hosts = _read_host_file("/etc/hosts")
+    else:
+        hosts = format_hosts(hostname, ips)
+    resolv_conf = format_resolv_conf(options.dns) or _read_host_file("/etc/resolv.conf")
+    for name, text in (("hosts", hosts), ("hostname", f"{hostname}\n"), ("resolv.conf", resolv_conf)):
+        _write_text(f"{directory}/{name}", text)
+
+
+def _read_host_file(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def _write_text(path: str, text: str) -> None:
+    # World-readable whatever the umask: processes of any user in the pod read it.
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.write(text)
+
+
+def mount_shm(directory: str, size_bytes: int) -> None:
+    """The pod's own /dev/shm (shm_overview(7)) at `directory`/shm."""
+    target = f"{directory}/shm"
+    os.mkdir(target, 0o1777)
+    try:
+        mount("shm", target, "tmpfs", MS_NOSUID | MS_NOEXEC | MS_NODEV, f"mode=1777,size={size_bytes}")
+    except OSError as error:
+        raise FailedPrecondition(f"cannot mount the pod's shared memory: {error.strerror}") from error
+
+
+def remove_files(directory: str) -> None:
+    """Unmount and remove all of `directory`; nothing happens when it is gone."""
+    try:
+        umount(f"{directory}/shm", MNT_DETACH | UMOUNT_NOFOLLOW)
+    except OSError:
+        pass  # not mounted: the node's IPC, a reboot, or a first attempt that got this far
+    shutil.rmtree(directory, ignore_errors=False, onerror=_ignore_missing)
+
+
+def _ignore_missing(_function: object, _path: str, info: tuple[type, BaseException, object]) -> None:
+    if not isinstance(info[1], FileNotFoundError):
+        raise info[1]

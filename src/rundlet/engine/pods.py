@@ -1,0 +1,260 @@
+"""Pod sandboxes: run, stop, remove, look at.
+
+    run     name reserved → directory → cgroup → namespaces (keeper) → network → files → ready
+    stop    containers killed → network detached → namespaces dropped → notready
+    remove  stop → containers removed → files and cgroup removed → record deleted
+
+Every step of `run` is undone in reverse when a later one fails, the name last, so that a
+retry with the same metadata works and nothing is left.  Stop and remove are idempotent.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from rundlet.engine.containers import Containers
+from rundlet.engine.names import new_id
+from rundlet.engine.options import ContainerFilter, PodFilter, PodOptions
+from rundlet.engine.parts import Parts
+from rundlet.engine.podfiles import mount_shm, remove_files, write_files
+from rundlet.engine.records import PodFacts, PodRecord
+from rundlet.engine.stats import StatsReader
+from rundlet.engine.status import PodStats, PodStatus
+from rundlet.engine.undo import Undo
+from rundlet.engine.validate import check_pod
+from rundlet.errors import InvalidArgument, NotFound
+from rundlet.keeper.client import PodNamespaces
+from rundlet.network.network import HostPort, PodNetns, PodNetwork
+
+_SHORT_ID_DIGITS = 12
+
+
+class Pods:
+    """The pods of one engine; thread-safe."""
+
+    def __init__(self, parts: Parts, containers: Containers, stats: StatsReader) -> None:
+        self._parts = parts
+        self._stats = stats
+        self._records = parts.pods
+        self._containers = containers
+
+    def run(self, options: PodOptions) -> str:
+        """Make a pod and answer its id; it is ready then.
+
+        Raises InvalidArgument for wrong options, AlreadyExists for a taken
+        (namespace, name, uid, attempt), and what the parts below raise.
+        """
+        check_pod(options)
+        handler = self._choose_handler(options)
+        record = PodRecord(new_id(), options, "creating", self._parts.identity, time.time_ns())
+        with self._parts.locks.hold(record.id), Undo() as undo:
+            self._records.reserve(record)
+            undo.add(f"drop the record of pod {record.id}", self._records.delete, record.id)
+            facts = self._build(record.id, options, handler, undo)
+            self._records.publish(record.id, facts)
+            undo.keep()
+        return record.id
+
+    def stop(self, prefix: str) -> None:
+        """Kill the containers, detach the network, drop the namespaces; an unknown pod counts as stopped."""
+        try:
+            pod_id = self._records.resolve(prefix)
+        except NotFound:
+            return
+        with self._parts.locks.hold(pod_id):
+            self._stop(pod_id)
+
+    def remove(self, prefix: str) -> None:
+        """Stop, then remove the containers and all that the pod has; an unknown pod counts as removed."""
+        try:
+            pod_id = self._records.resolve(prefix)
+        except NotFound:
+            return
+        with self._parts.locks.hold(pod_id):
+            self._remove(pod_id)
+
+    def status(self, prefix: str) -> PodStatus:
+        """Raises NotFound for an unknown pod."""
+        return describe_pod(self._records.get(self._records.resolve(prefix)))
+
+    def list(self, wanted: PodFilter = PodFilter()) -> Sequence[PodStatus]:  # noqa: B008 - immutable
+        """Newest first."""
+        return [describe_pod(record) for record in self._records.list(wanted)]
+
+    def stats(self, prefix: str) -> PodStats:
+        """Raises NotFound for an unknown pod."""
+        return self._read_stats(self._records.get(self._records.resolve(prefix)))
+
+    def list_stats(self, wanted: PodFilter = PodFilter()) -> Sequence[PodStats]:  # noqa: B008
+        """Of the ready ones only."""
+        found = []
+        for record in self._records.list(wanted):
+            if record.state != "ready":
+                continue
+            try:
+                found.append(self._read_stats(record))
+            except NotFound:
+                continue  # it went between the two looks
+        return found
+
+    def _read_stats(self, record: PodRecord) -> PodStats:
+        containers = self._containers.list_stats(ContainerFilter(pod_id=record.id))
+        return self._stats.read_pod(record, describe_pod(record), tuple(containers))
+
+    def _choose_handler(self, options: PodOptions) -> str:
+        default = self._parts.settings.default_runtime_handler
+        if options.runtime_handler not in ("", default):
+            raise InvalidArgument(
+                f"runtime_handler: no runtime is named {options.runtime_handler!r}",
+                hint=f"there is {default!r}",
+            )
+        return options.runtime_handler
+
+    def _build(self, pod_id: str, options: PodOptions, handler: str, undo: Undo) -> PodFacts:
+        directory = self._make_directory(pod_id, undo)
+        hostname = _choose_hostname(pod_id, options)
+        cgroup_parent = self._make_group(pod_id, options, undo)
+        namespaces = self._make_namespaces(pod_id, options, hostname, cgroup_parent, undo)
+        try:
+            ips = self._attach(pod_id, options, namespaces, undo)
+        finally:
+            _close(namespaces.netns_fd, namespaces.route_fd)
+        write_files(directory, options, hostname, ips)
+        return PodFacts(
+            runtime_handler=handler,
+            hostname=hostname,
+            cgroup_parent=cgroup_parent,
+            boot_id=self._parts.boot_id,
+            namespaces=dict(namespaces.paths),
+            init_pid=namespaces.init_pid,
+            ips=ips,
+        )
+
+    def _make_directory(self, pod_id: str, undo: Undo) -> str:
+        directory = f"{self._parts.settings.pods_dir}/{pod_id}"
+        os.makedirs(directory, mode=0o711)
+        undo.add(f"remove {directory}", remove_files, directory)
+        return directory
+
+    def _make_group(self, pod_id: str, options: PodOptions, undo: Undo) -> str:
+        path = _choose_cgroup_parent(self._parts, pod_id, options)
+        undo.add(f"remove cgroup {path}", self._parts.groups.remove, path)
+        self._parts.groups.make(path)
+        return path
+
+    def _make_namespaces(
+        self, pod_id: str, options: PodOptions, hostname: str, cgroup_parent: str, undo: Undo
+    ) -> PodNamespaces:
+        kinds = _choose_kinds(options)
+        join = self._make_init_group(f"{cgroup_parent}/{pod_id}", undo) if "pid" in kinds else ()
+        undo.add(f"drop the namespaces of pod {pod_id}", self._parts.keeper.remove_pod, pod_id)
+        namespaces = self._parts.keeper.make_pod(
+            pod_id,
+            kinds,
+            hostname=hostname if "uts" in kinds else "",
+            sysctls=options.sysctls,
+            cgroup_join=join,
+        )
+        if "ipc" in kinds:
+            mount_shm(f"{self._parts.settings.pods_dir}/{pod_id}", self._parts.settings.shm_size_bytes)
+        return namespaces
+
+    def _make_init_group(self, path: str, undo: Undo) -> tuple[str, ...]:
+        """The pod's init has a group beside the containers': version 2 allows processes in leaves only."""
+        group = self._parts.group(path)
+        undo.add(f"remove cgroup {path}", group.remove)
+        group.make()
+        return group.join_files()
+
+    def _attach(
+        self, pod_id: str, options: PodOptions, namespaces: PodNamespaces, undo: Undo
+    ) -> tuple[str, ...]:
+        if options.security.namespaces.network == "node":
+            return ()
+        network = _plan_network(pod_id, options)
+        path = namespaces.paths["net"]
+        undo.add(f"detach the network of pod {pod_id}", self._parts.network.detach, network, path)
+        netns = PodNetns(path, namespaces.netns_fd, namespaces.route_fd)
+        return self._parts.network.attach(network, netns).ips
+
+    def _stop(self, pod_id: str) -> None:
+        record = self._records.get(pod_id)
+        for container in self._parts.containers.list(ContainerFilter(pod_id=pod_id)):
+            self._containers.stop(container.id, 0)
+        if record.options.security.namespaces.network == "pod":
+            # Also when stopped already: a plugin that failed the last time gets its second chance.
+            network = _plan_network(pod_id, record.options)
+            self._parts.network.detach(network, record.facts.namespaces.get("net", ""))
+        self._parts.keeper.remove_pod(pod_id)
+        self._records.mark_stopped(pod_id)
+
+    def _remove(self, pod_id: str) -> None:
+        record = self._records.get(pod_id)
+        self._stop(pod_id)
+        for container in self._parts.containers.list(ContainerFilter(pod_id=pod_id)):
+            self._containers.remove(container.id)
+        self._clear(record)
+
+    def abandon(self, record: PodRecord) -> None:
+        """Undo a half-made pod whose maker died; any of its parts may be there."""
+        if record.options.security.namespaces.network == "pod":
+            self._parts.network.detach(_plan_network(record.id, record.options), "")
+        self._parts.keeper.remove_pod(record.id)
+        parent = _choose_cgroup_parent(self._parts, record.id, record.options)
+        self._clear(replace(record, facts=PodFacts(cgroup_parent=parent)))
+
+    def _clear(self, record: PodRecord) -> None:
+        """Remove files, cgroups and the record of a pod whose processes and network are gone."""
+        remove_files(f"{self._parts.settings.pods_dir}/{record.id}")
+        parent = record.facts.cgroup_parent
+        if parent:
+            self._parts.group(f"{parent}/{record.id}").remove()
+            self._parts.groups.remove(parent)
+        self._records.delete(record.id)
+
+
+def describe_pod(record: PodRecord) -> PodStatus:
+    return PodStatus(
+        id=record.id,
+        options=record.options,
+        state="ready" if record.state == "ready" else "notready",
+        created_at_ns=record.created_at_ns,
+        ips=record.facts.ips,
+        netns_path=record.facts.namespaces.get("net", ""),
+        runtime_handler=record.facts.runtime_handler,
+    )
+
+
+def _choose_hostname(pod_id: str, options: PodOptions) -> str:
+    if options.hostname:
+        return options.hostname
+    if options.security.namespaces.network == "node":
+        return os.uname().nodename
+    return pod_id[:_SHORT_ID_DIGITS]
+
+
+def _choose_cgroup_parent(parts: Parts, pod_id: str, options: PodOptions) -> str:
+    return options.cgroup_parent or f"{parts.settings.default_cgroup_parent}/{pod_id}"
+
+
+def _choose_kinds(options: PodOptions) -> tuple[str, ...]:
+    """Namespaces of the pod's own; the host name follows the network, as in Kubernetes."""
+    namespaces = options.security.namespaces
+    kinds = ["net", "uts"] if namespaces.network == "pod" else []
+    kinds += ["ipc"] if namespaces.ipc == "pod" else []
+    kinds += ["pid"] if namespaces.pid == "pod" else []
+    return tuple(kinds)
+
+
+def _plan_network(pod_id: str, options: PodOptions) -> PodNetwork:
+    mappings = (mapping for mapping in options.port_mappings if mapping.host_port)
+    ports = tuple(HostPort(m.host_port, m.container_port, m.protocol, m.host_ip) for m in mappings)
+    return PodNetwork(pod_id, options.name, options.namespace, options.uid, ports)
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        if fd >= 0:
+            os.close(fd)

@@ -1,0 +1,112 @@
+"""From a container's record and config.json to the plans that the keeper takes."""
+
+import os
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from rundlet.engine.options import ContainerOptions, SecurityProfile
+from rundlet.engine.parts import Parts
+from rundlet.errors import FailedPrecondition, InvalidArgument
+from rundlet.kernel.capability import read_sets
+from rundlet.plan.container import CgroupPlan, ContainerPlan
+from rundlet.plan.planner import Filter, Host, Overlay, plan_container, plan_process
+from rundlet.plan.process import ProcessPlan
+from rundlet.plan.resources import plan_resources
+from rundlet.plan.seccomp_cache import load_program
+from rundlet.plan.seccomp_default import default_seccomp
+from rundlet.spec.json import decode, encode_pretty
+from rundlet.spec.runtime import Capabilities, Resources, RuntimeConfig, Seccomp
+
+_CONFIG_FILE = "config.json"
+
+
+def choose_seccomp(options: ContainerOptions, capabilities: Capabilities) -> Seccomp | None:
+    """The profile, or None for a privileged or unconfined container.
+
+    Raises InvalidArgument when the host has no such file.
+    """
+    if options.security.privileged:
+        return None
+    if options.seccomp_inline is not None:
+        return options.seccomp_inline
+    profile = options.security.seccomp
+    if profile.kind == "localhost":
+        return _read_profile(profile)
+    if profile.kind == "runtime-default":
+        return default_seccomp(capabilities.bounding or [], os.uname().machine)
+    return None
+
+
+def _read_profile(profile: SecurityProfile) -> Seccomp:
+    try:
+        with open(profile.path, "rb") as file:
+            raw = file.read()
+    except OSError as error:
+        raise InvalidArgument(
+            f"security.seccomp.path: cannot read {profile.path}: {error.strerror}"
+        ) from error
+    return decode(raw, Seccomp, f"seccomp profile {profile.path}")
+
+
+def _compile(parts: Parts, profile: Seccomp | None) -> Filter | None:
+    if profile is None:
+        return None
+    program = load_program(profile, parts.settings.seccomp_cache_dir)
+    return Filter(program.filter, program.flags)
+
+
+def read_host(parts: Parts, cgroups_path: str) -> Host:
+    directories = parts.group(cgroups_path).directories()
+    cgroups = directories if parts.layout.version == 1 else {"": directories[""]}
+    return Host(read_sets()["permitted"] & read_sets()["bounding"], cgroups)
+
+
+def plan_create(
+    parts: Parts, container_id: str, config: RuntimeConfig, bundle: str, overlay: Overlay
+) -> ContainerPlan:
+    linux = config.linux
+    if linux is None:
+        raise InvalidArgument("config.json: linux: expected an object, it is missing")
+    return plan_container(
+        container_id,
+        config,
+        read_host(parts, linux.cgroups_path),
+        bundle=bundle,
+        overlay=overlay,
+        cgroup=plan_cgroup(parts, linux.cgroups_path, linux.resources or Resources()),
+        seccomp=_compile(parts, linux.seccomp),
+    )
+
+
+def plan_cgroup(parts: Parts, path: str, resources: Resources) -> CgroupPlan:
+    writes = plan_resources(resources, 1 if parts.layout.version == 1 else 2)
+    return CgroupPlan(path, tuple((write.controller, write.file, write.value) for write in writes))
+
+
+def plan_exec(parts: Parts, config: RuntimeConfig, argv: Sequence[str], *, terminal: bool) -> ProcessPlan:
+    """A further process with the identity, environment and limits of the container's first."""
+    if config.process is None or config.linux is None:
+        raise FailedPrecondition("config.json: the container has no process to take after")
+    process = replace(config.process, args=list(argv), terminal=terminal, console_size=None)
+    host = read_host(parts, config.linux.cgroups_path)
+    return plan_process(process, host, _compile(parts, config.linux.seccomp))
+
+
+def write_config(bundle: str, config: RuntimeConfig) -> None:
+    with open(f"{bundle}/{_CONFIG_FILE}", "xb", opener=_private) as file:
+        file.write(encode_pretty(config))
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def read_config(bundle: str) -> RuntimeConfig:
+    """Raises FailedPrecondition when the bundle is gone (a reboot empties the run root)."""
+    path = f"{bundle}/{_CONFIG_FILE}"
+    try:
+        with open(path, "rb") as file:
+            return decode(file.read(), RuntimeConfig, path)
+    except OSError as error:
+        raise FailedPrecondition(f"cannot read {path}: {error.strerror}") from error

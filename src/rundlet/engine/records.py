@@ -1,0 +1,343 @@
+"""What the engine knows of pods and containers: two tables in the store's database.
+
+    pods        id, (namespace, name, uid, attempt) unique, state, owner, created_at_ns, options, facts
+    containers  id, pod_id → pods, (pod_id, name, attempt) unique, state, owner, …, options, facts
+
+`options` is what the caller asked, `facts` what became of it, both as JSON of the structs.
+`owner` names the process that is making or removing the object, so that a later engine can
+tell a half-made one from one that is being made right now.
+
+States and who may follow whom:
+
+    pod         creating → ready → notready
+    container   creating → created → running → exited
+                           created, running → unknown → exited
+
+A row in state "creating" reserves the name and is seen by nobody else.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from rundlet.engine.names import is_id_prefix, pick_id
+from rundlet.engine.options import ContainerFilter, ContainerOptions, PodFilter, PodOptions, Resources
+from rundlet.engine.status import UserStatus
+from rundlet.errors import AlreadyExists, FailedPrecondition, NotFound
+from rundlet.spec.json import decode, encode
+from rundlet.store.database import Database
+
+SCHEMA = (
+    """
+    CREATE TABLE IF NOT EXISTS pods (
+        id            TEXT PRIMARY KEY,
+        namespace     TEXT NOT NULL,
+        name          TEXT NOT NULL,
+        uid           TEXT NOT NULL,
+        attempt       INTEGER NOT NULL,
+        state         TEXT NOT NULL,
+        owner         TEXT NOT NULL,
+        created_at_ns INTEGER NOT NULL,
+        options       BLOB NOT NULL,
+        facts         BLOB NOT NULL,
+        UNIQUE (namespace, name, uid, attempt)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS containers (
+        id             TEXT PRIMARY KEY,
+        pod_id         TEXT NOT NULL REFERENCES pods (id),
+        name           TEXT NOT NULL,
+        attempt        INTEGER NOT NULL,
+        state          TEXT NOT NULL,
+        owner          TEXT NOT NULL,
+        created_at_ns  INTEGER NOT NULL,
+        started_at_ns  INTEGER NOT NULL DEFAULT 0,
+        finished_at_ns INTEGER NOT NULL DEFAULT 0,
+        exit_code      INTEGER,
+        reason         TEXT NOT NULL DEFAULT '',
+        message        TEXT NOT NULL DEFAULT '',
+        options        BLOB NOT NULL,
+        facts          BLOB NOT NULL,
+        UNIQUE (pod_id, name, attempt)
+    ) STRICT
+    """,
+)
+
+
+PodState = Literal["creating", "ready", "notready"]
+ContainerState = Literal["creating", "created", "running", "exited", "unknown"]
+
+
+class PodFacts(Struct, frozen=True):
+    """`namespaces` maps net, ipc, uts, pid to pinned files; `init_pid` is 0 without one."""
+
+    runtime_handler: str = ""
+    hostname: str = ""
+    cgroup_parent: str = ""
+    boot_id: str = ""
+    namespaces: dict[str, str] = {}
+    init_pid: int = 0
+    ips: tuple[str, ...] = ()
+
+
+class PodRecord(Struct, frozen=True):
+    id: str
+    options: PodOptions
+    state: PodState
+    owner: str
+    created_at_ns: int
+    facts: PodFacts = PodFacts()
+
+
+class ContainerFacts(Struct, frozen=True):
+    """`log_path` is absolute, or empty when nothing is logged."""
+
+    image_id: str = ""
+    image_ref: str = ""
+    log_path: str = ""
+    stop_signal: str = "SIGTERM"
+    cgroups_path: str = ""
+    boot_id: str = ""
+    pid: int = 0
+    user: UserStatus = UserStatus(0, 0, ())
+
+
+class ContainerRecord(Struct, frozen=True):
+    id: str
+    pod_id: str
+    options: ContainerOptions
+    state: ContainerState
+    owner: str
+    created_at_ns: int
+    started_at_ns: int = 0
+    finished_at_ns: int = 0
+    exit_code: int | None = None
+    reason: str = ""
+    message: str = ""
+    facts: ContainerFacts = ContainerFacts()
+
+
+class Exit(Struct, frozen=True):
+    """How a container ended; `exit_code` is 128 + signal when killed, 255 when unknown."""
+
+    exit_code: int
+    finished_at_ns: int
+    reason: str
+    message: str = ""
+
+
+def _has_labels(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in wanted.items())
+
+
+class _Table:
+    """Look-up by id or unique prefix, for both tables."""
+
+    def __init__(self, database: Database, name: str, kind: str) -> None:
+        self._database = database
+        self._name = name
+        self._kind = kind
+
+    def resolve(self, prefix: str) -> str:
+        """The full id; NotFound, or InvalidArgument when it is ambiguous."""
+        found: list[str] = []
+        if is_id_prefix(prefix):
+            query = f"SELECT id FROM {self._name} WHERE id GLOB ? AND state != 'creating'"  # noqa: S608
+            with self._database.read() as connection:
+                found = [row[0] for row in connection.execute(query, (f"{prefix}*",))]
+        return pick_id(prefix, found, self._kind)
+
+    def delete(self, full_id: str) -> None:
+        """Nothing happens when it is gone."""
+        try:
+            with self._database.write() as connection:
+                connection.execute(f"DELETE FROM {self._name} WHERE id = ?", (full_id,))  # noqa: S608
+        except sqlite3.IntegrityError as error:
+            raise FailedPrecondition(f"cannot forget {self._kind} {full_id}: it has containers") from error
+
+    def _fetch(self, where: str, values: Iterable[Any]) -> list[sqlite3.Row]:
+        query = f"SELECT * FROM {self._name} WHERE {where} ORDER BY created_at_ns DESC, id"  # noqa: S608
+        with self._database.read() as connection:
+            cursor = connection.execute(query, tuple(values))
+            cursor.row_factory = sqlite3.Row
+            return cursor.fetchall()
+
+    def _get_row(self, full_id: str) -> sqlite3.Row:
+        rows = self._fetch("id = ?", (full_id,))
+        if not rows:
+            raise NotFound(f"no such {self._kind}: {full_id!r}")
+        return rows[0]
+
+
+class PodRecords(_Table):
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, "pods", "pod")
+
+    def reserve(self, record: PodRecord) -> None:
+        """Take the name; AlreadyExists when a pod, or one being made, has it."""
+        options = record.options
+        key = (options.namespace, options.name, options.uid, options.attempt)
+        row = (record.id, *key, record.state, record.owner, record.created_at_ns)
+        try:
+            with self._database.write() as connection:
+                connection.execute(
+                    "INSERT INTO pods VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (*row, encode(options), encode(record.facts)),
+                )
+        except sqlite3.IntegrityError as error:
+            raise AlreadyExists(
+                f"pod {options.namespace}/{options.name} (uid {options.uid!r}, attempt {options.attempt})"
+                " exists already, or is just being made"
+            ) from error
+
+    def publish(self, full_id: str, facts: PodFacts) -> None:
+        """creating → ready."""
+        self._set(full_id, "state = 'ready', owner = '', facts = ?", (encode(facts),))
+
+    def mark_stopped(self, full_id: str) -> None:
+        self._set(full_id, "state = 'notready'", ())
+
+    def save_facts(self, full_id: str, facts: PodFacts) -> None:
+        self._set(full_id, "facts = ?", (encode(facts),))
+
+    def _set(self, full_id: str, assignments: str, values: tuple[Any, ...]) -> None:
+        with self._database.write() as connection:
+            connection.execute(f"UPDATE pods SET {assignments} WHERE id = ?", (*values, full_id))  # noqa: S608
+
+    def get(self, full_id: str) -> PodRecord:
+        return _read_pod(self._get_row(full_id))
+
+    def list(self, wanted: PodFilter = PodFilter()) -> Sequence[PodRecord]:  # noqa: B008 - immutable
+        """Newest first."""
+        rows = self._fetch("state != 'creating' AND substr(id, 1, ?) = ?", (len(wanted.id), wanted.id))
+        return [
+            record
+            for record in map(_read_pod, rows)
+            if wanted.state in ("", record.state) and _has_labels(record.options.labels, wanted.labels)
+        ]
+
+    def list_unfinished(self) -> Sequence[PodRecord]:
+        """Those in state creating: being made right now, or left by a process that died."""
+        return [_read_pod(row) for row in self._fetch("state = 'creating'", ())]
+
+
+def _read_pod(row: sqlite3.Row) -> PodRecord:
+    return PodRecord(
+        id=row["id"],
+        options=decode(row["options"], PodOptions, f"pod record {row['id']}"),
+        state=row["state"],
+        owner=row["owner"],
+        created_at_ns=row["created_at_ns"],
+        facts=decode(row["facts"], PodFacts, f"pod record {row['id']}"),
+    )
+
+
+class ContainerRecords(_Table):
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, "containers", "container")
+
+    def reserve(self, record: ContainerRecord) -> None:
+        """Take the name in the pod; AlreadyExists when it is taken."""
+        options = record.options
+        row = (record.id, record.pod_id, options.name, options.attempt, record.state, record.owner)
+        try:
+            with self._database.write() as connection:
+                connection.execute(
+                    "INSERT INTO containers (id, pod_id, name, attempt, state, owner, created_at_ns,"
+                    " options, facts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (*row, record.created_at_ns, encode(options), encode(record.facts)),
+                )
+        except sqlite3.IntegrityError as error:
+            raise AlreadyExists(
+                f"container {options.name!r} (attempt {options.attempt}) exists already in pod {record.pod_id},"
+                " or is just being made"
+            ) from error
+
+    def publish(self, full_id: str, facts: ContainerFacts) -> None:
+        """creating → created, unless it has ended already."""
+        self._set(
+            full_id,
+            "state = CASE state WHEN 'creating' THEN 'created' ELSE state END, owner = '', facts = ?",
+            (encode(facts),),
+        )
+
+    def mark_started(self, full_id: str, started_at_ns: int) -> None:
+        """created → running; one that has ended meanwhile keeps its state."""
+        self._set(
+            full_id,
+            "started_at_ns = ?, state = CASE state WHEN 'created' THEN 'running' ELSE state END",
+            (started_at_ns,),
+        )
+
+    def mark_unknown(self, full_id: str) -> None:
+        self._set(full_id, "state = 'unknown'", (), "AND state IN ('created', 'running')")
+
+    def mark_exited(self, full_id: str, end: Exit) -> None:
+        """The first report of an end counts; later ones change nothing."""
+        self._set(
+            full_id,
+            "state = 'exited', exit_code = ?, finished_at_ns = ?, reason = ?, message = ?",
+            (end.exit_code, end.finished_at_ns, end.reason, end.message),
+            "AND state != 'exited'",
+        )
+
+    def save_resources(self, full_id: str, resources: Resources) -> None:
+        """What an update has changed shows in the options from now on."""
+        options = replace(self.get(full_id).options, resources=resources)
+        self._set(full_id, "options = ?", (encode(options),))
+
+    def _set(self, full_id: str, assignments: str, values: tuple[Any, ...], condition: str = "") -> None:
+        query = f"UPDATE containers SET {assignments} WHERE id = ? {condition}"  # noqa: S608
+        with self._database.write() as connection:
+            connection.execute(query, (*values, full_id))
+
+    def get(self, full_id: str) -> ContainerRecord:
+        return _read_container(self._get_row(full_id))
+
+    def list(self, wanted: ContainerFilter = ContainerFilter()) -> Sequence[ContainerRecord]:  # noqa: B008
+        """Newest first."""
+        rows = self._fetch(
+            "state != 'creating' AND substr(id, 1, ?) = ? AND substr(pod_id, 1, ?) = ?",
+            (len(wanted.id), wanted.id, len(wanted.pod_id), wanted.pod_id),
+        )
+        return [
+            record
+            for record in map(_read_container, rows)
+            if wanted.state in ("", record.state) and _has_labels(record.options.labels, wanted.labels)
+        ]
+
+    def list_unfinished(self) -> Sequence[ContainerRecord]:
+        return [_read_container(row) for row in self._fetch("state = 'creating'", ())]
+
+    def list_users(self, image_id: str) -> Sequence[str]:
+        """Ids of the containers made from an image."""
+        rows = self._fetch("json_extract(facts, '$.image_id') = ?", (image_id,))
+        return [row["id"] for row in rows]
+
+
+def _read_container(row: sqlite3.Row) -> ContainerRecord:
+    return ContainerRecord(
+        id=row["id"],
+        pod_id=row["pod_id"],
+        options=decode(row["options"], ContainerOptions, f"container record {row['id']}"),
+        state=row["state"],
+        owner=row["owner"],
+        created_at_ns=row["created_at_ns"],
+        started_at_ns=row["started_at_ns"],
+        finished_at_ns=row["finished_at_ns"],
+        exit_code=row["exit_code"],
+        reason=row["reason"],
+        message=row["message"],
+        facts=decode(row["facts"], ContainerFacts, f"container record {row['id']}"),
+    )
+
+
+def require_state(record: ContainerRecord | PodRecord, *states: str, action: str) -> None:
+    """Raises FailedPrecondition "cannot start container …: it is running"."""
+    if record.state not in states:
+        kind = "pod" if isinstance(record, PodRecord) else "container"
+        raise FailedPrecondition(f"cannot {action} {kind} {record.id[:13]}: it is {record.state}")

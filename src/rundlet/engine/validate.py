@@ -1,0 +1,147 @@
+"""What a caller may not ask, told with the path of the option.  Pure."""
+
+import ipaddress
+import re
+
+from rundlet.engine.capabilities import normalize
+from rundlet.engine.devices import check_devices
+from rundlet.engine.limits import check_resources
+from rundlet.engine.mounts import check_mounts
+from rundlet.engine.options import ContainerOptions, Dns, PodOptions, PortMapping, Security
+from rundlet.engine.signals import parse_signal
+from rundlet.engine.users import check_user
+from rundlet.errors import InvalidArgument, Unimplemented
+
+_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_HOSTNAME_MAX = 64  # __NEW_UTS_LEN of the kernel
+_PORT_MAX = 65535
+_IPC_SYSCTLS = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
+_ENV_NAME = re.compile(r"[^=\0]+")
+
+
+def check_pod(options: PodOptions) -> None:
+    """Raises InvalidArgument "dns.servers[0]: …" for the first wrong option."""
+    _require(options.name, "name")
+    _check_hostname(options.hostname)
+    _check_absolute(options.log_directory, "log_directory")
+    _check_cgroup_parent(options.cgroup_parent)
+    _check_dns(options.dns)
+    for index, mapping in enumerate(options.port_mappings):
+        _check_port_mapping(mapping, f"port_mappings[{index}]")
+    _check_pod_security(options.security)
+    _check_sysctls(options)
+    check_resources(options.resources, "resources")
+
+
+def check_container(options: ContainerOptions, pod: PodOptions) -> None:
+    """Raises InvalidArgument "mounts[1].container_path: …" for the first wrong option."""
+    _require(options.name, "name")
+    _require(options.image, "image")
+    _check_log_path(options.log_path)
+    _check_absolute(options.working_dir, "working_dir")
+    for index, (key, value) in enumerate(options.env):
+        if not _ENV_NAME.fullmatch(key) or "\0" in value:
+            raise InvalidArgument(f"env[{index}]: {key!r} cannot be the name of a variable")
+    for name in ("command", "args"):
+        if any("\0" in item for item in getattr(options, name)):
+            raise InvalidArgument(f"{name}: cannot hold a NUL byte")
+    check_mounts(options.mounts)
+    check_devices(options.devices)
+    check_resources(options.resources, "resources")
+    if options.stop_signal:
+        parse_signal(options.stop_signal)
+    _check_container_security(options.security, pod.security)
+
+
+def _require(value: str, path: str) -> None:
+    if not value:
+        raise InvalidArgument(f"{path}: must not be empty")
+
+
+def _check_absolute(value: str, path: str) -> None:
+    if value and (not value.startswith("/") or "\0" in value):
+        raise InvalidArgument(f"{path}: must be an absolute path, got {value!r}")
+
+
+def _check_hostname(hostname: str) -> None:
+    if hostname and (len(hostname) > _HOSTNAME_MAX or not _HOSTNAME.fullmatch(hostname)):
+        raise InvalidArgument(
+            f"hostname: {hostname!r} is not a host name of at most {_HOSTNAME_MAX} characters"
+        )
+
+
+def _check_cgroup_parent(path: str) -> None:
+    if ".." in path.split("/"):
+        raise InvalidArgument(f"cgroup_parent: cannot hold '..', got {path!r}")
+
+
+def _check_dns(dns: Dns) -> None:
+    for name in ("servers", "searches", "options"):
+        for index, value in enumerate(getattr(dns, name)):
+            if not value or any(char.isspace() for char in value):
+                raise InvalidArgument(f"dns.{name}[{index}]: must be one word, got {value!r}")
+
+
+def _check_port_mapping(mapping: PortMapping, where: str) -> None:
+    if not 0 <= mapping.host_port <= _PORT_MAX:
+        raise InvalidArgument(f"{where}.host_port: {mapping.host_port} is not a port")
+    if not 0 < mapping.container_port <= _PORT_MAX:
+        raise InvalidArgument(f"{where}.container_port: {mapping.container_port} is not a port")
+    try:
+        ipaddress.ip_address(mapping.host_ip or "0.0.0.0")  # noqa: S104 - parsed, never bound
+    except ValueError as error:
+        raise InvalidArgument(f"{where}.host_ip: {mapping.host_ip!r} is not an IP address") from error
+
+
+def _check_pod_security(security: Security) -> None:
+    check_user(security, "security")
+    _check_namespaces(security)
+    if security.namespaces.pid == "target":
+        raise InvalidArgument("security.namespaces.pid: a pod cannot have the target mode")
+
+
+def _check_namespaces(security: Security) -> None:
+    if security.namespaces.user != "node":
+        raise Unimplemented("security.namespaces.user: user namespaces are not there yet")
+    for kind in ("network", "ipc"):
+        mode = getattr(security.namespaces, kind)
+        if mode not in ("pod", "node"):
+            raise InvalidArgument(f"security.namespaces.{kind}: must be pod or node, got {mode}")
+
+
+def _check_sysctls(options: PodOptions) -> None:
+    """Only what belongs to a namespace of the pod: the rest would change the machine."""
+    namespaces = options.security.namespaces
+    for name in options.sysctls:
+        dotted = name.replace("/", ".")
+        if ".." in dotted or not re.fullmatch(r"[A-Za-z0-9_.-]+", dotted):
+            raise InvalidArgument(f"sysctls: {name!r} is not the name of a sysctl")
+        if dotted.startswith("net."):
+            own = namespaces.network == "pod"
+        else:
+            own = dotted.startswith(_IPC_SYSCTLS) and namespaces.ipc == "pod"
+        if not own:
+            raise InvalidArgument(f"sysctls: {name} belongs to no namespace that the pod has of its own")
+
+
+def _check_log_path(path: str) -> None:
+    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        raise InvalidArgument(f"log_path: must lie below the pod's log_directory, got {path!r}")
+
+
+def _check_container_security(security: Security, pod: Security) -> None:
+    check_user(security, "security")
+    _check_namespaces(security)
+    if security.privileged and not pod.privileged:
+        raise InvalidArgument("security.privileged: the pod is not privileged")
+    if security.namespaces.pid == "target" and not security.namespaces.target_id:
+        raise InvalidArgument("security.namespaces.target_id: the target mode needs a container id")
+    for name in ("add", "drop", "add_ambient"):
+        normalize(getattr(security.capabilities, name), f"security.capabilities.{name}")
+    for name in ("masked_paths", "readonly_paths"):
+        for index, path in enumerate(getattr(security, name)):
+            _check_absolute(path, f"security.{name}[{index}]")
+    for name in ("seccomp", "apparmor"):
+        profile = getattr(security, name)
+        if profile.kind == "localhost" and not profile.path:
+            raise InvalidArgument(f"security.{name}.path: the localhost kind needs a profile")
