@@ -1,0 +1,182 @@
+"""What is attached, on disk, in libcni's form, so that any later process can detach it.
+
+    <cache dir>/results/<network>-<container id>-<interface>     one JSON document an attachment
+        {"kind": "cniCacheV1", "containerId", "ifName", "networkName", "netns", "config": base64 of the
+         conf list, "cniArgs": [[key, value], …], "capabilityArgs": {…}, "result": {…}}
+    <cache dir>/locks/<network>                                  flock(2)
+
+An entry without `result` is written before the first plugin runs: whatever ADD
+has done when its process dies, DEL can be asked to undo it.
+"""
+
+import base64
+import binascii
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from rundlet.errors import DataLoss, InvalidArgument
+from rundlet.network.call import Attachment
+from rundlet.network.leases import storage_error
+from rundlet.spec import json
+from rundlet.spec.cni import NetworkConf, Result, parse_network_conf, parse_result, result_document
+from rundlet.spec.document import parse_document
+
+_KIND = "cniCacheV1"
+
+
+class _Document(Struct, frozen=True, rename="camel"):
+    kind: str
+    container_id: str
+    if_name: str
+    network_name: str
+    config: str
+    netns: str = ""
+    cni_args: tuple[tuple[str, str], ...] = ()
+    capability_args: dict[str, Any] = {}
+    result: dict[str, Any] | None = None
+
+
+class Entry(NamedTuple):
+    """One attachment; `result` None when its ADD has not come to its end."""
+
+    network: NetworkConf
+    attachment: Attachment
+    result: Result | None
+
+
+class Cache:
+    """Safe among threads and processes."""
+
+    def __init__(self, cache_dir: str) -> None:
+        self._results = os.path.join(cache_dir, "results")
+        self._locks = os.path.join(cache_dir, "locks")
+
+    def lock(self, network: str, operation: int = fcntl.LOCK_EX) -> AbstractContextManager[None]:
+        """Hold the network's lock, LOCK_EX to change what its pods share."""
+        return _hold(self._locks, network, operation)
+
+    def exclusive(self, network: str) -> Callable[[], AbstractContextManager[None]]:
+        return lambda: self.lock(network)
+
+    def begin(self, network: NetworkConf, attachment: Attachment) -> None:
+        """Note an attachment that is being made, before anything of it exists.
+
+        Under the network's lock, so that nobody who holds it takes the network for unused.
+        """
+        with self.lock(network.name, fcntl.LOCK_SH):
+            self.write(Entry(network, attachment, None))
+
+    def write(self, entry: Entry) -> None:
+        path = self._path(entry.network.name, entry.attachment)
+        try:
+            os.makedirs(self._results, mode=0o700, exist_ok=True)
+            new = f"{self._results}/.{os.path.basename(path)}"
+            with open(new, "wb") as file:
+                file.write(_encode(entry))
+            os.rename(new, path)
+        except OSError as error:
+            raise storage_error(f"write network cache {path}", error) from error
+
+    def remove(self, network: str, attachment: Attachment) -> None:
+        try:
+            os.unlink(self._path(network, attachment))
+        except FileNotFoundError:
+            pass
+
+    def find(self, container_id: str, ifname: str) -> list[Entry]:
+        """What is attached as `ifname` of the container, on all networks."""
+        ending = f"-{container_id}-{ifname}"
+        return [self._read(name) for name in self._names() if name.endswith(ending)]
+
+    def in_use(self, network: str) -> bool:
+        """Is anything attached to the network?  True for certain only under its lock."""
+        # A name that begins so may still be another network's: only the document tells.
+        return any(
+            self._read(name).network.name == network
+            for name in self._names()
+            if name.startswith(f"{network}-")
+        )
+
+    def _names(self) -> list[str]:
+        try:
+            return [name for name in os.listdir(self._results) if not name.startswith(".")]
+        except FileNotFoundError:
+            return []
+
+    def _path(self, network: str, attachment: Attachment) -> str:
+        return f"{self._results}/{network}-{attachment.container_id}-{attachment.ifname}"
+
+    def _read(self, name: str) -> Entry:
+        path = os.path.join(self._results, name)
+        try:
+            with open(path, "rb") as file:
+                return _decode(file.read(), path)
+        except OSError as error:
+            raise storage_error(f"read network cache {path}", error) from error
+
+
+def _encode(entry: Entry) -> bytes:
+    network, attachment, result = entry
+    document: dict[str, Any] = {
+        "kind": _KIND,
+        "containerId": attachment.container_id,
+        "ifName": attachment.ifname,
+        "networkName": network.name,
+        "netns": attachment.netns_path,
+        "config": base64.b64encode(_encode_conf(network)).decode(),
+        "cniArgs": attachment.args,
+        "capabilityArgs": attachment.capabilities,
+    }
+    if result is not None:
+        document["result"] = result_document(result, network.cni_version)
+    return json.encode(document)
+
+
+def _encode_conf(network: NetworkConf) -> bytes:
+    return json.encode(
+        {
+            "cniVersion": network.cni_version,
+            "name": network.name,
+            "disableCheck": network.disable_check,
+            "plugins": [plugin.raw for plugin in network.plugins],
+        }
+    )
+
+
+def _decode(raw: bytes, path: str) -> Entry:
+    try:
+        document = parse_document(raw, _Document, path)
+        network = parse_network_conf(base64.b64decode(document.config), path)
+        result = None
+        if document.result:
+            result = parse_result(json.encode(document.result), network.cni_version, path)
+    except (InvalidArgument, binascii.Error) as error:
+        raise DataLoss(f"network cache is damaged: {error}", hint="remove the file") from error
+    attachment = Attachment(
+        document.container_id,
+        document.if_name,
+        netns_path=document.netns,
+        args=document.cni_args,
+        capabilities=document.capability_args,
+    )
+    return Entry(network, attachment, result)
+
+
+@contextmanager
+def _hold(directory: str, name: str, operation: int) -> Iterator[None]:
+    path = os.path.join(directory, name)
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise storage_error(f"lock network {name}", error) from error
+    try:
+        fcntl.flock(fd, operation)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,87 @@
+"""A network's plugins in their order: ADD down the chain, DEL back up (CNI SPEC.md §3)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from rundlet.errors import Error, Internal
+from rundlet.network.call import Attachment, Call, Plugin
+from rundlet.spec import cni
+from rundlet.spec.cni import NetworkConf, Result
+
+FindPlugin = Callable[[str], Plugin]
+Lock = Callable[[], AbstractContextManager[None]]
+
+# Older DEL has no prevResult, and there is no CHECK.
+_CHECK_SINCE = cni.VERSIONS.index("0.4.0")
+
+
+class Chain:
+    """The plugins of one network; `find_plugin` says who does the work of a type."""
+
+    def __init__(self, network: NetworkConf, find_plugin: FindPlugin, lock: Lock) -> None:
+        self._network = network
+        self._find_plugin = find_plugin
+        self._lock = lock
+
+    def add(self, attachment: Attachment) -> Result:
+        """Each plugin in turn, the former's result handed on; stops at the first error and undoes nothing."""
+        result = None
+        for plugin in self._network.plugins:
+            result = self._find_plugin(plugin.type).add(self._call(plugin, attachment, result))
+        if result is None:
+            raise Internal(f"network {self._network.name}: no plugins")
+        return result
+
+    def delete(self, attachment: Attachment, result: Result | None) -> None:
+        """Every plugin, last first, whatever the others say; then the first error."""
+        failed: list[Error] = []
+        previous = result if self._has_check() else None
+        for plugin in reversed(self._network.plugins):
+            try:
+                self._find_plugin(plugin.type).delete(self._call(plugin, attachment, previous))
+            except Error as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def check(self, attachment: Attachment, result: Result | None) -> None:
+        """Does all that ADD made still stand?  Nothing to ask before 0.4.0 or with disableCheck."""
+        if self._network.disable_check or not self._has_check():
+            return
+        for plugin in self._network.plugins:
+            self._find_plugin(plugin.type).check(self._call(plugin, attachment, result))
+
+    def calls(self) -> Iterator[Call]:
+        """A call for each plugin that is about the network and no attachment."""
+        nobody = Attachment("", "")
+        return (self._call(plugin, nobody, None) for plugin in self._network.plugins)
+
+    def _has_check(self) -> bool:
+        return cni.VERSIONS.index(self._network.cni_version) >= _CHECK_SINCE
+
+    def _call(self, plugin: cni.Plugin, attachment: Attachment, previous: Result | None) -> Call:
+        return Call(
+            network=self._network.name,
+            version=self._network.cni_version,
+            type=plugin.type,
+            conf=request_conf(self._network, plugin, attachment, previous),
+            attachment=attachment,
+            previous=previous,
+            lock=self._lock,
+        )
+
+
+def request_conf(
+    network: NetworkConf, plugin: cni.Plugin, attachment: Attachment, previous: Result | None
+) -> dict[str, Any]:
+    """What the plugin reads: its part of the list and what the runtime adds (SPEC.md §3 "Deriving request")."""
+    conf = {key: value for key, value in plugin.raw.items() if key != "capabilities"}
+    conf |= {"name": network.name, "cniVersion": network.cni_version}
+    wanted = {name for name, on in plugin.capabilities.items() if on}
+    granted = {name: value for name, value in attachment.capabilities.items() if name in wanted}
+    if granted:
+        conf["runtimeConfig"] = granted
+    if previous is not None:
+        conf["prevResult"] = cni.result_document(previous, network.cni_version)
+    return conf

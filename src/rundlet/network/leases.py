@@ -1,0 +1,125 @@
+"""Addresses that are given, on disk, as the reference host-local plugin keeps them.
+
+    <data dir>/<network>/
+        lock                   flock(2), held during every look and change
+        10.88.0.2              one file an address: container id, CR LF, interface
+        last_reserved_ip.0     the address given last from range set 0
+
+The reference plugin and this one can take turns on one directory.
+"""
+
+import fcntl
+import ipaddress
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from rundlet.errors import Error, PermissionDenied, ResourceExhausted, Unavailable
+from rundlet.netlink.address import IpAddress
+from rundlet.network.ranges import AddressRange, Candidate, candidates
+
+DEFAULT_DATA_DIR = "/var/lib/cni/networks"
+
+_LOCK = "lock"
+_LAST = "last_reserved_ip."
+_NEW = ".new"
+
+
+class Owner(NamedTuple):
+    container_id: str
+    ifname: str
+
+
+class Leases:
+    """The leases of one network; safe among threads and processes."""
+
+    def __init__(self, data_dir: str, network: str) -> None:
+        self._dir = os.path.join(data_dir, network)
+
+    def reserve(self, range_sets: Sequence[Sequence[AddressRange]], owner: Owner) -> list[Candidate]:
+        """One address from each set, all or none; ResourceExhausted names the set that is used up."""
+        with self._locked():
+            taken = set(os.listdir(self._dir))
+            chosen = [self._choose(n, ranges, taken) for n, ranges in enumerate(range_sets)]
+            try:
+                for n, candidate in enumerate(chosen):
+                    self._write(str(candidate.ip), f"{owner.container_id}\r\n{owner.ifname}")
+                    self._write(f"{_LAST}{n}", str(candidate.ip))
+            except OSError:
+                self._release(owner)
+                raise
+            return chosen
+
+    def release(self, owner: Owner) -> None:
+        """Give back every address of `owner`; none is no error."""
+        if os.path.isdir(self._dir):
+            with self._locked():
+                self._release(owner)
+
+    def owners(self) -> dict[str, Owner]:
+        """Who has which address."""
+        with self._locked():
+            return {name: Owner(*owner) for name, owner in self._read() if len(owner) == 2}
+
+    def _choose(self, number: int, ranges: Sequence[AddressRange], taken: set[str]) -> Candidate:
+        for candidate in candidates(ranges, self._read_last(number)):
+            if str(candidate.ip) not in taken:
+                return candidate
+        subnets = ", ".join(str(found.subnet) for found in ranges)
+        raise ResourceExhausted(
+            f"no address is left in {subnets} for {self._dir}",
+            hint="remove pods, or make the range bigger",
+        )
+
+    def _read_last(self, number: int) -> IpAddress | None:
+        try:
+            with open(os.path.join(self._dir, f"{_LAST}{number}"), encoding="ascii") as file:
+                return ipaddress.ip_address(file.read().strip())
+        except (OSError, ValueError):
+            # Only a hint where to begin: an unreadable one must not stop the network.
+            return None
+
+    def _release(self, owner: Owner) -> None:
+        for name, found in self._read():
+            # Plugins before 0.7 wrote no interface.
+            if found in ([*owner], [owner.container_id]):
+                os.unlink(os.path.join(self._dir, name))
+
+    def _read(self) -> Iterator[tuple[str, list[str]]]:
+        """(file name, words in it) of each lease."""
+        for name in os.listdir(self._dir):
+            if name[0] not in "0123456789abcdef:" or name == _LOCK:
+                continue
+            with open(os.path.join(self._dir, name), "rb") as file:
+                yield name, file.read(4096).decode(errors="replace").split()
+
+    def _write(self, name: str, text: str) -> None:
+        # By rename, so that a crash leaves no empty file, which would be an address that nobody owns.
+        new = os.path.join(self._dir, _NEW)
+        with open(new, "w", encoding="ascii") as file:
+            file.write(text)
+        os.rename(new, os.path.join(self._dir, name))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            os.makedirs(self._dir, mode=0o755, exist_ok=True)
+            fd = os.open(os.path.join(self._dir, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise storage_error(f"keep address leases in {self._dir}", error) from error
+
+
+def storage_error(purpose: str, error: OSError) -> Error:
+    """The taxonomy's error for a file that could not be written or read."""
+    kind: type[Error] = Unavailable
+    if error.errno in {28, 122}:
+        kind = ResourceExhausted
+    elif isinstance(error, PermissionError):
+        kind = PermissionDenied
+    return kind(f"cannot {purpose}: {error.strerror or error}")
