@@ -49,7 +49,9 @@ def run_suite(work: Path, critest_arguments: list[str]) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, default=ROOT / ".cache" / "conformance")
     options, rest = parser.parse_known_args()
     if not RIG.is_dir():

@@ -16,8 +16,10 @@ PLUGINS = Path("/usr/lib/cni/bridge")
 def run_walk(*options: str) -> subprocess.CompletedProcess[str]:
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server not on this host")
-    argv = [sys.executable, "-m", "rundlet.cli.walk", *options]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=170, stdin=subprocess.DEVNULL)
+    argv = [sys.executable, "-m", "rundlet.cli.main", "walk", *options]
+    return subprocess.run(
+        argv, capture_output=True, text=True, check=False, timeout=170, stdin=subprocess.DEVNULL
+    )
 
 
 def assert_whole_walk(done: subprocess.CompletedProcess[str]) -> None:

@@ -46,7 +46,7 @@ def walk_in_node(image: str, *, keep: bool, plugins: Plugins) -> None:
     if image:
         walk_report.say(f"fetching {image} for the node's own registry")
         walk_image.mirror_image(image, place.registry_dir)
-    command = [sys.executable, "-m", "rundlet.cli.walk", "--base", place.base, "--plugins", plugins]
+    command = [sys.executable, "-m", "rundlet.cli.main", "walk", "--base", place.base, "--plugins", plugins]
     command += ["--image", image] * bool(image) + ["--keep"] * keep
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "rundlet.runtime.node", "--", *command])
@@ -103,7 +103,3 @@ def conclude(succeeded: bool, left: tuple[Leftover, ...], place: Place) -> int:
     else:
         walk_report.say("the walk is done: redis answered, and nothing is left", fg="green")
     return 0 if succeeded and not left else 1
-
-
-if __name__ == "__main__":
-    walk()

@@ -1,0 +1,90 @@
+"""`make bench`: the figures that rundlet is judged by, all in one run.
+
+    python -m benchmarks [--rounds 30] [--warm-up 3]
+
+Runs inside a throw-away node (root).  Prints medians and ratios, writes every
+single time to .cache/bench/results.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent.parent / ".cache" / "bench" / "results.json"
+EXPECTED_RATIO = 4.0
+EXPECTED_POD_MS = 40.0
+
+
+def enter_node() -> None:
+    """Be replaced by the same command inside a throw-away node."""
+    command = [sys.executable, "-m", "benchmarks", *sys.argv[1:]]
+    os.execv(sys.executable, [sys.executable, "-m", "rundlet.runtime.node", "--", *command])
+
+
+def spread(times_ms: list[float]) -> str:
+    low, _, high = statistics.quantiles(times_ms, n=4)
+    return f"{statistics.median(times_ms):8.2f} {low:8.2f} {high:8.2f} {min(times_ms):8.2f}"
+
+
+def show_starts(starts: dict[str, list[float]]) -> None:
+    ours = statistics.median(starts["rundlet"])
+    print(f"{'create + start, ms':<24} {'median':>8} {'25 %':>8} {'75 %':>8} {'best':>8} {'to ours':>8}")
+    for name, times_ms in starts.items():
+        print(f"{name:<24} {spread(times_ms)} {statistics.median(times_ms) / ours:7.1f}x")
+    if "runc" in starts:
+        ratio = statistics.median(starts["runc"]) / ours
+        print(
+            f"against runc: {ratio:.1f}x, expected at least {EXPECTED_RATIO:.0f}x: {verdict(ratio >= EXPECTED_RATIO)}"
+        )
+
+
+def show_pods(pods: list[float]) -> None:
+    print(f"\n{'pod up over CRI, ms':<24} {'median':>8} {'25 %':>8} {'75 %':>8} {'best':>8}")
+    print(f"{'RunPodSandbox + CNI':<24} {spread(pods)}")
+    median = statistics.median(pods)
+    print(
+        f"expected at most {EXPECTED_POD_MS:.0f} ms on a quiet machine: {verdict(median <= EXPECTED_POD_MS)}"
+    )
+
+
+def verdict(reached: bool) -> str:
+    return "reached" if reached else "MISSED"
+
+
+def write_results(starts: dict[str, list[float]], pods: list[float]) -> None:
+    host = os.uname()
+    machine = {"kernel": host.release, "machine": host.machine, "cpus": os.cpu_count(),
+               "python": platform.python_version()}  # fmt: skip
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    document = {"host": machine, "start_ms": starts, "pod_up_ms": pods}
+    RESULTS.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    print(f"\nevery single time: {RESULTS}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--warm-up", type=int, default=3)
+    options = parser.parse_args()
+    if os.environ.get("RUNDLET_NODE") != "1":
+        enter_node()
+    from benchmarks.pods import measure_pods
+    from benchmarks.start import measure_starts
+
+    with tempfile.TemporaryDirectory(prefix="rundlet-bench-") as directory:
+        starts = measure_starts(f"{directory}/start", options.rounds, options.warm_up)
+        show_starts(starts)
+        pods = measure_pods(f"{directory}/pods", options.rounds, options.warm_up)
+        show_pods(pods)
+    write_results(starts, pods)
+
+
+if __name__ == "__main__":
+    main()

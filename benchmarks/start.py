@@ -1,0 +1,108 @@
+"""OCI start: from "create" to the first instruction of the container's program.
+
+Ours goes through the keeper, warm: plan the configuration, create, start.  The
+others are `runc run` and `crun run` on the same bundle.  The three take turns,
+so that whatever else the machine does hits all of them alike.
+"""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from benchmarks.bundle import Bundle
+from rundlet.cgroup.layout import detect_layout
+from rundlet.keeper.client import Keeper
+from rundlet.kernel.capability import NUMBERS
+from rundlet.plan.container import CgroupPlan
+from rundlet.plan.planner import Filter, Host, plan_container
+from rundlet.plan.resources import plan_resources
+from rundlet.plan.seccomp_cache import load_program
+
+PEERS = ("runc", "crun")
+_WAIT_S = 30.0
+
+Starter = Callable[[str], float]
+
+
+class Engine(NamedTuple):
+    """What is ready before the first start: a keeper, the compiled filter, the resource writes."""
+
+    keeper: Keeper
+    bundle: Bundle
+    host: Host
+    seccomp: Filter
+    writes: tuple[tuple[str, str, str], ...]
+
+
+def prepare(bundle: Bundle, directory: str) -> Engine:
+    linux = bundle.config.linux
+    assert linux is not None
+    assert linux.seccomp is not None
+    assert linux.resources is not None
+    program = load_program(linux.seccomp, f"{directory}/seccomp")
+    version: Literal[1, 2] = 1 if detect_layout().version == 1 else 2
+    return Engine(
+        keeper=Keeper(f"{directory}/run"),
+        bundle=bundle,
+        host=Host(capabilities=sum(1 << number for number in NUMBERS.values())),
+        seccomp=Filter(program.filter, program.flags),
+        writes=plan_resources(linux.resources, version),
+    )
+
+
+def start_ours(engine: Engine, container_id: str) -> float:
+    """Milliseconds to the first instruction; the container is waited for and deleted off the clock."""
+    started_ns = time.perf_counter_ns()
+    plan = plan_container(
+        container_id, engine.bundle.config, engine.host, bundle=engine.bundle.directory,
+        cgroup=CgroupPlan(f"/bench/{container_id}", engine.writes), seccomp=engine.seccomp,
+    )  # fmt: skip
+    engine.keeper.create(container_id, plan)
+    engine.keeper.start(container_id)
+    engine.bundle.await_first_instruction()
+    elapsed_ms = (time.perf_counter_ns() - started_ns) / 1e6
+    engine.keeper.wait(container_id, _WAIT_S)
+    engine.keeper.delete(container_id)
+    return elapsed_ms
+
+
+def start_peer(program: str, bundle: Bundle, state: str, container_id: str) -> float:
+    argv = (program, "--root", state, "run", "--bundle", bundle.directory, container_id)
+    started_ns = time.perf_counter_ns()
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        bundle.await_first_instruction()
+        elapsed_ms = (time.perf_counter_ns() - started_ns) / 1e6
+        if process.wait(_WAIT_S) != 0:
+            raise RuntimeError(f"{program} run ended with {process.returncode}")
+    return elapsed_ms
+
+
+def starters(bundle: Bundle, engine: Engine, directory: str) -> dict[str, Starter]:
+    """Who takes part, by name; what the host lacks is left out and said so."""
+    found: dict[str, Starter] = {"rundlet": lambda name: start_ours(engine, name)}
+    for program in PEERS:
+        if shutil.which(program) is None:
+            print(f"{program} is not on this host: left out")
+            continue
+        found[program] = lambda name, program=program: start_peer(
+            program, bundle, f"{directory}/{program}", name
+        )  # type: ignore[misc]
+    return found
+
+
+def measure_starts(directory: str, rounds: int, warm_up: int) -> dict[str, list[float]]:
+    """Milliseconds of every start, by runtime."""
+    os.makedirs(directory)
+    bundle = Bundle(f"{directory}/bundle")
+    taking_part = starters(bundle, prepare(bundle, directory), directory)
+    times: dict[str, list[float]] = {name: [] for name in taking_part}
+    for number in range(-warm_up, rounds):
+        for name, start in taking_part.items():
+            elapsed_ms = start(f"bench-{name}-{number + warm_up}")
+            if number >= 0:
+                times[name].append(elapsed_ms)
+    bundle.close()
+    return times
