@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from msgspec import Struct, field, to_builtins
+from msgspec import Struct, field
 
 from rundlet.errors import InvalidArgument
 from rundlet.spec import json
@@ -73,7 +73,8 @@ class _PluginModel(_Model, frozen=True):
 def parse_network_conf(raw: bytes, what: str = "network configuration") -> NetworkConf:
     """A conf or a conf list; InvalidArgument with the JSON path of what is wrong."""
     value = json.decode(raw, object, what)
-    model = json.convert(drop_nulls(value), _ConfModel, what)
+    # Only the outermost nulls: a plugin gets its configuration as it stands.
+    model = json.convert(drop_nulls(value, 1), _ConfModel, what)
     if model.plugins is not None:
         plugins = [_parse_plugin(plugin, f"{what}: plugins[{n}]") for n, plugin in enumerate(model.plugins)]
         _check(model.name, f"{what}: name: a list needs one")
@@ -215,11 +216,16 @@ def result_document(result: Result, version: str) -> dict[str, Any]:
     """
     _check(version in VERSIONS, f"cniVersion: {version!r} is not supported")
     if version in _IP4_IP6:
-        return {"cniVersion": version, **to_builtins(_downgrade(result))}
-    document: dict[str, Any] = {"cniVersion": version, **to_builtins(result)}
+        return {"cniVersion": version, **_to_plain(_downgrade(result))}
+    document: dict[str, Any] = {"cniVersion": version, **_to_plain(result)}
     if version in _IP_VERSIONED:
         document["ips"] = [{"version": _family(ip["address"]), **ip} for ip in document.get("ips", ())]
     return document
+
+
+def _to_plain(model: Result | _OldResult) -> dict[str, Any]:
+    plain: dict[str, Any] = json.decode(json.encode(model), dict, "CNI result")
+    return plain
 
 
 def encode_result(result: Result, version: str) -> bytes:
