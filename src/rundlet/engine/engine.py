@@ -19,7 +19,7 @@ from rundlet.engine.events import ExitWatcher
 from rundlet.engine.groups import ParentGroups
 from rundlet.engine.images import Images
 from rundlet.engine.locks import KeyedLocks
-from rundlet.engine.names import process_identity, read_boot_id
+from rundlet.engine.names import process_identity
 from rundlet.engine.node import read_node_status
 from rundlet.engine.parts import Parts, read_host_facts
 from rundlet.engine.pods import Pods
@@ -30,6 +30,7 @@ from rundlet.engine.stats import StatsReader
 from rundlet.engine.status import NodeStatus
 from rundlet.errors import PermissionDenied
 from rundlet.keeper.client import Keeper
+from rundlet.kernel.sync import read_boot_id
 from rundlet.network.network import Network, NetworkSettings
 from rundlet.registry.client import RegistryClient, RegistrySettings
 from rundlet.store.store import Store

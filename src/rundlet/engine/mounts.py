@@ -26,6 +26,11 @@ class PodFiles(NamedTuple):
     shm: str
 
 
+def clean_path(path: str) -> str:
+    """Absolute and normal; normpath alone keeps the two slashes of "//" (POSIX)."""
+    return os.path.normpath("/" + path.lstrip("/"))
+
+
 def check_mounts(mounts: Sequence[MountOption]) -> None:
     """Raises InvalidArgument "mounts[1].container_path: …"."""
     for index, mount in enumerate(mounts):
@@ -37,7 +42,7 @@ def _check_mount(mount: MountOption, where: str) -> None:
         raise InvalidArgument(
             f"{where}.container_path: must be an absolute path, got {mount.container_path!r}"
         )
-    if os.path.normpath(mount.container_path) == "/":
+    if clean_path(mount.container_path) == "/":
         raise InvalidArgument(f"{where}.container_path: cannot be the root directory")
     if bool(mount.host_path) == bool(mount.image):
         raise InvalidArgument(f"{where}: exactly one of host_path and image must be given")
@@ -78,10 +83,10 @@ def _resolve_source(mount: MountOption, where: str) -> MountOption:
 
 def plan_mounts(wanted: Sequence[MountOption], files: PodFiles, *, privileged: bool) -> list[Mount]:
     """All mounts in order; a destination that the caller mounts loses its default."""
-    custom = {os.path.normpath(mount.container_path) for mount in wanted}
+    custom = {clean_path(mount.container_path) for mount in wanted}
     defaults = [*_system_mounts(privileged=privileged), *_pod_mounts(files)]
     kept = [mount for mount in defaults if mount.destination not in custom]
-    mine = sorted(wanted, key=lambda mount: os.path.normpath(mount.container_path).count("/"))
+    mine = sorted(wanted, key=lambda mount: clean_path(mount.container_path).count("/"))
     return kept + [_bind(mount) for mount in mine]
 
 
@@ -130,7 +135,7 @@ def _bind(mount: MountOption) -> Mount:
     if mount.readonly:
         access = "rro" if mount.recursive_readonly else "ro"
     return Mount(
-        destination=os.path.normpath(mount.container_path),
+        destination=clean_path(mount.container_path),
         type="bind",
         source=mount.host_path,
         options=["rbind", _PROPAGATION[mount.propagation], access, *mount.options],

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from rundlet.errors import InvalidArgument, NotFound
+from rundlet.kernel.sync import read_boot_id
 
 _PREFIX = re.compile(r"[0-9a-f]{1,64}")
 _ID_BYTES = 32
@@ -34,12 +35,6 @@ def pick_id(prefix: str, found: Sequence[str], kind: str) -> str:
             hint="give more digits of the id",
         )
     return found[0]
-
-
-def read_boot_id() -> str:
-    """The kernel's random id of this boot (random(4), /proc/sys/kernel/random/boot_id)."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
 
 
 def process_identity(pid: int) -> str:

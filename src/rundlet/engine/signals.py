@@ -10,10 +10,10 @@ _REALTIME = re.compile(r"RT(?P<base>MIN|MAX)(?:(?P<sign>[+-])(?P<offset>\d{1,2})
 _RTMIN, _RTMAX = 34, 64
 
 
-def parse_signal(text: str) -> int:
+def parse_signal(text: str, path: str = "signal") -> int:
     """The signal's number.
 
-    Raises InvalidArgument when there is no such signal.
+    Raises InvalidArgument "<path>: there is no signal …".
     """
     name = text.strip().upper().removeprefix("SIG")
     if name.isdecimal():
@@ -23,7 +23,7 @@ def parse_signal(text: str) -> int:
     else:
         number = getattr(signal.Signals, f"SIG{name}", 0) if name.isalnum() else 0
     if not 1 <= number <= _RTMAX:
-        raise InvalidArgument(f"no such signal: {text!r}", hint="write it as SIGTERM, TERM or 15")
+        raise InvalidArgument(f"{path}: there is no signal {text!r}", hint="write it as SIGTERM, TERM or 15")
     return number
 
 

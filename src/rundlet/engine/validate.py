@@ -49,7 +49,7 @@ def check_container(options: ContainerOptions, pod: PodOptions) -> None:
     check_devices(options.devices)
     check_resources(options.resources, "resources")
     if options.stop_signal:
-        parse_signal(options.stop_signal)
+        parse_signal(options.stop_signal, "stop_signal")
     _check_container_security(options.security, pod.security)
 
 
