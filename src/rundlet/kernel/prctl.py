@@ -55,6 +55,15 @@ def set_no_new_privs() -> None:
     prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
+def close_all_but(keep: set[int]) -> None:
+    """close_range(2) around the descriptors in `keep`."""
+    first = 0
+    for fd in (*sorted(keep), 0xFFFFFFFF):
+        if fd > first:
+            syscall(_SYS_CLOSE_RANGE, "close_range", ctypes.c_uint(first), ctypes.c_uint(fd - 1), 0)
+        first = fd + 1
+
+
 def close_on_exec_from(first_fd: int) -> None:
     """close_range(2): every descriptor from `first_fd` on closes at execve(2)."""
     syscall(_SYS_CLOSE_RANGE, "close_range", ctypes.c_uint(first_fd), ctypes.c_uint(0xFFFFFFFF), CLOSE_RANGE_CLOEXEC)

@@ -117,8 +117,8 @@ def plan_container(
     setup.append(SetRootPropagation(_propagation(linux)))
     setup.append(MountOverlay(*overlay, rootfs) if overlay else BindRootfs(rootfs, rootfs))
     setup += _plan_files(config, linux, host, bundle)
-    setup.append(PivotRoot(rootfs))
     setup += _plan_protection(config.root.readonly, linux)
+    setup.append(PivotRoot(rootfs))
     process = plan_process(config.process, host, seccomp)
     return ContainerPlan(container_id, clone, pid_namespace, cgroup, tuple(setup), process)
 
@@ -197,6 +197,9 @@ def _plan_names(config: RuntimeConfig, own_uts: bool) -> list[Step]:
 
 
 def _plan_sysctls(linux: Linux) -> list[Step]:
+    for name in linux.sysctl or {}:
+        if ".." in name or name.startswith(("/", ".")) or not name:
+            raise InvalidArgument(f"config.json: linux.sysctl: {name!r} names no setting below /proc/sys")
     return [WriteSysctl(name, value) for name, value in (linux.sysctl or {}).items()]
 
 
@@ -235,6 +238,7 @@ def _plan_devices(devices: Sequence[Device]) -> list[Step]:
 
 
 def _plan_protection(readonly_root: bool, linux: Linux) -> list[Step]:
+    """Done before pivot_root, while /proc and /dev/null are still the host's and can be trusted."""
     steps: list[Step] = [SetReadonly(path) for path in linux.readonly_paths or []]
     steps += [MaskPath(path) for path in linux.masked_paths or []]
     if readonly_root:
@@ -270,13 +274,17 @@ def plan_process(process: Process, host: Host, seccomp: Filter | None = None) ->
 
 
 def _plan_capabilities(sets: Capabilities | None, available: int) -> CapabilitySets:
-    """Names unknown here and what this host cannot give are left out, as runc does with a warning."""
+    """Names unknown here and what this host cannot give are left out, as runc does with a warning.
+
+    So are ambient capabilities that are not permitted and inheritable: no
+    kernel gives those (capabilities(7)), and runc's own default asks for them.
+    """
     given = sets or Capabilities()
-    masks = [
+    bounding, effective, permitted, inheritable, ambient = (
         sum(1 << NUMBERS[name] for name in set(names or ()) if name in NUMBERS) & available
         for names in (given.bounding, given.effective, given.permitted, given.inheritable, given.ambient)
-    ]
-    return CapabilitySets(*masks)
+    )
+    return CapabilitySets(bounding, effective & permitted, permitted, inheritable, ambient & permitted & inheritable)
 
 
 def _plan_limit(limit: Rlimit, index: int) -> SetLimit:

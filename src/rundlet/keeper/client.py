@@ -1,0 +1,318 @@
+"""The engine's way to the keeper; starts one when none is there.
+
+Thread-safe: calls in parallel use connections of their own, kept for the next call.
+"""
+
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import rundlet
+from rundlet.errors import DeadlineExceeded, Unavailable, from_code
+from rundlet.keeper.protocol import (
+    PROTOCOL_VERSION,
+    ContainerState,
+    ExitRecord,
+    Packet,
+    PodNamespaces,
+    connect_path,
+    keeper_dir,
+    receive_packet,
+    send_packet,
+)
+from rundlet.plan.container import ContainerPlan, encode_plan
+from rundlet.plan.process import ProcessPlan, encode_process
+
+_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[3]); from rundlet.keeper.anchor import main; main(sys.argv[1:])"
+_START_TIMEOUT_S = 15.0
+_IDLE_CONNECTIONS_MAX = 8
+
+
+class Connection:
+    """One SOCK_SEQPACKET connection, used by one thread at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._next_id = 0
+
+    def send(self, verb: str, args: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+        self._next_id += 1
+        try:
+            send_packet(self._sock, {"id": self._next_id, "verb": verb, "args": args}, fds)
+        except OSError as error:
+            raise Unavailable(f"keeper: {verb}: {os.strerror(error.errno or 0).lower()}") from error
+
+    def receive(self, timeout_s: float | None = None) -> Packet:
+        """The next answer; raises what the keeper says went wrong, DeadlineExceeded when nothing came in time."""
+        self._sock.settimeout(timeout_s)
+        try:
+            packet = receive_packet(self._sock)
+        except TimeoutError:
+            raise DeadlineExceeded("keeper: no answer in time") from None
+        except OSError as error:
+            raise Unavailable(f"keeper: {os.strerror(error.errno or 0).lower()}") from error
+        if packet is None:
+            raise Unavailable("keeper: it has closed the connection", hint="the call may or may not have been done; ask for the state")
+        if "error" in packet.message:
+            raise from_code(*packet.message["error"])
+        return Packet(packet.message["ok"], packet.fds)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def _to_exit(fields: Sequence[Any]) -> ExitRecord:
+    return ExitRecord(*fields)
+
+
+def _to_state(fields: Sequence[Any]) -> ContainerState:
+    status, pid, started_at_ns, exit_fields = fields
+    return ContainerState(status, pid, started_at_ns, _to_exit(exit_fields) if exit_fields else None)
+
+
+class ExecHandle:
+    """A process started by `Keeper.exec`; close it when no longer interested."""
+
+    def __init__(self, keeper: "Keeper", connection: Connection, exec_id: str, pid: int) -> None:
+        self._keeper = keeper
+        self._connection = connection
+        self.exec_id = exec_id
+        self.pid = pid
+
+    def wait(self, timeout_s: float | None = None) -> ExitRecord | None:
+        """How it ended; None when it has not within `timeout_s`."""
+        try:
+            return _to_exit(self._connection.receive(timeout_s).message["exit"])
+        except DeadlineExceeded:
+            return None
+
+    def signal(self, signum: int) -> None:
+        """To the process and its process group; NotFound when it has ended."""
+        self._keeper.call("signal_exec", {"exec_id": self.exec_id, "signum": signum})
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Keeper:
+    """The keeper of one run root."""
+
+    def __init__(self, run_root: str) -> None:
+        self.run_root = os.path.abspath(run_root)
+        self._directory = keeper_dir(self.run_root)
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+
+    # -- connections ------------------------------------------------------------
+
+    def call(self, verb: str, args: dict[str, Any], fds: tuple[int, ...] = (), timeout_s: float | None = None) -> Packet:
+        """One request and its answer; an answer that does not come in time is DeadlineExceeded."""
+        connection = self._take()
+        try:
+            connection.send(verb, args, fds)
+            packet = connection.receive(timeout_s)
+        except (Unavailable, DeadlineExceeded):
+            connection.close()
+            raise
+        except BaseException:
+            self._give_back(connection)
+            raise
+        self._give_back(connection)
+        return packet
+
+    def _take(self) -> Connection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self._connect()
+
+    def _give_back(self, connection: Connection) -> None:
+        with self._lock:
+            if len(self._idle) < _IDLE_CONNECTIONS_MAX:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _connect(self) -> Connection:
+        """A connection on which the keeper has answered; a keeper is started when none is there."""
+        connection = self._try_connect()
+        if connection is None:
+            connection = self._start()
+        return connection
+
+    def _try_connect(self) -> Connection | None:
+        try:
+            fd, address = connect_path(self._directory)
+        except FileNotFoundError:
+            return None
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection = Connection(sock)
+        try:
+            sock.connect(address)
+            connection.send("version", {})
+            answer = connection.receive(_START_TIMEOUT_S).message
+        except (OSError, Unavailable):
+            connection.close()
+            return None
+        finally:
+            os.close(fd)
+        if answer["protocol"] != PROTOCOL_VERSION:
+            connection.close()
+            raise Unavailable(
+                f"keeper: it speaks protocol {answer['protocol']}, this rundlet speaks {PROTOCOL_VERSION}",
+                hint="remove the containers of the other version first; its keeper then leaves by itself",
+            )
+        return connection
+
+    def _start(self) -> Connection:
+        """Start a keeper, or use the one that somebody else started meanwhile."""
+        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        lock = os.open(f"{self._directory}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_linked(lock, f"{self._directory}/lock"):
+                return self._start()  # an old keeper left while we waited, and took the directory along
+            connection = self._try_connect()
+            if connection is None:
+                _launch(self.run_root)
+                connection = self._try_connect()
+            if connection is None:
+                raise Unavailable(f"keeper: it does not answer in {self._directory}", hint=f"see {self._directory}/log")
+            return connection
+        finally:
+            os.close(lock)
+
+    def close(self) -> None:
+        """Let go of idle connections: a keeper with nothing to keep leaves when nobody is connected."""
+        with self._lock:
+            for connection in self._idle:
+                connection.close()
+            self._idle.clear()
+
+    # -- pods -------------------------------------------------------------------
+
+    def make_pod(
+        self,
+        pod_id: str,
+        kinds: Sequence[str],
+        *,
+        hostname: str = "",
+        sysctls: Mapping[str, str] = {},
+        cgroup_join: Sequence[str] = (),
+    ) -> PodNamespaces:
+        """New namespaces of `kinds` ("net", "ipc", "uts", "pid"), pinned; a pod's init joins `cgroup_join`."""
+        packet = self.call(
+            "make_pod",
+            {"pod_id": pod_id, "kinds": list(kinds), "hostname": hostname, "sysctls": dict(sysctls), "cgroup": list(cgroup_join)},
+        )
+        netns_fd, route_fd = packet.fds if packet.fds else (-1, -1)
+        return PodNamespaces(packet.message["paths"], netns_fd, route_fd, packet.message["init_pid"])
+
+    def remove_pod(self, pod_id: str) -> None:
+        """Let go of its namespaces; nothing happens when it is unknown."""
+        self.call("remove_pod", {"pod_id": pod_id})
+
+    # -- containers -------------------------------------------------------------
+
+    def create(self, plan: ContainerPlan, *, log_path: str = "", stdin: bool = False) -> int:
+        """Make the container up to its gate; the pid of its first process."""
+        args = {"plan": encode_plan(plan), "log_path": log_path, "stdin": stdin}
+        return int(self.call("create", args).message["pid"])
+
+    def start(self, container_id: str) -> int:
+        """Let it run its program; when that was, in nanoseconds since the epoch."""
+        return int(self.call("start", {"container_id": container_id}).message["started_at_ns"])
+
+    def signal(self, container_id: str, signum: int, *, everyone: bool = False) -> None:
+        """To the first process, or to every process of the container."""
+        self.call("signal", {"container_id": container_id, "signum": signum, "all": everyone})
+
+    def wait(self, container_id: str, timeout_s: float | None = None) -> ExitRecord | None:
+        """How it ended; None when it has not within `timeout_s`."""
+        try:
+            return _to_exit(self.call("wait", {"container_id": container_id}, timeout_s=timeout_s).message["exit"])
+        except DeadlineExceeded:
+            return None
+
+    def delete(self, container_id: str) -> None:
+        """Kill what is left of it, remove its cgroup and files; nothing happens when it is unknown."""
+        self.call("delete", {"container_id": container_id})
+
+    def state(self, container_id: str) -> ContainerState:
+        """NotFound when the keeper does not know it."""
+        return _to_state(self.call("state", {"container_id": container_id}).message["state"])
+
+    def list(self) -> dict[str, ContainerState]:
+        """Every container by id."""
+        states = self.call("list", {}).message["states"]
+        return {container_id: _to_state(fields) for container_id, fields in states.items()}
+
+    def reopen_log(self, container_id: str) -> None:
+        """After the log file was moved away."""
+        self.call("reopen_log", {"container_id": container_id})
+
+    def exec(
+        self, container_id: str, process: ProcessPlan, *, stdin_fd: int = -1, stdout_fd: int = -1, stderr_fd: int = -1
+    ) -> ExecHandle:
+        """Run a further process with these descriptors (-1: /dev/null), which stay the caller's to close."""
+        given = {"stdin": stdin_fd, "stdout": stdout_fd, "stderr": stderr_fd}
+        args: dict[str, Any] = {name: fd >= 0 for name, fd in given.items()}
+        args |= {"container_id": container_id, "process": encode_process(process)}
+        connection = self._take()
+        try:
+            connection.send("exec", args, tuple(fd for fd in given.values() if fd >= 0))
+            answer = connection.receive().message
+        except BaseException:
+            connection.close()
+            raise
+        return ExecHandle(self, connection, answer["exec_id"], answer["pid"])
+
+    def watch(self) -> Iterator[ExitRecord]:
+        """Every container's end from now on; Unavailable when the keeper goes away."""
+        connection = self._connect()
+        try:
+            connection.send("watch", {})
+            connection.receive()
+            while True:
+                yield _to_exit(connection.receive().message["exit"])
+        finally:
+            connection.close()
+
+
+def _is_linked(fd: int, path: str) -> bool:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(found, os.fstat(fd))
+
+
+def _launch(run_root: str) -> None:
+    """Start the anchor, detached from this process, and wait until it listens."""
+    source = os.path.dirname(os.path.dirname(os.path.abspath(rundlet.__file__)))
+    read_fd, write_fd = os.pipe()
+    try:
+        argv = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, "launch", _BOOTSTRAP, source, run_root, str(write_fd)]
+        starter = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=(write_fd,), env={}
+        )
+        os.close(write_fd)
+        write_fd = -1
+        assert starter.stderr is not None
+        with open(read_fd, "rb", closefd=False) as ready:
+            said = ready.read()
+        complaint = b"" if said == b"ok" else starter.stderr.read()
+        starter.stderr.close()
+        starter.wait()
+    finally:
+        os.close(read_fd)
+        if write_fd >= 0:
+            os.close(write_fd)
+    if said != b"ok":
+        last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
+        raise Unavailable(f"keeper: it could not be started: {last or 'it said nothing'}", hint="the keeper needs root")

@@ -1,0 +1,162 @@
+"""Making processes: descriptors and FIFOs before clone3(2), the report after it."""
+
+import json
+import os
+import shutil
+import socket
+from typing import Any, NamedTuple
+
+from rundlet.errors import Error, from_code
+from rundlet.keeper.container import Container, read_start_time
+from rundlet.keeper.logfile import Stream
+from rundlet.keeper.loop import Loop
+from rundlet.keeper.server import Request
+from rundlet.kernel import namespace
+from rundlet.kernel.clone import Cloned, clone
+from rundlet.plan.container import ContainerPlan
+from rundlet.plan.process import ProcessPlan
+from rundlet.plan.steps import JoinCgroup
+from rundlet.runtime.init import Machine, Stdio, run_exec, run_first
+
+_REPORT_MAX_BYTES = 1 << 16
+
+
+class Report(NamedTuple):
+    """`kind` is ready, error or end (the socket closed); see `rundlet.runtime.init`."""
+
+    kind: str
+    error: Error | None = None
+    terminal_fd: int = -1
+
+
+class Pending:
+    """A process on its way to execve(2), and the request that waits for the next thing it says."""
+
+    def __init__(self, report: socket.socket) -> None:
+        self.report = report
+        self.request: Request | None = None
+        self.error: Error | None = None
+
+    def receive(self) -> Report:
+        raw, fds, _, _ = socket.recv_fds(self.report, _REPORT_MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+        if not raw:
+            return Report("end")
+        message = json.loads(raw)
+        if "error" in message:
+            return Report("error", from_code(*message["error"]))
+        return Report("ready", None, fds[0] if fds else -1)
+
+    def answer(self, ok: dict[str, Any]) -> None:
+        request, self.request = self.request, None
+        if request is not None:
+            request.answer(ok)
+
+    def fail(self, error: Error) -> None:
+        request, self.request = self.request, None
+        if request is not None:
+            request.fail(error)
+
+
+class Launcher:
+    """Forks the supervisor; nothing of it is kept."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._home_pid_fd = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self._null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+
+    def start_container(self, container: Container, plan: ContainerPlan, stdin: bool) -> Pending:
+        """Clone the first process of `container`; it reports by the Pending's socket."""
+        borrowed: list[int] = []
+        try:
+            gate = _make_fifo(container, "start", os.O_RDWR, borrowed)
+            stdio = self._open_stdio(container, plan.process.terminal, stdin, borrowed)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            join = JoinCgroup(container.group.join_files() if container.group else ())
+            flags = sum(namespace.KINDS[kind].flag for kind in plan.clone)
+            child = self._clone(flags, plan.pid_namespace)
+            if child.pid == 0:
+                run_first(plan, join, self._machine, stdio, theirs, gate)
+            theirs.close()
+        finally:
+            for fd in borrowed:
+                os.close(fd)
+        container.pid, container.pidfd = child.pid, child.pidfd
+        container.start_time = read_start_time(child.pid)
+        return Pending(ours)
+
+    def _open_stdio(self, container: Container, terminal: bool, stdin: bool, borrowed: list[int]) -> Stdio:
+        """The container's ends, opened both ways: a dead keeper must not mean SIGPIPE for the container."""
+        if terminal:
+            return Stdio(self._null_fd, self._null_fd, self._null_fd)
+        read = self._null_fd
+        if stdin:
+            container.stdin_fd = _make_fifo(container, "stdin", os.O_RDWR, None)
+            read = _open(f"{container.directory}/stdin", os.O_RDONLY, borrowed)
+        ends = [_make_fifo(container, name, os.O_RDWR, borrowed) for name in ("stdout", "stderr")]
+        for name in ("stdout", "stderr"):
+            container.open_stream(name)
+        return Stdio(read, *ends)
+
+    def _clone(self, flags: int, pid_namespace: str) -> Cloned:
+        """clone3(2), into an existing PID namespace where one is named."""
+        if not pid_namespace:
+            return clone(flags)
+        namespace.join(pid_namespace, namespace.CLONE_NEWPID)
+        return self._clone_and_return(flags)
+
+    def _clone_and_return(self, flags: int) -> Cloned:
+        """A PID namespace joined by setns(2) is for children only; afterwards they are made at home again."""
+        try:
+            child = clone(flags)
+        except OSError:
+            namespace.setns(self._home_pid_fd, namespace.CLONE_NEWPID)
+            raise
+        if child.pid:
+            namespace.setns(self._home_pid_fd, namespace.CLONE_NEWPID)
+        return child
+
+    def start_exec(self, container: Container, plan: ProcessPlan, fds: list[int]) -> tuple[Cloned, Pending]:
+        """Clone a process into the container; negative `fds` are /dev/null."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        join = JoinCgroup(container.group.join_files() if container.group else ())
+        stdio = Stdio(*(fd if fd >= 0 else self._null_fd for fd in fds))
+        namespace.setns(container.pidfd, namespace.CLONE_NEWPID)
+        child = self._clone_and_return(0)
+        if child.pid == 0:
+            run_exec(plan, join, self._machine, stdio, theirs, container.pidfd)
+        theirs.close()
+        return child, Pending(ours)
+
+
+def _open(path: str, flags: int, borrowed: list[int] | None) -> int:
+    fd = os.open(path, flags | os.O_CLOEXEC)
+    if borrowed is not None:
+        borrowed.append(fd)
+    return fd
+
+
+def _make_fifo(container: Container, name: str, flags: int, borrowed: list[int] | None) -> int:
+    path = f"{container.directory}/{name}"
+    os.mkfifo(path, 0o600)
+    return _open(path, flags, borrowed)
+
+
+def pump(loop: Loop, stream: Stream) -> None:
+    """One chunk of output; a stream that has ended is let go of."""
+    if not stream.pump():
+        loop.remove(stream.fd)
+        stream.close()
+
+
+def remove_empty(directory: str) -> None:
+    """rmdir(2), when it is there."""
+    try:
+        os.rmdir(directory)
+    except FileNotFoundError:
+        pass
+
+
+def discard(directory: str) -> None:
+    """What a supervisor left that died while creating; its process saw the report socket close."""
+    shutil.rmtree(directory, ignore_errors=True)

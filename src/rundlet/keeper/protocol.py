@@ -1,0 +1,144 @@
+"""The wire between the engine and the keeper, and the keeper's files.
+
+A unix SOCK_SEQPACKET connection; every packet is one JSON object, descriptors
+ride along by SCM_RIGHTS.  A packet over PACKET_MAX_BYTES says only
+{"body": true} and brings the JSON in a memfd, as its first descriptor.
+
+    engine → keeper                                      keeper → engine
+    {"id": 1, "verb": "create", "args": {…}}   (fds)     {"id": 1, "ok": {…}}   (fds)
+                                                         {"id": 1, "error": [code, message, hint]}
+
+    verb            args                                          answer
+    version                                                       protocol, pid
+    make_pod        pod_id kinds hostname sysctls cgroup          paths init_pid   fds: netns, route socket
+    remove_pod      pod_id
+    create          plan log_path stdin                           pid              when the gate is reached
+    start           container_id                                  started_at_ns    when execve(2) was done
+    signal          container_id signum all
+    wait            container_id                                  exit             when it has ended
+    delete          container_id                                                   when nothing is left
+    state           container_id                                  state
+    list                                                          states
+    exec            container_id process  fds: stdin stdout stderr
+                                                                  exec_id pid      when execve(2) was done
+                    … and later, with the same id                 exit
+    signal_exec     exec_id signum
+    reopen_log      container_id
+    watch                                                         exit, again and again
+
+Answers come when the thing has happened, so one connection may wait while others
+work; whoever gives up waiting closes its connection.
+
+Files (all under the run root, which is a tmpfs and ends with the boot):
+
+    <run root>/keeper/lock                    held while a keeper is being started
+    <run root>/keeper/sock                    the socket, mode 0600
+    <run root>/keeper/log                     what the keeper itself has to say
+    <run root>/keeper/pods/ID/{net,ipc,uts}   namespaces, pinned by bind mounts; `init` holds a pid
+    <run root>/keeper/containers/ID/state     JSON: what a new supervisor must know of the container
+    <run root>/keeper/containers/ID/exit      JSON: the exit record
+    <run root>/keeper/containers/ID/{start,stdin,stdout,stderr}   FIFOs
+
+The directory goes when the keeper leaves, which it does when nothing is left to keep.
+"""
+
+import array
+import json
+import os
+import socket
+from typing import Any, NamedTuple
+
+from rundlet.errors import Unavailable
+
+PROTOCOL_VERSION = 1
+PACKET_MAX_BYTES = 96 * 1024
+FDS_MAX = 4
+
+
+class ExitRecord(NamedTuple):
+    """How a process ended: `exit_code` is 128 + `signal` when it was killed, 255 when nobody could know.
+
+    `exec_id` is empty for a container's first process.
+    """
+
+    container_id: str
+    exec_id: str
+    exit_code: int
+    signal: int
+    oom_killed: bool
+    finished_at_ns: int
+
+
+class ContainerState(NamedTuple):
+    """`status` is created, running or stopped, as the runtime-spec has them."""
+
+    status: str
+    pid: int
+    started_at_ns: int
+    exit: ExitRecord | None
+
+
+class PodNamespaces(NamedTuple):
+    """Pinned namespaces by kind ("net", "ipc", "uts", "pid"); the caller closes the descriptors (-1: none)."""
+
+    paths: dict[str, str]
+    netns_fd: int
+    route_fd: int
+    init_pid: int
+
+
+class Packet(NamedTuple):
+    message: dict[str, Any]
+    fds: list[int]
+
+
+def keeper_dir(run_root: str) -> str:
+    return f"{run_root}/keeper"
+
+
+def send_packet(sock: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+    """Send one message; OSError as send(2), BlockingIOError when a slow reader's queue is full."""
+    raw = json.dumps(message, separators=(",", ":")).encode()
+    if len(raw) <= PACKET_MAX_BYTES:
+        _send(sock, raw, fds)
+        return
+    body = os.memfd_create("rundlet-packet", os.MFD_CLOEXEC)
+    try:
+        with open(body, "wb", closefd=False) as file:
+            file.write(raw)
+        _send(sock, b'{"body":true}', (body, *fds))
+    finally:
+        os.close(body)
+
+
+def _send(sock: socket.socket, raw: bytes, fds: tuple[int, ...]) -> None:
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    sock.sendmsg([raw], rights)
+
+
+def receive_packet(sock: socket.socket) -> Packet | None:
+    """The next message, None at the end; descriptors are close-on-exec and the caller's to close."""
+    raw, fds, flags, _ = socket.recv_fds(sock, PACKET_MAX_BYTES + 1, FDS_MAX + 1, socket.MSG_CMSG_CLOEXEC)
+    if not raw:
+        return None
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        _close_all(fds)
+        raise Unavailable("keeper: a packet was cut short")
+    message = json.loads(raw)
+    if message.get("body"):
+        body, *fds = fds
+        with open(body, "rb") as file:
+            file.seek(0)
+            message = json.loads(file.read())
+    return Packet(message, fds)
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def connect_path(directory: str, name: str = "sock") -> tuple[int, str]:
+    """(descriptor to close, address) of a socket in `directory`, however long its path is (sun_path has 108 bytes)."""
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return fd, f"/proc/self/fd/{fd}/{name}"

@@ -1,0 +1,117 @@
+"""The keeper's side of the wire: connections, requests, answers."""
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from rundlet.errors import Error, Internal, InvalidArgument
+from rundlet.keeper.loop import Loop
+from rundlet.keeper.protocol import receive_packet, send_packet
+
+
+class Request:
+    """One request; answered once, or again and again where the protocol says so."""
+
+    __slots__ = ("_client", "args", "fds", "id")
+
+    def __init__(self, client: "Client", request_id: int, args: dict[str, Any], fds: list[int]) -> None:
+        self._client = client
+        self.id = request_id
+        self.args = args
+        self.fds = fds
+
+    def answer(self, ok: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+        self._client.send({"id": self.id, "ok": ok}, fds)
+
+    def fail(self, error: Error) -> None:
+        self._client.send({"id": self.id, "error": [error.code, error.message, error.hint]})
+
+    @property
+    def is_abandoned(self) -> bool:
+        """The caller has closed its connection."""
+        return self._client.is_closed
+
+    def close_fds(self) -> None:
+        for fd in self.fds:
+            os.close(fd)
+        self.fds = []
+
+
+Verb = Callable[[Request], None]
+
+
+class Client:
+    """One connection of an engine."""
+
+    def __init__(self, sock: socket.socket, server: "Server") -> None:
+        self._sock = sock
+        self._server = server
+        self.is_closed = False
+        sock.setblocking(False)
+        server.loop.add(sock.fileno(), self._receive)
+
+    def _receive(self) -> None:
+        try:
+            packet = receive_packet(self._sock)
+        except BlockingIOError:
+            return
+        except (OSError, Error, ValueError):
+            packet = None
+        if packet is None:
+            self.close()
+            return
+        message = packet.message
+        request = Request(self, message.get("id", 0), message.get("args", {}), packet.fds)
+        self._server.serve(message.get("verb", ""), request)
+
+    def send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+        """A client that does not read loses its connection: the keeper waits for nobody."""
+        if self.is_closed:
+            return
+        try:
+            send_packet(self._sock, message, fds)
+        except OSError:
+            self.close()
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            self._server.loop.remove(self._sock.fileno())
+            self._sock.close()
+            self._server.clients.discard(self)
+
+
+class Server:
+    """Accepts connections and hands each request to its verb."""
+
+    def __init__(self, loop: Loop, listener: socket.socket, verbs: dict[str, Verb]) -> None:
+        self.loop = loop
+        self.clients: set[Client] = set()
+        self._listener = listener
+        self._verbs = verbs
+        listener.setblocking(False)
+        loop.add(listener.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        self.clients.add(Client(sock, self))
+
+    def serve(self, verb: str, request: Request) -> None:
+        """Run a verb; whatever it raises is the answer, and never the end of the keeper."""
+        handler = self._verbs.get(verb)
+        try:
+            if handler is None:
+                raise InvalidArgument(f"keeper: unknown request {verb!r}", hint="the running keeper is of another version")
+            handler(request)
+        except Error as error:
+            request.fail(error)
+        except (KeyError, TypeError, ValueError) as error:
+            request.fail(InvalidArgument(f"keeper: {verb}: bad request: {error!r}"))
+        except OSError as error:
+            request.fail(Internal(f"keeper: {verb}: {error}"))
+        finally:
+            request.close_fds()
