@@ -86,7 +86,9 @@ def _supervise(run_root: str, listener: socket.socket) -> None:
         status = _reap_until(pid, ours)
         if status == 0:
             return
-        print(f"supervisor {pid} ended with wait status {status}; starting another", file=sys.stderr, flush=True)
+        print(
+            f"supervisor {pid} ended with wait status {status}; starting another", file=sys.stderr, flush=True
+        )
         time.sleep(_RESTART_PAUSE_S)
 
 

@@ -28,7 +28,9 @@ from rundlet.keeper.protocol import (
 from rundlet.plan.container import ContainerPlan, encode_plan
 from rundlet.plan.process import ProcessPlan, encode_process
 
-_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[3]); from rundlet.keeper.anchor import main; main(sys.argv[1:])"
+_BOOTSTRAP = (
+    "import sys; sys.path.insert(0, sys.argv[3]); from rundlet.keeper.anchor import main; main(sys.argv[1:])"
+)
 _START_TIMEOUT_S = 15.0
 _IDLE_CONNECTIONS_MAX = 8
 
@@ -57,7 +59,10 @@ class Connection:
         except OSError as error:
             raise Unavailable(f"keeper: {os.strerror(error.errno or 0).lower()}") from error
         if packet is None:
-            raise Unavailable("keeper: it has closed the connection", hint="the call may or may not have been done; ask for the state")
+            raise Unavailable(
+                "keeper: it has closed the connection",
+                hint="the call may or may not have been done; ask for the state",
+            )
         if "error" in packet.message:
             raise from_code(*packet.message["error"])
         return Packet(packet.message["ok"], packet.fds)
@@ -110,7 +115,9 @@ class Keeper:
 
     # -- connections ------------------------------------------------------------
 
-    def call(self, verb: str, args: dict[str, Any], fds: tuple[int, ...] = (), timeout_s: float | None = None) -> Packet:
+    def call(
+        self, verb: str, args: dict[str, Any], fds: tuple[int, ...] = (), timeout_s: float | None = None
+    ) -> Packet:
         """One request and its answer; an answer that does not come in time is DeadlineExceeded."""
         connection = self._take()
         try:
@@ -182,7 +189,9 @@ class Keeper:
                 _launch(self.run_root)
                 connection = self._try_connect()
             if connection is None:
-                raise Unavailable(f"keeper: it does not answer in {self._directory}", hint=f"see {self._directory}/log")
+                raise Unavailable(
+                    f"keeper: it does not answer in {self._directory}", hint=f"see {self._directory}/log"
+                )
             return connection
         finally:
             os.close(lock)
@@ -208,9 +217,15 @@ class Keeper:
         """New namespaces of `kinds` ("net", "ipc", "uts", "pid"), pinned; a pod's init joins `cgroup_join`."""
         packet = self.call(
             "make_pod",
-            {"pod_id": pod_id, "kinds": list(kinds), "hostname": hostname, "sysctls": dict(sysctls), "cgroup": list(cgroup_join)},
+            {
+                "pod_id": pod_id,
+                "kinds": list(kinds),
+                "hostname": hostname,
+                "sysctls": dict(sysctls),
+                "cgroup": list(cgroup_join),
+            },
         )
-        netns_fd, route_fd = packet.fds if packet.fds else (-1, -1)
+        netns_fd, route_fd = packet.fds or (-1, -1)
         return PodNamespaces(packet.message["paths"], netns_fd, route_fd, packet.message["init_pid"])
 
     def remove_pod(self, pod_id: str) -> None:
@@ -235,7 +250,9 @@ class Keeper:
     def wait(self, container_id: str, timeout_s: float | None = None) -> ExitRecord | None:
         """How it ended; None when it has not within `timeout_s`."""
         try:
-            return _to_exit(self.call("wait", {"container_id": container_id}, timeout_s=timeout_s).message["exit"])
+            return _to_exit(
+                self.call("wait", {"container_id": container_id}, timeout_s=timeout_s).message["exit"]
+            )
         except DeadlineExceeded:
             return None
 
@@ -257,7 +274,13 @@ class Keeper:
         self.call("reopen_log", {"container_id": container_id})
 
     def exec(
-        self, container_id: str, process: ProcessPlan, *, stdin_fd: int = -1, stdout_fd: int = -1, stderr_fd: int = -1
+        self,
+        container_id: str,
+        process: ProcessPlan,
+        *,
+        stdin_fd: int = -1,
+        stdout_fd: int = -1,
+        stderr_fd: int = -1,
     ) -> ExecHandle:
         """Run a further process with these descriptors (-1: /dev/null), which stay the caller's to close."""
         given = {"stdin": stdin_fd, "stdout": stdout_fd, "stderr": stderr_fd}
@@ -297,22 +320,38 @@ def _launch(run_root: str) -> None:
     source = os.path.dirname(os.path.dirname(os.path.abspath(rundlet.__file__)))
     read_fd, write_fd = os.pipe()
     try:
-        argv = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, "launch", _BOOTSTRAP, source, run_root, str(write_fd)]
+        argv = [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            _BOOTSTRAP,
+            "launch",
+            _BOOTSTRAP,
+            source,
+            run_root,
+            str(write_fd),
+        ]
         starter = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=(write_fd,), env={}
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=(write_fd,),
+            env={},
         )
         os.close(write_fd)
         write_fd = -1
-        assert starter.stderr is not None
         with open(read_fd, "rb", closefd=False) as ready:
             said = ready.read()
-        complaint = b"" if said == b"ok" else starter.stderr.read()
-        starter.stderr.close()
-        starter.wait()
+        # The anchor keeps its stderr until it listens, so this ends when it has, or has failed.
+        complaint = starter.communicate()[1]
     finally:
         os.close(read_fd)
         if write_fd >= 0:
             os.close(write_fd)
     if said != b"ok":
         last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
-        raise Unavailable(f"keeper: it could not be started: {last or 'it said nothing'}", hint="the keeper needs root")
+        raise Unavailable(
+            f"keeper: it could not be started: {last or 'it said nothing'}", hint="the keeper needs root"
+        )

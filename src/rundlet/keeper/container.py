@@ -1,7 +1,7 @@
 """One container as the supervisor keeps it: its process, its streams, its files.
 
-    creating ──ready──▶ created ──start──▶ running ──exit──▶ stopped
-        └──error: nothing is left            └──────────delete──────────▶ gone
+creating ──ready──▶ created ──start──▶ running ──exit──▶ stopped
+    └──error: nothing is left            └──────────delete──────────▶ gone
 """
 
 import json
@@ -175,5 +175,3 @@ def restore_container(directory: str, make_group: Callable[[str], Group]) -> Con
         container.exit = ExitRecord(*exit_fields)
         container.status = "stopped"
     return container
-
-

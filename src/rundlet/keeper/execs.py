@@ -21,7 +21,9 @@ _STDIO = ("stdin", "stdout", "stderr")
 class Exec:
     """One process; it leads a session of its own, so it can be killed with what it started."""
 
-    def __init__(self, exec_id: str, container_id: str, pid: int, pidfd: int, pending: Pending, request: Request) -> None:
+    def __init__(
+        self, exec_id: str, container_id: str, pid: int, pidfd: int, pending: Pending, request: Request
+    ) -> None:
         self.id = exec_id
         self.container_id = container_id
         self.pid = pid
@@ -76,7 +78,9 @@ class Execs:
         del self._running[item.id]
         code = os.waitstatus_to_exitcode(wait_status)
         number = max(0, -code)
-        record = ExitRecord(item.container_id, item.id, 128 + number if number else code, number, False, time.time_ns())
+        record = ExitRecord(
+            item.container_id, item.id, 128 + number if number else code, number, False, time.time_ns()
+        )
         item.request.answer({"exit": record})
 
     def send_signal(self, exec_id: str, number: int) -> None:

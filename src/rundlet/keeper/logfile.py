@@ -28,7 +28,9 @@ class LogFile:
         if not self.path:
             return
         os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
-        fresh = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
+        fresh = os.open(
+            self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE
+        )
         self.close()
         self._fd = fresh
 

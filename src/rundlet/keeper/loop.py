@@ -36,5 +36,3 @@ class Loop:
 
     def close(self) -> None:
         self._epoll.close()
-
-

@@ -38,7 +38,12 @@ class Pods:
             return []
 
     def make(
-        self, pod_id: str, kinds: Sequence[str], hostname: str, sysctls: Mapping[str, str], join_files: Sequence[str]
+        self,
+        pod_id: str,
+        kinds: Sequence[str],
+        hostname: str,
+        sysctls: Mapping[str, str],
+        join_files: Sequence[str],
     ) -> tuple[dict[str, str], int, list[int]]:
         """(paths by kind, pid of the init or 0, [netns fd, route socket fd] where "net" is asked for)."""
         unknown = set(kinds) - {*_KINDS, "pid"}
@@ -64,7 +69,9 @@ class Pods:
             paths["pid"] = f"/proc/{pid}/ns/pid"
         return paths, pid, route_fds
 
-    def _pin(self, directory: str, kinds: Sequence[str], hostname: str, sysctls: Mapping[str, str]) -> list[int]:
+    def _pin(
+        self, directory: str, kinds: Sequence[str], hostname: str, sysctls: Mapping[str, str]
+    ) -> list[int]:
         """Make the namespaces and pin each to a file, from inside; then come home."""
         flags = sum(namespace.KINDS[_KINDS[kind]].flag for kind in kinds)
         route: socket.socket | None = None
@@ -75,10 +82,14 @@ class Pods:
             for name, value in sysctls.items():
                 _write_sysctl(name, value)
             for kind in kinds:
-                os.close(os.open(f"{directory}/{kind}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                os.close(
+                    os.open(f"{directory}/{kind}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                )
                 mount.mount(f"/proc/self/ns/{kind}", f"{directory}/{kind}", None, mount.MS_BIND)
             if "net" in kinds:
-                route = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE)
+                route = socket.socket(
+                    socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE
+                )
         except OSError as error:
             raise FailedPrecondition(f"pod namespaces: {error}") from error
         finally:

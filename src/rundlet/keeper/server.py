@@ -105,7 +105,9 @@ class Server:
         handler = self._verbs.get(verb)
         try:
             if handler is None:
-                raise InvalidArgument(f"keeper: unknown request {verb!r}", hint="the running keeper is of another version")
+                raise InvalidArgument(
+                    f"keeper: unknown request {verb!r}", hint="the running keeper is of another version"
+                )
             handler(request)
         except Error as error:
             request.fail(error)

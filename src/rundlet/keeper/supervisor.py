@@ -41,8 +41,10 @@ class Orphan(NamedTuple):
 
 def check_id(text: str) -> str:
     """An id becomes a directory name."""
-    if not isinstance(text, str) or not _ID.match(text):
-        raise InvalidArgument(f"keeper: {text!r} cannot be an id", hint="letters, digits, '_', '.', '-'; at most 128")
+    if not _ID.match(text):
+        raise InvalidArgument(
+            f"keeper: {text!r} cannot be an id", hint="letters, digits, '_', '.', '-'; at most 128"
+        )
     return text
 
 
@@ -188,7 +190,9 @@ class Supervisor:
     def serve_start(self, request: Request) -> None:
         container = self._find(request)
         if container.status != "created":
-            raise FailedPrecondition(f"container {container.id} is {container.status}: only a created one can be started")
+            raise FailedPrecondition(
+                f"container {container.id} is {container.status}: only a created one can be started"
+            )
         pending = self._pending.get(container.id)
         if pending is not None and pending.request is not None:
             raise FailedPrecondition(f"container {container.id} is being started already")
@@ -327,7 +331,9 @@ class Supervisor:
     def serve_exec(self, request: Request) -> None:
         container = self._find(request)
         if container.status != "running" or container.pidfd < 0:
-            raise FailedPrecondition(f"container {container.id} is {container.status}: exec needs a running one")
+            raise FailedPrecondition(
+                f"container {container.id} is {container.status}: exec needs a running one"
+            )
         self.execs.start(container, request)
 
     def serve_signal_exec(self, request: Request) -> None:

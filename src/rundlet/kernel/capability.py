@@ -34,7 +34,11 @@ class _Header(ctypes.Structure):
 
 
 class _Data(ctypes.Structure):
-    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
 
 
 def mask_of(names: Iterable[str]) -> int:
@@ -60,7 +64,12 @@ def read_sets(pid: str = "self") -> dict[str, int]:
     """Inheritable, Permitted, Effective, Bounding and Ambient of a process (proc(5), Cap* of status)."""
     with open(f"/proc/{pid}/status", "rb") as file:
         lines = [line.split() for line in file if line.startswith(b"Cap")]
-    long = {b"CapInh:": "inheritable", b"CapPrm:": "permitted", b"CapEff:": "effective", b"CapBnd:": "bounding"}
+    long = {
+        b"CapInh:": "inheritable",
+        b"CapPrm:": "permitted",
+        b"CapEff:": "effective",
+        b"CapBnd:": "bounding",
+    }
     return {long.get(key, "ambient"): int(value, 16) for key, value in lines}
 
 

@@ -2,6 +2,8 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rundlet import errors
 
@@ -37,3 +39,12 @@ def translate_os_error(
     number = error.errno or 0
     reason = os.strerror(number).lower() if number else str(error)
     return _KINDS.get(number, otherwise)(f"{what}: {reason}", hint=_HINTS.get(number, ""))
+
+
+@contextmanager
+def translating(what: str) -> Iterator[None]:
+    """Raises an OSError of the block as one of the taxonomy, beginning with `what`."""
+    try:
+        yield
+    except OSError as error:
+        raise translate_os_error(error, what) from error

@@ -75,7 +75,9 @@ class _MountAttr(ctypes.Structure):
     )
 
 
-def mount(source: str | None, target: str, fstype: str | None, flags: int = 0, data: str | None = None) -> None:
+def mount(
+    source: str | None, target: str, fstype: str | None, flags: int = 0, data: str | None = None
+) -> None:
     """mount(2); raises OSError naming `target`."""
     if _mount(encode(source), encode(target), encode(fstype), flags, encode(data)) < 0:
         raise os_error(f"mount {fstype or 'flags'} from {source or 'none'}", target)
@@ -112,7 +114,13 @@ def move_mount(tree_fd: int, target_fd: int) -> None:
 
 
 def mount_setattr(
-    fd: int, path: str = "", *, set_attrs: int = 0, clear_attrs: int = 0, propagation: int = 0, recursive: bool = False
+    fd: int,
+    path: str = "",
+    *,
+    set_attrs: int = 0,
+    clear_attrs: int = 0,
+    propagation: int = 0,
+    recursive: bool = False,
 ) -> None:
     """Change attributes (MOUNT_ATTR_*) or propagation (MS_SHARED …) of the mount at fd + path (mount_setattr(2))."""
     attr = _MountAttr(set_attrs, clear_attrs, propagation, 0)

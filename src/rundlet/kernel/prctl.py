@@ -66,7 +66,13 @@ def close_all_but(keep: set[int]) -> None:
 
 def close_on_exec_from(first_fd: int) -> None:
     """close_range(2): every descriptor from `first_fd` on closes at execve(2)."""
-    syscall(_SYS_CLOSE_RANGE, "close_range", ctypes.c_uint(first_fd), ctypes.c_uint(0xFFFFFFFF), CLOSE_RANGE_CLOEXEC)
+    syscall(
+        _SYS_CLOSE_RANGE,
+        "close_range",
+        ctypes.c_uint(first_fd),
+        ctypes.c_uint(0xFFFFFFFF),
+        CLOSE_RANGE_CLOEXEC,
+    )
 
 
 def join_session_keyring(machine: str) -> None:

@@ -43,7 +43,12 @@ class ContainerPlan(NamedTuple):
     def describe(self) -> list[str]:
         """One line a step, in the order of execution."""
         namespaces = f"clone3 with new {', '.join(self.clone)} namespaces"
-        return [self.cgroup.describe(), namespaces, *(step.describe() for step in self.setup), self.process.describe()]
+        return [
+            self.cgroup.describe(),
+            namespaces,
+            *(step.describe() for step in self.setup),
+            self.process.describe(),
+        ]
 
 
 def encode_plan(plan: ContainerPlan) -> dict[str, Any]:

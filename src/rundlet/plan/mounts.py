@@ -132,7 +132,14 @@ def plan_mount(mount: SpecMount, where: str, bundle: str, cgroups: Mapping[str, 
     if not mount.type:
         raise InvalidArgument(f"{where}.type: expected a file system type for {mount.destination}")
     steps: list[Step] = [
-        Mount(mount.type, mount.source or mount.type, mount.destination, _flags(options.names), options.data, options.propagation)
+        Mount(
+            mount.type,
+            mount.source or mount.type,
+            mount.destination,
+            _flags(options.names),
+            options.data,
+            options.propagation,
+        )
     ]
     return steps
 

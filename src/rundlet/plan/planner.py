@@ -169,7 +169,9 @@ def _sort_namespaces(linux: Linux) -> _Namespaces:
             raise InvalidArgument(f"{where}.type: {item.type} is given twice")
         seen.add(item.type)
         if item.type in ("user", "time") or (item.type == "mount" and item.path):
-            raise Unimplemented(f"{where}: {item.type} namespace{' by path' if item.path else ''} is not done by rundlet yet")
+            raise Unimplemented(
+                f"{where}: {item.type} namespace{' by path' if item.path else ''} is not done by rundlet yet"
+            )
         if item.type not in (*_CLONED, "cgroup"):
             raise InvalidArgument(f"{where}.type: unknown namespace {item.type!r}")
         if item.path and item.type == "pid":
@@ -226,14 +228,22 @@ def _plan_files(config: RuntimeConfig, linux: Linux, host: Host, bundle: str) ->
 
 
 def _plan_devices(devices: Sequence[Device]) -> list[Step]:
-    steps: list[Step] = [MakeDevice(f"/dev/{name}", "c", major, minor, 0o666, 0, 0) for name, major, minor in DEFAULT_DEVICES]
+    steps: list[Step] = [
+        MakeDevice(f"/dev/{name}", "c", major, minor, 0o666, 0, 0) for name, major, minor in DEFAULT_DEVICES
+    ]
     for index, device in enumerate(devices):
         kind = "c" if device.type == "u" else device.type
         if kind not in ("c", "b", "p"):
-            raise InvalidArgument(f"config.json: linux.devices[{index}].type: unknown device type {device.type!r}")
+            raise InvalidArgument(
+                f"config.json: linux.devices[{index}].type: unknown device type {device.type!r}"
+            )
         mode = 0o666 if device.file_mode is None else device.file_mode & 0o7777
-        steps.append(MakeDevice(device.path, kind, device.major, device.minor, mode, device.uid or 0, device.gid or 0))
-    steps += [MakeSymlink(target, points_to) for target, points_to in (*_DEV_SYMLINKS, ("/dev/ptmx", "pts/ptmx"))]
+        steps.append(
+            MakeDevice(device.path, kind, device.major, device.minor, mode, device.uid or 0, device.gid or 0)
+        )
+    steps += [
+        MakeSymlink(target, points_to) for target, points_to in (*_DEV_SYMLINKS, ("/dev/ptmx", "pts/ptmx"))
+    ]
     return steps
 
 
@@ -284,7 +294,9 @@ def _plan_capabilities(sets: Capabilities | None, available: int) -> CapabilityS
         sum(1 << NUMBERS[name] for name in set(names or ()) if name in NUMBERS) & available
         for names in (given.bounding, given.effective, given.permitted, given.inheritable, given.ambient)
     )
-    return CapabilitySets(bounding, effective & permitted, permitted, inheritable, ambient & permitted & inheritable)
+    return CapabilitySets(
+        bounding, effective & permitted, permitted, inheritable, ambient & permitted & inheritable
+    )
 
 
 def _plan_limit(limit: Rlimit, index: int) -> SetLimit:

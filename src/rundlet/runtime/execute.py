@@ -16,7 +16,12 @@ from rundlet.runtime.paths import is_directory, open_mountpoint, open_parent, op
 from rundlet.runtime.terminal import Terminal, open_terminal
 
 _OVERLAY_OPTIONS_MAX = 4000  # one page less the terminator and what mount(2) may add
-_PROPAGATIONS = {"private": m.MS_PRIVATE, "slave": m.MS_SLAVE, "shared": m.MS_SHARED, "unbindable": m.MS_UNBINDABLE}
+_PROPAGATIONS = {
+    "private": m.MS_PRIVATE,
+    "slave": m.MS_SLAVE,
+    "shared": m.MS_SHARED,
+    "unbindable": m.MS_UNBINDABLE,
+}
 
 
 class Context:
@@ -141,7 +146,12 @@ def _isolate_parent(rootfs: str) -> None:
 
 def _unescape(field: str) -> str:
     """mountinfo's octal escapes (proc(5))."""
-    return field.encode("utf-8", "surrogateescape").decode("unicode_escape").encode("latin-1").decode("utf-8", "surrogateescape")
+    return (
+        field.encode("utf-8", "surrogateescape")
+        .decode("unicode_escape")
+        .encode("latin-1")
+        .decode("utf-8", "surrogateescape")
+    )
 
 
 def _read_mount_id(fd: int) -> str:
@@ -175,7 +185,9 @@ def _bind(step: steps.Bind, context: Context) -> None:
     tree = m.open_tree(step.source, recursive=step.recursive)
     try:
         if step.set_attrs or step.clear_attrs:
-            m.mount_setattr(tree, set_attrs=step.set_attrs, clear_attrs=step.clear_attrs, recursive=step.whole_tree)
+            m.mount_setattr(
+                tree, set_attrs=step.set_attrs, clear_attrs=step.clear_attrs, recursive=step.whole_tree
+            )
         if step.propagation:
             flags, recursive = _propagation_flags(step.propagation)
             m.mount_setattr(tree, propagation=flags, recursive=recursive)

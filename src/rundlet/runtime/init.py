@@ -53,7 +53,12 @@ class Machine(NamedTuple):
 
 
 def run_first(
-    plan: ContainerPlan, cgroup: JoinCgroup, machine: Machine, stdio: Stdio, report: socket.socket, gate_fd: int
+    plan: ContainerPlan,
+    cgroup: JoinCgroup,
+    machine: Machine,
+    stdio: Stdio,
+    report: socket.socket,
+    gate_fd: int,
 ) -> NoReturn:
     """A container's first process.  Never returns."""
 
@@ -62,11 +67,15 @@ def run_first(
         for step in (cgroup, *plan.setup):
             _execute(step, context)
         terminal = context.terminal
-        _take_stdio(Stdio(terminal.slave, terminal.slave, terminal.slave) if terminal else stdio, plan.process.uid)
+        _take_stdio(
+            Stdio(terminal.slave, terminal.slave, terminal.slave) if terminal else stdio, plan.process.uid
+        )
         if terminal:
             make_controlling(0)
         environment = process.build_environment(plan.process)
-        path = process.prepare_process(plan.process, machine.architecture, machine.last_capability, make_cwd=True)
+        path = process.prepare_process(
+            plan.process, machine.architecture, machine.last_capability, make_cwd=True
+        )
         socket.send_fds(report, [b'{"ready": true}'], [terminal.master] if terminal else [])
         os.read(gate_fd, 1)
         _become(path, plan.process, environment)
@@ -129,7 +138,9 @@ def _execute(step: Step, context: Context) -> None:
         execute(step, context)
     except OSError as error:
         about = f" ({error.filename})" if error.filename else ""
-        raise FailedPrecondition(f"{step.describe()}: {os.strerror(error.errno or 0).lower()}{about}") from error
+        raise FailedPrecondition(
+            f"{step.describe()}: {os.strerror(error.errno or 0).lower()}{about}"
+        ) from error
 
 
 def _take_stdio(stdio: Stdio, uid: int) -> None:

@@ -42,7 +42,14 @@ def open_mountpoint(root_fd: int, path: str, *, directory: bool) -> int:
             return open_directory(root_fd, path)
     parent_fd, name = open_parent(root_fd, path)
     try:
-        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=parent_fd))
+        os.close(
+            os.open(
+                name,
+                os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+                0o644,
+                dir_fd=parent_fd,
+            )
+        )
     finally:
         os.close(parent_fd)
     return open_path(root_fd, path)

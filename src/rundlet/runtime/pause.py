@@ -21,7 +21,9 @@ _HEADER_BYTES = 64 + 56
 _MACHINES = {"x86_64": 62, "aarch64": 183}
 _CODE = {
     "x86_64": bytes.fromhex("b822000000 0f05 ebf7"),
-    "aarch64": struct.pack("<7I", 0xD2800000, 0xD2800001, 0xD2800002, 0xD2800003, 0xD2800928, 0xD4000001, 0x17FFFFFA),
+    "aarch64": struct.pack(
+        "<7I", 0xD2800000, 0xD2800001, 0xD2800002, 0xD2800003, 0xD2800928, 0xD4000001, 0x17FFFFFA
+    ),
 }
 
 
@@ -31,7 +33,20 @@ def build_program(architecture: str) -> bytes:
     size = _HEADER_BYTES + len(code)
     ident = b"\x7fELF\x02\x01\x01" + bytes(9)
     header = ident + struct.pack(
-        "<HHIQQQIHHHHHH", 2, _MACHINES[architecture], 1, _LOAD_ADDRESS + _HEADER_BYTES, 64, 0, 0, 64, 56, 1, 0, 0, 0
+        "<HHIQQQIHHHHHH",
+        2,
+        _MACHINES[architecture],
+        1,
+        _LOAD_ADDRESS + _HEADER_BYTES,
+        64,
+        0,
+        0,
+        64,
+        56,
+        1,
+        0,
+        0,
+        0,
     )
     segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _LOAD_ADDRESS, _LOAD_ADDRESS, size, size, 0x1000)
     return header + segment + code
@@ -49,4 +64,8 @@ def _seal(fd: int) -> None:
     """No write, no resize, no unsealing (fcntl(2), F_ADD_SEALS)."""
     import fcntl
 
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
+    fcntl.fcntl(
+        fd,
+        fcntl.F_ADD_SEALS,
+        fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE,
+    )

@@ -20,7 +20,14 @@ _FIRST_FREE_FD = 3
 
 def reset_signals() -> None:
     """All dispositions and the mask as execve(2) should find them: Python ignores SIGPIPE and SIGXFSZ."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
+    for number in (
+        signal.SIGPIPE,
+        signal.SIGXFSZ,
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGCHLD,
+        signal.SIGHUP,
+    ):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
@@ -110,7 +117,9 @@ def find_program(plan: ProcessPlan) -> str:
                 return candidate
             found_other = True
     if found_other:
-        raise PermissionDenied(f"exec {name!r}: permission denied", hint="the file is there but not executable for this user")
+        raise PermissionDenied(
+            f"exec {name!r}: permission denied", hint="the file is there but not executable for this user"
+        )
     where = "no such file" if "/" in name else "executable file not found in $PATH"
     raise NotFound(f"exec {name!r}: {where}")
 
@@ -122,7 +131,11 @@ def execute_program(path: str, plan: ProcessPlan, environment: dict[str, str]) -
     except PermissionError as error:
         raise PermissionDenied(f"exec {path!r}: permission denied") from error
     except OSError as error:
-        hint = "a script needs a #! line, a program must be of this machine's architecture" if error.errno == 8 else ""
+        hint = (
+            "a script needs a #! line, a program must be of this machine's architecture"
+            if error.errno == 8
+            else ""
+        )
         raise InvalidArgument(f"exec {path!r}: {os.strerror(error.errno or 0).lower()}", hint=hint) from error
 
 
