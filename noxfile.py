@@ -1,7 +1,7 @@
 """The one task runner: what `make` calls, and what a contributor calls by name.
 
-    nox -l                      what there is
-    nox -s unit -- -k digest    arguments after -- go to the tool
+nox -l                      what there is
+nox -s unit -- -k digest    arguments after -- go to the tool
 """
 
 import os

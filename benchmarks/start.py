@@ -60,7 +60,7 @@ def start_ours(engine: Engine, container_id: str) -> float:
         container_id, engine.bundle.config, engine.host, bundle=engine.bundle.directory,
         cgroup=CgroupPlan(f"/bench/{container_id}", engine.writes), seccomp=engine.seccomp,
     )  # fmt: skip
-    engine.keeper.create(container_id, plan)
+    engine.keeper.create(plan)
     engine.keeper.start(container_id)
     engine.bundle.await_first_instruction()
     elapsed_ms = (time.perf_counter_ns() - started_ns) / 1e6

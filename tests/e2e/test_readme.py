@@ -42,6 +42,8 @@ def test_example_runs(place: Place) -> None:
     with walk_image.serve_image("", place) as reference:
         program = read_example("README.md").replace("Settings()", settings)
         program = program.replace("quay.io/crio/redis:alpine", reference)
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=90)
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=90
+        )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("('10.88.0.2',) b'Redis server v=")

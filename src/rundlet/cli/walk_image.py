@@ -12,8 +12,6 @@ from contextlib import ExitStack, contextmanager
 
 from rundlet.cli.walk_place import Place
 from rundlet.errors import InvalidArgument
-from rundlet.image.fromhost import build_host_image
-from rundlet.image.push import push_image
 from rundlet.registry.client import RegistryClient
 from rundlet.registry.server import RegistryServer
 from rundlet.spec.descriptor import Descriptor, host_platform

@@ -10,12 +10,10 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import NamedTuple, TypeVar
-
-from google.protobuf import json_format
-from google.protobuf.message import Message
+from typing import NamedTuple
 
 from rundlet.cli import walk_redis
+from rundlet.cli.configfile import load_container_config, load_pod_config
 from rundlet.cli.walk_place import Daemon, Place
 from rundlet.cri.client import Client
 from rundlet.cri.proto import api_pb2 as api
@@ -26,8 +24,6 @@ REDIS_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10
 _LOG_LINES = 4
 _LOG_TIMEOUT_S = 5.0
-
-MessageT = TypeVar("MessageT", bound=Message)
 
 
 class Walk:
@@ -47,10 +43,10 @@ class Walk:
         return Client(f"unix://{self.place.socket}")
 
     def sandbox_config(self) -> api.PodSandboxConfig:
-        return read_message(self.place.sandbox_json, api.PodSandboxConfig())
+        return load_pod_config(self.place.sandbox_json)
 
     def container_config(self) -> api.ContainerConfig:
-        return read_message(self.place.container_json, api.ContainerConfig())
+        return load_container_config(self.place.container_json)
 
     def container_status(self) -> api.ContainerStatus:
         return self.client.call(
@@ -62,11 +58,6 @@ class Step(NamedTuple):
     title: str
     command: str
     run: Callable[[Walk], list[str]]
-
-
-def read_message(path: str, message: MessageT) -> MessageT:
-    with open(path, encoding="utf-8") as file:
-        return json_format.Parse(file.read(), message)
 
 
 def expect(what: str, got: str, wanted: str) -> None:
