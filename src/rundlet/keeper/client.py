@@ -41,6 +41,7 @@ class Connection:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._next_id = 0
+        self.is_stopped = False
 
     def send(self, verb: str, args: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         self._next_id += 1
@@ -66,6 +67,14 @@ class Connection:
         if "error" in packet.message:
             raise from_code(*packet.message["error"])
         return Packet(packet.message["ok"], packet.fds)
+
+    def stop(self) -> None:
+        """End it from another thread: who waits in `receive` gets Unavailable at once."""
+        self.is_stopped = True
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the keeper was faster
 
     def close(self) -> None:
         self._sock.close()
@@ -99,6 +108,29 @@ class ExecHandle:
     def signal(self, signum: int) -> None:
         """To the process and its process group; NotFound when it has ended."""
         self._keeper.call("signal_exec", {"exec_id": self.exec_id, "signum": signum})
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Watch:
+    """Exits as they happen, for one thread; another one may `stop` it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __iter__(self) -> Iterator[ExitRecord]:
+        """Ends after `stop`; Unavailable when the keeper goes away."""
+        while not self._connection.is_stopped:
+            try:
+                yield _to_exit(self._connection.receive().message["exit"])
+            except Unavailable:
+                if not self._connection.is_stopped:
+                    raise
+
+    def stop(self) -> None:
+        """Wake the thread that waits for the next exit, and end its loop."""
+        self._connection.stop()
 
     def close(self) -> None:
         self._connection.close()
@@ -295,16 +327,16 @@ class Keeper:
             raise
         return ExecHandle(self, connection, answer["exec_id"], answer["pid"])
 
-    def watch(self) -> Iterator[ExitRecord]:
-        """Every container's end from now on; Unavailable when the keeper goes away."""
+    def watch(self) -> Watch:
+        """Every container's end from now on."""
         connection = self._connect()
         try:
             connection.send("watch", {})
             connection.receive()
-            while True:
-                yield _to_exit(connection.receive().message["exit"])
-        finally:
+        except BaseException:
             connection.close()
+            raise
+        return Watch(connection)
 
 
 def _is_linked(fd: int, path: str) -> bool:
