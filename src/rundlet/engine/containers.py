@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 
 from rundlet.engine.creation import build_container, bundle_path
+from rundlet.engine.events import ExitWatcher
 from rundlet.engine.execution import run_exec
 from rundlet.engine.exits import record_exit, record_start_failure, record_unknown_exit
 from rundlet.engine.limits import check_resources, merge_resources, plan_limits
@@ -37,10 +38,11 @@ _LIVE = ("created", "running", "unknown")
 class Containers:
     """The containers of one engine; thread-safe."""
 
-    def __init__(self, parts: Parts, stats: StatsReader) -> None:
+    def __init__(self, parts: Parts, stats: StatsReader, watcher: ExitWatcher) -> None:
         self._parts = parts
         self._records = parts.containers
         self._stats = stats
+        self._watcher = watcher
 
     # -- life -------------------------------------------------------------------
 
@@ -59,6 +61,7 @@ class Containers:
             record = ContainerRecord(new_id(), pod_id, options, "creating", identity, time.time_ns())
             self._records.reserve(record)
             undo.add(f"drop the record of container {record.id}", self._records.delete, record.id)
+            self._watcher.ensure()
             facts = build_container(self._parts, pod, record, undo)
             self._records.publish(record.id, facts)
             undo.keep()
@@ -124,7 +127,7 @@ class Containers:
     def _signal(self, container_id: str, number: int) -> None:
         """Whoever has just ended needs no signal any more."""
         try:
-            self._parts.keeper.signal(container_id, number, all_processes=number == signal.SIGKILL)
+            self._parts.keeper.signal(container_id, number, everyone=number == signal.SIGKILL)
         except (NotFound, FailedPrecondition):
             pass
 

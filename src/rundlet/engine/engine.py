@@ -51,11 +51,13 @@ class Engine:
         self.settings = settings
         self._parts = _open_parts(settings)
         stats = StatsReader(self._parts)
-        self.containers = Containers(self._parts, stats)
+        self._watcher = ExitWatcher(self._parts)
+        self.containers = Containers(self._parts, stats, self._watcher)
         self.pods = Pods(self._parts, self.containers, stats)
         self.images = Images(self._parts, _make_registry_client(settings))
         recover(self._parts, self.pods, self.containers)
-        self._watcher = ExitWatcher(self._parts)
+        if self._parts.containers.list():
+            self._watcher.ensure()
 
     def status(self) -> NodeStatus:
         """Conditions and abilities of this node."""
@@ -85,7 +87,7 @@ def _open_parts(settings: Settings) -> Parts:
     return Parts(
         settings=settings,
         store=store,
-        keeper=Keeper(settings.run_root, log_level=settings.log_level),
+        keeper=Keeper(settings.run_root),
         network=Network(_choose_network(settings)),
         layout=layout,
         groups=ParentGroups(layout, locks),

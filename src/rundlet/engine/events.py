@@ -5,30 +5,63 @@ import threading
 
 from rundlet.engine.exits import record_exit
 from rundlet.engine.parts import Parts
+from rundlet.engine.recovery import recover_containers
 from rundlet.errors import Error
+from rundlet.keeper.client import Watch
 
 _log = logging.getLogger(__name__)
-_RETRY_S = 1.0
+_RETRY_S = 0.5
 
 
 class ExitWatcher:
-    """A thread on the keeper's stream of exits."""
+    """A thread on the keeper's stream of exits; it starts with the first container, as the keeper does.
+
+    Whatever ended between two streams (the keeper's supervisor was killed) is found by
+    comparing the records with the keeper's list after each new stream has begun.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._guard = threading.Lock()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="exit-watcher", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        self._watch: Watch | None = None
+
+    def ensure(self) -> None:
+        """Begin to listen, unless that was done before; does not wait."""
+        with self._guard:
+            if self._thread is None and not self._closing.is_set():
+                self._thread = threading.Thread(target=self._run, name="exit-watcher", daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
-        self._closing.set()
+        """Stop listening and wait for the thread."""
+        with self._guard:
+            self._closing.set()
+            if self._watch is not None:
+                self._watch.stop()
+        if self._thread is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._closing.is_set():
             try:
-                for end in self._parts.keeper.watch():
-                    if not end.exec_id:
-                        record_exit(self._parts.containers, end)
+                self._listen()
             except Error as error:
                 _log.debug("no exits from the keeper for now: %s", error)
             self._closing.wait(_RETRY_S)
+
+    def _listen(self) -> None:
+        watch = self._parts.keeper.watch()
+        try:
+            with self._guard:
+                self._watch = watch
+                if self._closing.is_set():
+                    return
+            recover_containers(self._parts)
+            for end in watch:
+                record_exit(self._parts.containers, end)
+        finally:
+            with self._guard:
+                self._watch = None
+            watch.close()

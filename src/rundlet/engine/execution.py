@@ -20,6 +20,7 @@ from rundlet.engine.records import ContainerRecord
 from rundlet.engine.status import ExecResult
 from rundlet.engine.undo import attempt
 from rundlet.errors import DeadlineExceeded
+from rundlet.keeper.client import ExecHandle
 
 _CHUNK_BYTES = 1 << 16
 _KILL_TIMEOUT_S = 10.0
@@ -77,14 +78,15 @@ def run_exec(
         out_read, out_write = _make_pipe(cleanup)
         err_read, err_write = _make_pipe(cleanup)
         handle = parts.keeper.exec(record.id, plan, stdout_fd=out_write.take(), stderr_fd=err_write.take())
+        cleanup.callback(handle.close)
         out_write.close()
         err_write.close()
         collector = Collector((out_read.take(), err_read.take()), parts.settings.exec_output_limit_bytes)
         left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            end = parts.keeper.wait_exec(record.id, handle.exec_id, left_s)
+            end = handle.wait(left_s)
             if end is None:
-                _kill_exec(parts, record.id, handle.exec_id)
+                _kill_exec(handle)
         finally:
             stdout, stderr = collector.finish(_DRAIN_S)
     if end is None:
@@ -116,6 +118,7 @@ def _make_pipe(cleanup: ExitStack) -> tuple[_Fd, _Fd]:
     return ends[0], ends[1]
 
 
-def _kill_exec(parts: Parts, container_id: str, exec_id: str) -> None:
-    attempt(f"kill exec {exec_id}", parts.keeper.signal_exec, container_id, exec_id, int(signal.SIGKILL))
-    parts.keeper.wait_exec(container_id, exec_id, _KILL_TIMEOUT_S)
+def _kill_exec(handle: ExecHandle) -> None:
+    """Kill the process with its group, and see it gone."""
+    attempt(f"kill exec {handle.exec_id}", handle.signal, int(signal.SIGKILL))
+    handle.wait(_KILL_TIMEOUT_S)

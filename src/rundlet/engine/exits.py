@@ -4,7 +4,7 @@ import time
 
 from rundlet.engine.records import ContainerRecords, Exit
 from rundlet.errors import Error
-from rundlet.keeper.client import ExitRecord
+from rundlet.keeper.protocol import ExitRecord
 
 UNKNOWN_EXIT_CODE = 255
 _START_FAILED_EXIT_CODE = 128
@@ -30,6 +30,9 @@ def record_unknown_exit(records: ContainerRecords, container_id: str, message: s
 
 
 def record_start_failure(records: ContainerRecords, container_id: str, error: Error) -> None:
-    """A program that could not be run leaves an exited container, as the common engines have it."""
+    """A program that could not be run leaves an exited container, as the common engines have it.
+
+    The watcher may have seen the process end before; it does not know why.
+    """
     end = Exit(_START_FAILED_EXIT_CODE, time.time_ns(), "StartError", error.message)
-    records.mark_exited(container_id, end)
+    records.mark_exited(container_id, end, overrule=True)

@@ -25,7 +25,7 @@ from rundlet.engine.status import PodStats, PodStatus
 from rundlet.engine.undo import Undo
 from rundlet.engine.validate import check_pod
 from rundlet.errors import InvalidArgument, NotFound
-from rundlet.keeper.client import PodNamespaces
+from rundlet.keeper.protocol import PodNamespaces
 from rundlet.network.network import HostPort, PodNetns, PodNetwork
 
 _SHORT_ID_DIGITS = 12

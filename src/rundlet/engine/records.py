@@ -276,13 +276,13 @@ class ContainerRecords(_Table):
     def mark_unknown(self, full_id: str) -> None:
         self._set(full_id, "state = 'unknown'", (), "AND state IN ('created', 'running')")
 
-    def mark_exited(self, full_id: str, end: Exit) -> None:
-        """The first report of an end counts; later ones change nothing."""
+    def mark_exited(self, full_id: str, end: Exit, *, overrule: bool = False) -> None:
+        """The first report of an end counts, unless a later one knows better (`overrule`)."""
         self._set(
             full_id,
             "state = 'exited', exit_code = ?, finished_at_ns = ?, reason = ?, message = ?",
             (end.exit_code, end.finished_at_ns, end.reason, end.message),
-            "AND state != 'exited'",
+            "" if overrule else "AND state != 'exited'",
         )
 
     def save_resources(self, full_id: str, resources: Resources) -> None:

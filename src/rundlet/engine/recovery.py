@@ -18,7 +18,7 @@ from rundlet.engine.parts import Parts
 from rundlet.engine.pods import Pods
 from rundlet.engine.records import ContainerRecord, PodRecord
 from rundlet.engine.undo import attempt
-from rundlet.keeper.client import ContainerState
+from rundlet.keeper.protocol import ContainerState
 
 _log = logging.getLogger(__name__)
 
@@ -31,14 +31,15 @@ def recover(parts: Parts, pods: Pods, containers: Containers) -> None:
     for pod in parts.pods.list_unfinished():
         if not is_alive(pod.owner):
             attempt(f"clear half-made pod {pod.id}", pods.abandon, pod)
-    _recover_containers(parts)
+    recover_containers(parts)
     for pod in parts.pods.list():
         if pod.state == "ready" and not _has_namespaces(parts, pod):
             _log.info("pod %s lost its namespaces (reboot): not ready", pod.id)
             parts.pods.mark_stopped(pod.id)
 
 
-def _recover_containers(parts: Parts) -> None:
+def recover_containers(parts: Parts) -> None:
+    """Record what has ended without anybody listening."""
     live = [record for record in parts.containers.list() if record.state != "exited"]
     if not live:
         return  # do not start a keeper only to hear that it keeps nothing
