@@ -11,7 +11,9 @@ Overlay's own marks (kernel, Documentation/filesystems/overlayfs.rst):
     opaque directory   xattr trusted.overlay.opaque=y: nothing below shows through
 """
 
+import errno
 import os
+import secrets
 import stat
 from typing import Final, Self
 
@@ -22,6 +24,8 @@ from rundlet.kernel.openat2 import open_in_root
 OPAQUE_XATTR: Final = "trusted.overlay.opaque"
 _OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN_PARENTS_MAX: Final = 64
+_ROOT_MODE: Final = 0o755
+_REMOVE_DEPTH_MAX: Final = 64
 _SYMLINKS_MAX: Final = 40  # as the kernel's MAXSYMLINKS
 
 
@@ -137,36 +141,61 @@ class Tree:
         self.forget_parents()
 
 
+def make_root(path: str) -> None:
+    """An empty directory that will be seen as a container's "/": 0755 whatever the umask is."""
+    os.mkdir(path)
+    os.chmod(path, _ROOT_MODE)
+
+
 def remove_tree(name: bytes | str, dir_fd: int | None = None) -> None:
     """Remove the directory `name` with all that it holds; links in it are not followed.
 
-    Something that another process removes meanwhile is no error.
+    Something that another process removes meanwhile is no error, nor is any depth.
     """
-    try:
-        fd = os.open(name, _OPEN_DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
-    except FileNotFoundError:
-        return
-    try:
-        with os.scandir(fd) as entries:
-            children = list(entries)
-        for entry in children:
-            if entry.is_dir(follow_symlinks=False):
-                remove_tree(entry.name, fd)
+    while True:
+        try:
+            fd = os.open(name, _OPEN_DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
+        except FileNotFoundError:
+            return
+        try:
+            _empty_directory(fd, fd, 0)
+        finally:
+            os.close(fd)
+        try:
+            os.rmdir(name, dir_fd=dir_fd)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:  # deep directories were brought up here
+                raise
+
+
+def _empty_directory(fd: int, top_fd: int, depth: int) -> None:
+    """Remove what the directory `fd` holds; below some depth, move it up to `top_fd` instead.
+
+    A layer may nest directories deeper than Python recurses and than a process may open files.
+    """
+    with os.scandir(fd) as entries:
+        children = list(entries)
+    for entry in children:
+        try:
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=fd)
+            elif depth >= _REMOVE_DEPTH_MAX:
+                os.rename(entry.name, secrets.token_hex(16), src_dir_fd=fd, dst_dir_fd=top_fd)
             else:
-                _unlink(entry.name, fd)
+                _remove_directory(entry.name, fd, top_fd, depth + 1)
+        except FileNotFoundError:
+            pass
+
+
+def _remove_directory(name: str, dir_fd: int, top_fd: int, depth: int) -> None:
+    fd = os.open(name, _OPEN_DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
+    try:
+        _empty_directory(fd, top_fd, depth)
     finally:
         os.close(fd)
-    try:
-        os.rmdir(name, dir_fd=dir_fd)
-    except FileNotFoundError:
-        pass
-
-
-def _unlink(name: str, dir_fd: int) -> None:
-    try:
-        os.unlink(name, dir_fd=dir_fd)
-    except FileNotFoundError:
-        pass
+    os.rmdir(name, dir_fd=dir_fd)
 
 
 def _show(path: bytes) -> str:

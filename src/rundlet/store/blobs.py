@@ -1,0 +1,114 @@
+"""Content by digest: manifests, configs and compressed layers, as the registry served them."""
+
+import os
+import secrets
+import time
+from contextlib import AbstractContextManager
+from sqlite3 import Connection
+
+from rundlet.errors import DataLoss, NotFound
+from rundlet.kernel.failure import translating
+from rundlet.spec.digest import Digest
+from rundlet.store.database import Database
+from rundlet.store.locks import Locks, Patience
+from rundlet.store.schema import KEPT_S, compute_kept_until_s
+
+
+class Blobs:
+    """What `find` knows is whole and verified; what is still coming lies in `ingest_path`."""
+
+    def __init__(self, root: str, database: Database, locks: Locks, boot_id: str) -> None:
+        self._root = root
+        self._database = database
+        self._locks = locks
+        self._boot_id = boot_id
+
+    def path(self, digest: Digest) -> str:
+        return f"{self._root}/blobs/{digest.algorithm}/{digest.hex}"
+
+    def ingest_path(self, digest: Digest) -> str:
+        """Where a download of `digest` grows; its writer holds `lock`."""
+        return f"{self._root}/ingest/{digest.algorithm}-{digest.hex}"
+
+    def lock(self, digest: Digest, patience: Patience) -> AbstractContextManager[None]:
+        """The right to download `digest`, among all threads and processes."""
+        return self._locks.hold(f"blob-{digest.hex}", patience)
+
+    def find(self, digest: Digest) -> int | None:
+        """The size in bytes of a blob that is here, None when it is not."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT size_bytes FROM blobs WHERE digest = ?", (str(digest),)
+            ).fetchone()
+        if row is None or not os.path.exists(self.path(digest)):
+            return None
+        size_bytes: int = row[0]
+        return size_bytes
+
+    def read(self, digest: Digest) -> bytes:
+        """The whole blob; for documents.  Raises NotFound, and DataLoss when the disk changed it."""
+        try:
+            with translating(f"blob {digest}"), open(self.path(digest), "rb") as file:
+                data = file.read()
+        except NotFound as error:
+            raise NotFound(f"blob {digest} is not here") from error
+        if Digest.of(data, digest.algorithm) != digest:
+            raise DataLoss(f"blob {digest}: its content has changed on disk", hint="pull the image again")
+        return data
+
+    def put(self, data: bytes, digest: Digest) -> None:
+        """Keep `data`, which has `digest`; nothing happens when it is here."""
+        if self.find(digest) is not None:
+            return
+        temporary = f"{self._root}/ingest/tmp-{secrets.token_hex(8)}"
+        with translating(f"blob {digest}"):
+            try:
+                with open(temporary, "xb") as file:
+                    file.write(data)
+                self._publish(temporary, digest, len(data))
+            except BaseException:
+                _unlink_if_there(temporary)
+                raise
+
+    def adopt(self, digest: Digest, size_bytes: int) -> None:
+        """Take the verified download at `ingest_path` in; the caller holds `lock`."""
+        with translating(f"blob {digest}"):
+            self._publish(self.ingest_path(digest), digest, size_bytes)
+
+    def discard_ingest(self, digest: Digest) -> None:
+        """Forget what of a download has come; the caller holds `lock`."""
+        _unlink_if_there(self.ingest_path(digest))
+
+    def remove(self, connection: Connection, digest: Digest) -> None:
+        """Drop file and row, inside the caller's transaction."""
+        _unlink_if_there(self.path(digest))
+        connection.execute("DELETE FROM blobs WHERE digest = ?", (str(digest),))
+
+    def collect_stale(self) -> None:
+        """Remove downloads that nobody has gone on with, and documents whose writer died."""
+        oldest_s = time.time() - KEPT_S
+        with os.scandir(f"{self._root}/ingest") as entries:
+            for entry in entries:
+                try:
+                    if entry.stat(follow_symlinks=False).st_mtime < oldest_s:
+                        os.unlink(entry.path)
+                except FileNotFoundError:
+                    pass
+
+    def _publish(self, source: str, digest: Digest, size_bytes: int) -> None:
+        target = self.path(digest)
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT INTO blobs VALUES (?, ?, ?, ?) ON CONFLICT (digest)"
+                " DO UPDATE SET size_bytes = excluded.size_bytes, boot_id = excluded.boot_id",
+                (str(digest), size_bytes, self._boot_id, compute_kept_until_s()),
+            )
+        os.rename(source, target)
+
+
+def _unlink_if_there(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,120 @@
+"""The state database: SQLite in WAL mode, shared by threads and processes.
+
+`state.db` with its `-wal` and `-shm` files.  Commits survive the death of any process;
+after a power failure the newest may be missing, never half there (WAL, synchronous=NORMAL).
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from rundlet import errors
+
+_BUSY_TIMEOUT_S: Final = 30.0
+
+_KINDS: Final[dict[int, type[errors.Error]]] = {
+    sqlite3.SQLITE_FULL: errors.ResourceExhausted,
+    sqlite3.SQLITE_NOMEM: errors.ResourceExhausted,
+    sqlite3.SQLITE_BUSY: errors.Unavailable,
+    sqlite3.SQLITE_LOCKED: errors.Unavailable,
+    sqlite3.SQLITE_PERM: errors.PermissionDenied,
+    sqlite3.SQLITE_READONLY: errors.PermissionDenied,
+    sqlite3.SQLITE_CANTOPEN: errors.PermissionDenied,
+    sqlite3.SQLITE_CORRUPT: errors.DataLoss,
+    sqlite3.SQLITE_NOTADB: errors.DataLoss,
+    sqlite3.SQLITE_IOERR: errors.DataLoss,
+}
+
+
+class _Active(threading.local):
+    """The transaction that this thread is in."""
+
+    connection: sqlite3.Connection | None = None
+
+
+class Database:
+    """Connections for any number of threads; `schema` are idempotent statements (IF NOT EXISTS).
+
+    A write inside a write of the same thread joins it.  sqlite3.IntegrityError reaches
+    the caller, who knows what it means; all else comes as ResourceExhausted (disk full),
+    Unavailable (another process held the database too long), PermissionDenied, DataLoss.
+    """
+
+    def __init__(self, path: str, schema: Sequence[str]) -> None:
+        self._path = path
+        self._idle: list[sqlite3.Connection] = []
+        self._active = _Active()
+        self._writing = threading.Lock()  # fairer and quicker than SQLite's own waiting
+        with self._translating():
+            connection = self._connect()
+            connection.execute("PRAGMA journal_mode = WAL")
+            for statement in schema:
+                connection.execute(statement)
+            self._idle.append(connection)
+
+    def close(self) -> None:
+        """Close what is idle; the database can be used on."""
+        while self._idle:
+            self._idle.pop().close()
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state of the database for the whole block."""
+        if self._active.connection is not None:
+            yield self._active.connection
+            return
+        with self._transaction("BEGIN") as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A connection in a transaction: committed at the end of the block, undone by any error."""
+        if self._active.connection is not None:
+            yield self._active.connection
+            return
+        with self._writing, self._transaction("BEGIN IMMEDIATE") as connection:
+            self._active.connection = connection
+            try:
+                yield connection
+            finally:
+                self._active.connection = None
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with self._translating():
+            connection = self._take()
+            try:
+                connection.execute(begin)
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                self._idle.append(connection)
+
+    def _take(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+            kind = _KINDS.get(code & 0xFF, errors.Internal)  # the low byte is the primary code
+            raise kind(f"database {self._path}: {error}") from error
