@@ -52,11 +52,7 @@ _SEQUENCE = itertools.count(time.monotonic_ns() // 1000 & 0x3FFF_FFFF)
 
 
 class NetlinkSocket:
-    """A netlink socket; `with` closes it.
-
-    One that was made here belongs to one thread at a time.  One made from a
-    file descriptor may share its socket with other threads of this process.
-    """
+    """A netlink socket; `with` closes it.  Thread-safe: one conversation at a time."""
 
     def __init__(self, protocol: int = NETLINK_ROUTE, *, fd: int = -1) -> None:
         """A new socket in this thread's network namespace, or another handle of the one open on `fd`.

@@ -22,9 +22,9 @@ from rundlet.netlink.address import Address, IpInterface
 from rundlet.netlink.link import Link
 from rundlet.netlink.message import Request
 from rundlet.netlink.socket import NetlinkSocket
-from rundlet.network import masquerade
 from rundlet.network.call import Call, Plugin
 from rundlet.network.leases import storage_error
+from rundlet.network.masquerade import Masquerade
 from rundlet.spec import json
 from rundlet.spec.cni import Dns, Interface, IpConfig, Result, Route
 from rundlet.spec.document import drop_nulls
@@ -84,6 +84,7 @@ class Bridge:
 
     def __init__(self, find_plugin: Callable[[str], Plugin]) -> None:
         self._find_plugin = find_plugin
+        self._masquerade = Masquerade()
 
     def add(self, call: Call) -> Result:
         conf = parse_bridge_conf(call)
@@ -96,7 +97,7 @@ class Bridge:
         _configure_pod(call, given.ips, routes)
         if conf.ip_masq:
             subnets = {ipaddress.ip_interface(ip.address).network for ip in given.ips}
-            masquerade.ensure_masquerade(call.network, subnets, call.lock)
+            self._masquerade.ensure(call.network, subnets, call.lock)
         for version in gateways:
             _enable_forwarding(version)
         return Result(
@@ -132,7 +133,7 @@ class Bridge:
         """The network's last pod has left: undo what its pods shared.  Called under `call.lock`."""
         conf = parse_bridge_conf(call)
         if conf.ip_masq:
-            masquerade.delete_masquerade(call.network)
+            self._masquerade.delete(call.network)
         with NetlinkSocket() as host:
             bridge = _find_link(host, conf.bridge)
             if bridge and bridge.alias == MARK and not host.dump(link.list_links(bridge.ifindex)):

@@ -9,6 +9,7 @@ The comment lists the subnets, so that one small question tells whether a pod's
 is covered.  Rules are for a whole subnet: no change as pods come and go.
 """
 
+import functools
 import ipaddress
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -24,30 +25,45 @@ _MULTICAST = {4: ipaddress.ip_network("224.0.0.0/4"), 6: ipaddress.ip_network("f
 _COMMENT_MAX_BYTES = 253
 
 
-def ensure_masquerade(
-    network: str, subnets: Iterable[IpNetwork], lock: Callable[[], AbstractContextManager[None]]
-) -> None:
-    """Masquerade what leaves `subnets`; `lock` is the network's, taken only when a rule is missing."""
-    wanted = set(map(str, subnets))
-    table = _table(network)
-    with NetlinkSocket(NETLINK_NETFILTER) as netfilter:
-        if wanted <= set(_read_subnets(netfilter, table) or ()):
+class Masquerade:
+    """The tables of all networks; thread-safe.
+
+    One socket for good: closing a netfilter socket waits until the kernel has
+    freed every deleted table of the namespace, 11 ms (nft_rcv_nl_event).
+    """
+
+    @functools.cached_property
+    def _netfilter(self) -> NetlinkSocket:
+        return NetlinkSocket(NETLINK_NETFILTER)
+
+    def ensure(
+        self, network: str, subnets: Iterable[IpNetwork], lock: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        """Masquerade what leaves `subnets`; `lock` is the network's, taken only when a rule is missing."""
+        wanted = set(map(str, subnets))
+        table = _table(network)
+        if wanted <= set(self._read_subnets(table) or ()):
             return
         with lock():
-            found = _read_subnets(netfilter, table)
+            found = self._read_subnets(table)
             missing = wanted.difference(found or ())
             if missing:
                 covered = sorted(missing.union(found or ()))
-                netfilter.execute(*plan_table(table, covered, replace=found is not None))
+                self._netfilter.execute(*plan_table(table, covered, replace=found is not None))
 
+    def delete(self, network: str) -> None:
+        """Delete the network's table; idempotent."""
+        try:
+            self._netfilter.execute(*nftables.batch(nftables.delete_table(_table(network))))
+        except NotFound:
+            pass
 
-def delete_masquerade(network: str) -> None:
-    """Delete the network's table; idempotent."""
-    try:
-        with NetlinkSocket(NETLINK_NETFILTER) as netfilter:
-            netfilter.execute(*nftables.batch(nftables.delete_table(_table(network))))
-    except NotFound:
-        pass
+    def _read_subnets(self, table: str) -> list[str] | None:
+        """The subnets of the table, None when there is no table."""
+        try:
+            return nftables.parse_table_comment(self._netfilter.query(nftables.get_table(table))).split()
+        except NotFound:
+            return None
 
 
 def plan_table(table: str, subnets: list[str], *, replace: bool) -> tuple[Request, ...]:
@@ -71,14 +87,6 @@ def _rule(subnet: IpNetwork) -> tuple[bytes, ...]:
         *nftables.match_other_destination(_MULTICAST[subnet.version]),
         *nftables.masquerade(),
     )
-
-
-def _read_subnets(netfilter: NetlinkSocket, table: str) -> list[str] | None:
-    """The subnets of the table, None when there is no table."""
-    try:
-        return nftables.parse_table_comment(netfilter.query(nftables.get_table(table))).split()
-    except NotFound:
-        return None
 
 
 def _table(network: str) -> str:
