@@ -36,6 +36,7 @@ class Instruction(NamedTuple):
 
 
 Block = list[Instruction]
+Range = tuple[int, Block]  # first number, decision
 
 
 def encode_program(block: Sequence[Instruction]) -> bytes:
@@ -55,10 +56,10 @@ def branch(test: int, k: int, yes: Block, no: Block) -> Block:
     return [Instruction(test, k, jf=1), Instruction(JUMP, len(no)), *no, *yes]
 
 
-def search(ranges: Sequence[tuple[int, Block]]) -> Block:
+def search(ranges: Sequence[Range]) -> Block:
     """A binary search of the accumulator: the block of the last range that starts at or below it.
 
-    `ranges` are (first number, block), ascending; the first starts at 0.
+    `ranges` are ascending and the first starts at 0.
     """
     if len(ranges) == 1:
         return ranges[0][1]

@@ -10,6 +10,9 @@ runc with libseccomp, which everybody's profiles are written for:
   tree, and rules that contradict each other are an error there);
 - two conditions on one argument are two rules, so they widen instead of narrow;
 - a 32-bit ABI compares the low words only;
+- what a rule says of a socket or System V IPC call holds for i386's socketcall
+  and ipc too, except that a rule that allows under conditions opens neither
+  (libseccomp forgets the conditions there);
 - unless the default lets calls pass, a number above all those that the profile
   names gives ENOSYS: the profile's author cannot have meant to forbid a call
   that did not exist, and C libraries fall back on ENOSYS but not on EPERM.
@@ -27,7 +30,6 @@ from rundlet.errors import InvalidArgument, Unimplemented
 from rundlet.plan.bpf import (
     ARCH_OFFSET,
     JUMP_EQUAL,
-    JUMP_GREATER_EQUAL,
     LOAD,
     LONGEST_PROGRAM,
     NUMBER_OFFSET,
@@ -35,12 +37,13 @@ from rundlet.plan.bpf import (
     Block,
     Comparison,
     Instruction,
+    Range,
     branch,
     encode_program,
     match_all,
     search,
 )
-from rundlet.plan.syscalls import syscall_numbers
+from rundlet.plan.syscalls import SIDE_DOORS, syscall_numbers
 from rundlet.spec.runtime import Seccomp, SeccompArg, SeccompSyscall
 
 COMPILER_VERSION = 1  # raise it whenever the same profile gives another program
@@ -94,6 +97,7 @@ class Abi(NamedTuple):
 
 
 _X32_BIT = 0x4000_0000
+_SKIPPED_CALL = 0xFFFF_FFFF
 _ABIS = {
     "SCMP_ARCH_X86_64": Abi("x86_64", 0xC000_003E),
     "SCMP_ARCH_X86": Abi("i386", 0x4000_0003, wide=False),
@@ -129,11 +133,10 @@ def compile_seccomp(profile: Seccomp, machine: str = os.uname().machine) -> Secc
     rules = [
         (syscall.names, rule) for syscall in profile.syscalls or () for rule in _read_rules(syscall)
     ]  # fmt: skip
-    newer = _decide_newer(default)
-    sections: dict[int, list[tuple[Abi, Block]]] = {}
+    sections: dict[int, list[Range]] = {}
     for abi in _select_abis(profile, machine):
-        section = _compile_abi(abi, rules, default, newer)
-        sections.setdefault(abi.audit_arch, []).append((abi, section))
+        ranges = _compile_abi(abi, rules, default)
+        sections.setdefault(abi.audit_arch, []).extend(ranges)
     program = _dispatch(sections)
     if len(program) > LONGEST_PROGRAM:
         raise InvalidArgument(
@@ -217,26 +220,41 @@ def _decide_newer(default: int) -> int:
 # -- writing the program -------------------------------------------------------
 
 
-def _compile_abi(abi: Abi, rules: Iterable[tuple[list[str], _Rule]], default: int, newer: int) -> Block:
-    """The search over the ABI's numbers; the accumulator holds the number."""
-    numbers = syscall_numbers(abi.table)
+def _compile_abi(abi: Abi, rules: Iterable[tuple[list[str], _Rule]], default: int) -> list[Range]:
+    """The ABI's part of the search, ascending."""
     by_number: dict[int, list[_Rule]] = {}
     last = -1
     for names, rule in rules:
         for name in names:
-            number = numbers.get(name)
-            if number is not None:
+            for number, found in _find_doors(abi.table, name, rule):
                 last = max(last, number)
-                if rule.action != default:
-                    by_number.setdefault(number, []).append(rule)
+                if found.action != default:
+                    by_number.setdefault(number, []).append(found)
     decisions = {number: _settle(found) for number, found in by_number.items()}
-    if last < 0:
-        newer = default
-    ranges = [
-        (start | abi.marker if start else 0, _compile_decision(decision, abi.wide, default))
-        for start, decision in _merge_ranges(decisions, last + 1, (_Rule((), newer),))
+    newer = (_Rule((), _decide_newer(default) if last >= 0 else default),)
+    ranges = list(_merge_ranges(decisions, last + 1, newer))
+    if abi.table == "x86_64":
+        # x32's ranges replace this one when the profile allows that ABI.  -1 is
+        # what a tracer writes to have a call skipped: no call of x32's.
+        ranges += [(_X32_BIT, (_Rule((), _KILL_THREAD),)), (_SKIPPED_CALL, newer)]
+    return [
+        (number | abi.marker, _compile_decision(decision, abi.wide, default)) for number, decision in ranges
     ]
-    return search(ranges)
+
+
+def _find_doors(table: str, name: str, rule: _Rule) -> Iterator[tuple[int, _Rule]]:
+    """(number, rule) for each way in which the ABI reaches the call; none when it lacks it.
+
+    A side door hides the arguments behind a pointer, so a rule with conditions
+    holds there without them when it forbids, and not at all when it allows.
+    """
+    numbers = syscall_numbers(table)
+    if name in numbers:
+        yield numbers[name], rule
+    door = SIDE_DOORS.get(table, {}).get(name)
+    if door and (not rule.comparisons or rule.action not in (_ALLOW, _LOG)):
+        through = Comparison(0, "eq", door.code, mask=door.mask)
+        yield numbers[door.syscall], _Rule((through,), rule.action)
 
 
 def _settle(rules: list[_Rule]) -> tuple[_Rule, ...]:
@@ -269,19 +287,11 @@ def _compile_decision(rules: tuple[_Rule, ...], wide: bool, default: int) -> Blo
     return block
 
 
-def _dispatch(sections: Mapping[int, list[tuple[Abi, Block]]]) -> Block:
-    """Architecture first (the machine's own before others), then x32's marker bit, then the search."""
+def _dispatch(sections: Mapping[int, list[Range]]) -> Block:
+    """Architecture first (the machine's own before others), then the search."""
     block = [Instruction(RETURN, _KILL_THREAD)]
-    for audit_arch, found in reversed(list(sections.items())):
-        section = [Instruction(LOAD, NUMBER_OFFSET), *_split_x32(found)]
+    for audit_arch, ranges in reversed(list(sections.items())):
+        # Of two blocks for one number the later ABI's counts.
+        section = [Instruction(LOAD, NUMBER_OFFSET), *search(sorted(dict(ranges).items()))]
         block = branch(JUMP_EQUAL, audit_arch, section, block)
     return [Instruction(LOAD, ARCH_OFFSET), *block]
-
-
-def _split_x32(found: list[tuple[Abi, Block]]) -> Block:
-    """Numbers with the marker bit go to x32's search, or nowhere when x32 is not allowed."""
-    abi, block = found[0]
-    if abi.table != "x86_64":
-        return block
-    marked = found[1][1] if len(found) > 1 else [Instruction(RETURN, _KILL_THREAD)]
-    return branch(JUMP_GREATER_EQUAL, _X32_BIT, marked, block)
