@@ -24,7 +24,7 @@ from rundlet.archive.stream import ByteStream, ReadAhead, hash_chunks
 from rundlet.archive.tar import Entry, TarReader, clean_path
 from rundlet.archive.tree import Tree
 from rundlet.errors import Error, InvalidArgument, ResourceExhausted
-from rundlet.kernel.failure import translate_os_error
+from rundlet.kernel.failure import translate_os_error, translating
 from rundlet.spec.digest import Digest, digest_hasher
 
 _WHITEOUT: Final = b".wh."
@@ -73,7 +73,7 @@ def apply_layer(
     disk full), PermissionDenied, and what `source.read` raises.
     """
     hasher = digest_hasher(algorithm)
-    with ExitStack() as stack:
+    with translating(f"unpack into {target_dir}"), ExitStack() as stack:
         chunks = stack.enter_context(ReadAhead(hash_chunks(open_decompressed(source), hasher)))
         stream = ByteStream(chunks, limits.size_bytes)
         applier = _Applier(stack.enter_context(Tree(target_dir)), TarReader(stream), devices)

@@ -41,6 +41,12 @@ def translate_os_error(
     return _KINDS.get(number, otherwise)(f"{what}: {reason}", hint=_HINTS.get(number, ""))
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether `error` was raised because a disk or quota is full."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
 @contextmanager
 def translating(what: str) -> Iterator[None]:
     """Raises an OSError of the block as one of the taxonomy, beginning with `what`."""

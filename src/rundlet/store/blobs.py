@@ -32,7 +32,7 @@ class Blobs:
 
     def lock(self, digest: Digest, patience: Patience) -> AbstractContextManager[None]:
         """The right to download `digest`, among all threads and processes."""
-        return self._locks.hold(f"blob-{digest.hex}", patience)
+        return self._locks.hold(_lock_name(digest), patience)
 
     def find(self, digest: Digest) -> int | None:
         """The size in bytes of a blob that is here, None when it is not."""
@@ -79,6 +79,12 @@ class Blobs:
         """Forget what of a download has come; the caller holds `lock`."""
         _unlink_if_there(self.ingest_path(digest))
 
+    def discard_idle_ingest(self, digest: Digest) -> None:
+        """The same for a caller without the lock; a download under way in another process stays."""
+        with self._locks.try_hold(_lock_name(digest)) as held:
+            if held:
+                self.discard_ingest(digest)
+
     def remove(self, connection: Connection, digest: Digest) -> None:
         """Drop file and row, inside the caller's transaction."""
         _unlink_if_there(self.path(digest))
@@ -105,6 +111,10 @@ class Blobs:
                 (str(digest), size_bytes, self._boot_id, compute_kept_until_s()),
             )
         os.rename(source, target)
+
+
+def _lock_name(digest: Digest) -> str:
+    return f"blob-{digest.hex}"
 
 
 def _unlink_if_there(path: str) -> None:

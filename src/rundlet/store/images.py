@@ -38,7 +38,7 @@ class ImageRecord(NamedTuple):
 class NewImage(NamedTuple):
     """What a pull has brought; `name` is "" for a pull by digest alone.
 
-    `blobs` are the digests of manifest, config and layers: all are in the store.
+    `blobs` are the digests of manifest, config and layers; those that are not here do not count.
     """
 
     id: str
@@ -161,7 +161,8 @@ def _insert_content(connection: Connection, image: NewImage) -> None:
         [(image.id, position, layer_id) for position, layer_id in enumerate(image.layers)],
     )
     connection.executemany(
-        "INSERT OR IGNORE INTO image_blobs VALUES (?, ?)", [(image.id, digest) for digest in image.blobs]
+        "INSERT OR IGNORE INTO image_blobs SELECT ?, digest FROM blobs WHERE digest = ?",
+        [(image.id, digest) for digest in image.blobs],
     )
     connection.executemany(
         "UPDATE layers SET kept_until_s = 0 WHERE id = ?", [(layer_id,) for layer_id in image.layers]

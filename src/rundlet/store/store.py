@@ -9,7 +9,7 @@ from typing import Final, Self
 from rundlet.archive.tree import remove_tree
 from rundlet.kernel.failure import translating
 from rundlet.kernel.sync import read_boot_id
-from rundlet.spec.digest import parse_digest
+from rundlet.spec.digest import Digest, parse_digest
 from rundlet.store.blobs import Blobs
 from rundlet.store.database import Database
 from rundlet.store.durability import Durability
@@ -85,16 +85,17 @@ class Store:
         finally:
             self.collect()
 
-    def give_up(self, chain_ids: Sequence[str], digests: Sequence[str]) -> None:
+    def give_up(self, chain_ids: Sequence[str], digests: Sequence[Digest]) -> None:
         """Let go of what a pull that cannot be gone on with has brought, as far as no image uses it."""
         with self.database.write() as connection:
             connection.executemany(
-                "UPDATE layers SET kept_until_s = 0 WHERE chain_id = ?",
-                [(chain_id,) for chain_id in chain_ids],
+                "UPDATE layers SET kept_until_s = 0 WHERE chain_id = ?", [(each,) for each in chain_ids]
             )
             connection.executemany(
-                "UPDATE blobs SET kept_until_s = 0 WHERE digest = ?", [(digest,) for digest in digests]
+                "UPDATE blobs SET kept_until_s = 0 WHERE digest = ?", [(str(each),) for each in digests]
             )
+        for digest in digests:
+            self.blobs.discard_idle_ingest(digest)
 
     def collect(self) -> None:
         """Free layers and blobs that no image and no snapshot uses.

@@ -1,0 +1,218 @@
+"""Pull an image: manifest, config, layers in parallel, then one commit makes it visible.
+
+    resolve      tag → (index → platform's) manifest
+    config       names the diff ids, so the chain ids
+    layers       workers download and unpack; each is published when all below it are
+    image        one transaction; before it there is no image, after it all of it
+
+A pull that is killed leaves verified blobs, published layers and partial downloads, which
+the next pull goes on with, and directories that the next opening of the store removes.
+"""
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+from rundlet.archive.inherit import copy_implied
+from rundlet.errors import InvalidArgument, ResourceExhausted
+from rundlet.image.layer import LayerPlan, Source, Unpacked, bring_layer
+from rundlet.image.progress import PullProgress, Watcher
+from rundlet.kernel.failure import translating
+from rundlet.registry.client import Credentials, Fetched, RegistryClient
+from rundlet.spec.descriptor import Descriptor, Platform, host_platform
+from rundlet.spec.image import ImageConfig, chain_ids, parse_image_config
+from rundlet.spec.manifest import Manifest, parse_manifest, select_platform
+from rundlet.spec.reference import parse_reference
+from rundlet.store.images import ImageRecord, NewImage
+from rundlet.store.layers import LayerRecord
+from rundlet.store.locks import Patience
+from rundlet.store.store import Store
+
+# Downloads wait for the network and unpacking for the disk, so a few more than the cores help.
+_WORKERS: Final = 4
+_CONFIG_BYTES_MAX: Final = 8 << 20
+_INDEX_DEPTH_MAX: Final = 3
+
+
+class _Resolved(NamedTuple):
+    """`documents` are what was fetched on the way: indexes first, the manifest last."""
+
+    manifest: Manifest
+    documents: tuple[Fetched, ...]
+
+
+def pull_image(
+    store: Store,
+    client: RegistryClient,
+    reference: str,
+    *,
+    credentials: Credentials | None = None,
+    platform: Platform | None = None,
+    progress: Watcher | None = None,
+    deadline_s: float | None = None,
+) -> ImageRecord:
+    """Bring the image `reference` into `store`; the registry is always asked, what is here stays.
+
+    `platform` is this host's unless given; `progress` is called from several threads.
+    Pulls of the same layers, in any process, wait for each other and share the work.
+    Raises what `RegistryClient` raises; InvalidArgument (malformed image), DataLoss,
+    ResourceExhausted (disk full: then nothing of this pull is left) and DeadlineExceeded.
+    """
+    deadline_ns = None if deadline_s is None else time.monotonic_ns() + int(deadline_s * 1e9)
+    source = Source(
+        client, parse_reference(reference), credentials, Patience(deadline_ns), progress or _ignore
+    )
+    source.patience.check(f"pull of {reference}")
+    pull = _Pull(store, source)
+    with store.bringing(source.patience):
+        record = pull.run(platform or host_platform())
+    store.sync()
+    return record
+
+
+def _ignore(_progress: PullProgress) -> None: ...
+
+
+class _Pull:
+    """One pull under way."""
+
+    def __init__(self, store: Store, source: Source) -> None:
+        self._store = store
+        self._source = source
+        self._failures: list[BaseException] = []
+
+    def run(self, platform: Platform) -> ImageRecord:
+        resolved = self._resolve(platform)
+        manifest, documents = resolved
+        raw = self._fetch_config(manifest.config)
+        config = parse_image_config(raw, f"config of {self._source.reference}")
+        plans = plan_layers(manifest, config)
+        try:
+            for document in documents:
+                self._store.blobs.put(document.raw, document.digest)
+            self._store.blobs.put(raw, manifest.config.parsed_digest())
+            layers = self._bring_layers(plans)
+            return self._publish(resolved, layers)
+        except ResourceExhausted as error:
+            if isinstance(error.__cause__, (OSError, sqlite3.Error)):  # the disk; not a busy registry
+                self._give_up(resolved, plans)
+            raise
+
+    def _give_up(self, resolved: _Resolved, plans: Sequence[LayerPlan]) -> None:
+        descriptors = (resolved.manifest.config, *(plan.descriptor for plan in plans))
+        digests = [document.digest for document in resolved.documents]
+        digests += [descriptor.parsed_digest() for descriptor in descriptors]
+        self._store.give_up([plan.chain_id for plan in plans], digests)
+
+    def _resolve(self, platform: Platform) -> _Resolved:
+        source = self._source
+        limits = {"deadline_ns": source.patience.deadline_ns}
+        fetched = source.client.resolve(source.reference, source.credentials, **limits)
+        documents = [fetched]
+        for _ in range(_INDEX_DEPTH_MAX):
+            what = f"manifest of {source.reference}"
+            document = parse_manifest(fetched.raw, fetched.media_type, what)
+            if isinstance(document, Manifest):
+                return _Resolved(document, tuple(documents))
+            digest = select_platform(document, platform, str(source.reference)).parsed_digest()
+            fetched = source.client.fetch_manifest(source.reference, digest, source.credentials, **limits)
+            documents.append(fetched)
+        raise InvalidArgument(f"{source.reference}: indexes are nested more than {_INDEX_DEPTH_MAX} deep")
+
+    def _fetch_config(self, descriptor: Descriptor) -> bytes:
+        digest = descriptor.parsed_digest()
+        if self._store.blobs.find(digest) is not None:
+            return self._store.blobs.read(digest)
+        if descriptor.size > _CONFIG_BYTES_MAX:
+            raise InvalidArgument(f"image config {digest} has {descriptor.size} bytes")
+        source = self._source
+        with source.client.open_blob(
+            source.reference,
+            digest,
+            descriptor.size,
+            credentials=source.credentials,
+            deadline_ns=source.patience.deadline_ns,
+        ) as chunks:
+            return b"".join(chunks)
+
+    # --- layers -------------------------------------------------------------
+
+    def _bring_layers(self, plans: Sequence[LayerPlan]) -> list[LayerRecord]:
+        """All layers, published bottom first; on any failure the first one is raised."""
+        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="layer") as pool:
+            futures = [pool.submit(self._bring_layer, plan) for plan in plans]
+            try:
+                return self._publish_layers(futures)
+            except BaseException as error:  # noqa: BLE001  raised below, when the workers have ended
+                self._source.patience.set()  # the others end soon, and the pool waits for them
+                self._failures.append(error)
+            finally:
+                for future in futures:
+                    future.add_done_callback(_let_go)
+        raise self._failures[0]
+
+    def _bring_layer(self, plan: LayerPlan) -> LayerRecord | Unpacked:
+        try:
+            self._source.patience.check(f"layer {plan.descriptor.digest}")
+            return bring_layer(self._store, self._source, plan)
+        except BaseException as error:
+            self._failures.append(error)  # first of all: what follows is only Cancelled
+            self._source.patience.set()
+            raise
+
+    def _publish_layers(self, futures: "Sequence[Future[LayerRecord | Unpacked]]") -> list[LayerRecord]:
+        layers: list[LayerRecord] = []
+        for future in futures:
+            brought = future.result()
+            if isinstance(brought, Unpacked):
+                brought = self._publish_layer(brought, [layer.id for layer in layers])
+            layers.append(brought)
+        return layers
+
+    def _publish_layer(self, unpacked: Unpacked, below: Sequence[int]) -> LayerRecord:
+        with unpacked.held:
+            with translating(f"layer {unpacked.layer.chain_id}"):
+                copy_implied(unpacked.path, self._store.layers.stack(below), unpacked.implied)
+            layer_id = self._store.layers.publish(unpacked.path, unpacked.layer)
+        return LayerRecord(layer_id, *unpacked.layer)
+
+    # --- the image ----------------------------------------------------------
+
+    def _publish(self, resolved: _Resolved, layers: Sequence[LayerRecord]) -> ImageRecord:
+        reference = self._source.reference
+        asked, manifest = resolved.documents[0].digest, resolved.documents[-1].digest
+        return self._store.images.publish(
+            NewImage(
+                id=resolved.manifest.config.digest,
+                name="" if reference.digest else str(reference),
+                digest_reference=f"{reference.name}@{asked}",
+                manifest_digest=str(manifest),
+                layers=tuple(layer.id for layer in layers),
+                blobs=(
+                    *(str(document.digest) for document in resolved.documents),
+                    resolved.manifest.config.digest,
+                    *(layer.blob_digest for layer in layers),
+                ),
+            )
+        )
+
+
+def plan_layers(manifest: Manifest, config: ImageConfig) -> tuple[LayerPlan, ...]:
+    """Each layer's descriptor beside its diff id and chain id; InvalidArgument when their numbers differ."""
+    diff_ids = config.rootfs.diff_ids
+    if len(manifest.layers) != len(diff_ids):
+        raise InvalidArgument(
+            f"manifest has {len(manifest.layers)} layers but the config {len(diff_ids)} diff ids",
+            hint="this may be an artifact, not an image",
+        )
+    return tuple(map(LayerPlan, chain_ids(diff_ids), diff_ids, manifest.layers))
+
+
+def _let_go(future: "Future[LayerRecord | Unpacked]") -> None:
+    """Close the lock and directory of a layer that was unpacked but not published."""
+    if not future.cancelled() and future.exception() is None:
+        brought = future.result()
+        if isinstance(brought, Unpacked):
+            brought.held.close()
