@@ -12,6 +12,9 @@ from contextlib import ExitStack, contextmanager
 
 from rundlet.cli.walk_place import Place
 from rundlet.errors import InvalidArgument
+from rundlet.image.fromhost import build_host_image
+from rundlet.image.layout import Layout
+from rundlet.image.push import push_image
 from rundlet.registry.client import RegistryClient
 from rundlet.registry.server import RegistryServer
 from rundlet.spec.descriptor import Descriptor, host_platform
@@ -49,6 +52,17 @@ def serve_registry(directory: str) -> Iterator[str]:
         yield server.address
     finally:
         server.stop()
+
+
+def make_host_image(reference: str, place: Place) -> None:
+    """An image of this machine's redis, pushed as `reference`; NotFound where there is no redis-server."""
+    layout = Layout(f"{place.base}/layout")
+    build_host_image(HOST_PROGRAMS, layout, HOST_IMAGE)
+    client = RegistryClient()
+    try:
+        push_image(layout, HOST_IMAGE, client, reference)
+    finally:
+        client.close()
 
 
 def local_name(address: str, image: str) -> Reference:
