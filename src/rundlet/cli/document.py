@@ -55,14 +55,19 @@ def snake_message(message: Message) -> dict[str, Any]:
     }
 
 
+def _whole_message(message: Message) -> dict[str, Any]:
+    """As plain_message, with null for what is unset."""
+    return dict.fromkeys(field.json_name for field in fields_of(message)) | plain_message(message)
+
+
 def pod_status_document(status: api.PodSandboxStatus) -> dict[str, Any]:
-    return plain_message(status) | {"createdAt": rfc3339_time(status.created_at)}
+    return _whole_message(status) | {"createdAt": rfc3339_time(status.created_at)}
 
 
 def container_status_document(status: api.ContainerStatus) -> dict[str, Any]:
     """Times as text; a time that has not come yet is year 1."""
     times = {"createdAt": status.created_at, "startedAt": status.started_at, "finishedAt": status.finished_at}
-    return plain_message(status) | {key: rfc3339_time(value) for key, value in times.items()}
+    return _whole_message(status) | {key: rfc3339_time(value) for key, value in times.items()}
 
 
 def info_document(info: dict[str, str]) -> dict[str, Any]:

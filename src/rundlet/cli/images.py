@@ -41,7 +41,7 @@ def describe(image: api.Image) -> str:
     lines += [f"RepoTags: {tag}" for tag in image.repo_tags]
     lines += [f"RepoDigests: {digest}" for digest in image.repo_digests]
     lines += [f"Size: {image.size}"] if image.size else []
-    lines += [f"Uid: value:{image.uid.value}"] if image.HasField("uid") else []
+    lines += [f"Uid: {image.uid.value}"] if image.HasField("uid") else []
     lines += [f"Username: {image.username}"] if image.username else []
     lines += ["Pinned: true"] if image.pinned else []
     return "\n".join([*lines, ""])

@@ -63,7 +63,7 @@ def describe(pod: api.PodSandbox) -> str:
 @click.option("--no-trunc", is_flag=True, help="Do not shorten ids.")
 @click.pass_obj
 def command(
-    session: Session, output: str, *, quiet: bool, verbose: bool, no_trunc: bool, **choice: str
+    session: Session, /, output: str, *, quiet: bool, verbose: bool, no_trunc: bool, **choice: str
 ) -> None:
     """List pod sandboxes, the newest first."""
     found = find_pods(session, Choice(**choice))  # type: ignore[arg-type]  # click passes one option a field

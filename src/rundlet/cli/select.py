@@ -31,7 +31,7 @@ class Choice(NamedTuple):
     pod: str = ""
     name: str = ""
     namespace: str = ""
-    state: str = ""
+    state: str | None = None
     image: str = ""
     labels: tuple[str, ...] = ()
     latest: bool = False
@@ -61,7 +61,7 @@ def _common_options(states: Iterable[str], *, short: bool) -> list[Callable[[Com
             "--label", "labels", multiple=True, metavar="KEY=VALUE", help="With this label; may be repeated."
         ),
         click.option(
-            *state, type=click.Choice(list(states), case_sensitive=False), default="", help="In this state."
+            *state, type=click.Choice(list(states), case_sensitive=False), default=None, help="In this state."
         ),
         click.option("--namespace", default="", metavar="REGEX", help="Pod namespace matches."),
         click.option("--name", default="", metavar="REGEX", help="Name matches."),
@@ -121,7 +121,7 @@ def _state_value(choice: Choice) -> api.ContainerStateValue | None:
     """Running ones unless a state, --all, --last or --latest is asked for."""
     if (choice.all and not choice.state) or choice.latest or choice.last:
         return None
-    return api.ContainerStateValue(state=CONTAINER_STATES[choice.state.lower() or "running"])
+    return api.ContainerStateValue(state=CONTAINER_STATES[(choice.state or "running").lower()])
 
 
 def find_containers(session: Session, choice: Choice) -> list[api.Container]:

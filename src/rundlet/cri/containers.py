@@ -33,8 +33,8 @@ class ContainerRpcs(api_pb2_grpc.RuntimeServiceServicer):
     def CreateContainer(self, request: api.CreateContainerRequest, _: Context) -> api.CreateContainerResponse:
         """The sandbox_config sent along is what RunPodSandbox has recorded already."""
         pod_id = require_text(request.pod_sandbox_id, "pod_sandbox_id")
-        container_id = self.engine.containers.create(pod_id, options.container_options(request.config))
-        return api.CreateContainerResponse(container_id=container_id)
+        asked = options.container_options(request.config)
+        return api.CreateContainerResponse(container_id=self.engine.containers.create(pod_id, asked))
 
     def StartContainer(self, request: api.StartContainerRequest, _: Context) -> api.StartContainerResponse:
         self.engine.containers.start(request.container_id)

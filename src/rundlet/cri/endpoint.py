@@ -15,7 +15,7 @@ def socket_path(address: str) -> str:
     """The path in "unix:///run/x.sock", "unix:/run/x.sock" or "/run/x.sock"; InvalidArgument otherwise."""
     path = address.removeprefix("unix:")
     path = path.removeprefix("//") if path.startswith("///") else path
-    if not path.startswith("/"):
+    if not path.startswith("/") or path.startswith("//"):
         raise InvalidArgument(
             f"not a unix socket: {address!r}", hint="write it as unix:///run/rundlet/rundlet.sock"
         )

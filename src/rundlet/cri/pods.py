@@ -24,8 +24,8 @@ class PodRpcs(api_pb2_grpc.RuntimeServiceServicer):
     engine: Engine
 
     def RunPodSandbox(self, request: api.RunPodSandboxRequest, _: Context) -> api.RunPodSandboxResponse:
-        pod_id = self.engine.pods.run(options.pod_options(request.config, request.runtime_handler))
-        return api.RunPodSandboxResponse(pod_sandbox_id=pod_id)
+        asked = options.pod_options(request.config, request.runtime_handler)
+        return api.RunPodSandboxResponse(pod_sandbox_id=self.engine.pods.run(asked))
 
     def StopPodSandbox(self, request: api.StopPodSandboxRequest, _: Context) -> api.StopPodSandboxResponse:
         self.engine.pods.stop(request.pod_sandbox_id)

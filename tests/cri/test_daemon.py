@@ -1,0 +1,53 @@
+"""Settings of rundletd, and its command line's failures."""
+
+import subprocess
+import sys
+
+import pytest
+
+from rundlet.cri.daemon import make_settings
+from rundlet.errors import InvalidArgument, NotFound
+
+
+def test_options_win_over_the_file(tmp_path):
+    (tmp_path / "rundlet.toml").write_text('root = "/a"\nrun_root = "/b"\ncni_builtin = []\n')
+    settings = make_settings(f"{tmp_path}/rundlet.toml", {"run_root": "/c", "root": None, "cni_bin_dirs": ()})
+    assert (settings.root, settings.run_root, settings.cni_builtin) == ("/a", "/c", ())
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ('rot = "/a"', "rot"),
+        ("root = 3", "root"),
+        ('root = "relative"', "root"),
+        ("root = ", "rundlet.toml: Invalid value"),
+        ("root = \xff", "rundlet.toml"),
+    ],
+)
+def test_a_bad_file_names_what_is_wrong(tmp_path, text, error):
+    path = tmp_path / "rundlet.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InvalidArgument, match=error):
+        make_settings(str(path), {})
+
+
+def test_a_missing_file():
+    with pytest.raises(NotFound):
+        make_settings("/nonexistent/rundlet.toml", {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["--version"], 0, "rundletd, version"),
+        (["--config", "/nonexistent"], 1, "rundletd: no configuration file at /nonexistent"),
+        (["--sock"], 2, "Usage: rundletd"),
+    ],
+)
+def test_the_command_line(arguments, code, line):
+    argv = [sys.executable, "-m", "rundlet.cri.daemon", *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert line in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
