@@ -21,6 +21,11 @@ def test_requests_of_one_datagram_are_done_in_order():
         assert link.parse_link(route.query(link.get_link("br1"))).alias == "second"
 
 
+def test_nothing_to_do_is_done():
+    with NetlinkSocket() as route:
+        route.execute()
+
+
 def test_first_refusal_is_raised_and_the_socket_goes_on():
     with NetlinkSocket() as route:
         with pytest.raises(AlreadyExists, match="cannot create bridge br1: EEXIST"):

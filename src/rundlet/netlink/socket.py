@@ -85,6 +85,8 @@ class NetlinkSocket:
 
         rtnetlink goes on after a refused one; an nftables batch is all or nothing.
         """
+        if not requests:
+            return
         with self._lock:
             self._converse(requests)
 

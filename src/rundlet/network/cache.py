@@ -89,18 +89,21 @@ class Cache:
             pass
 
     def find(self, container_id: str, ifname: str) -> list[Entry]:
-        """What is attached as `ifname` of the container, on all networks."""
+        """What is attached as `ifname` of the container, on all networks; DataLoss when damaged."""
         ending = f"-{container_id}-{ifname}"
-        return [self._read(name) for name in self._names() if name.endswith(ending)]
+        return [entry for name in self._names() if name.endswith(ending) and (entry := self._read(name))]
 
     def in_use(self, network: str) -> bool:
         """Is anything attached to the network?  True for certain only under its lock."""
-        # A name that begins so may still be another network's: only the document tells.
-        return any(
-            self._read(name).network.name == network
-            for name in self._names()
-            if name.startswith(f"{network}-")
-        )
+        return any(self._belongs(name, network) for name in self._names() if name.startswith(f"{network}-"))
+
+    def _belongs(self, name: str, network: str) -> bool:
+        """A name that begins so may still be another network's: only the document tells."""
+        try:
+            entry = self._read(name)
+        except DataLoss:
+            return True  # better to keep a bridge than to cut off a pod
+        return entry is not None and entry.network.name == network
 
     def _names(self) -> list[str]:
         try:
@@ -111,11 +114,14 @@ class Cache:
     def _path(self, network: str, attachment: Attachment) -> str:
         return f"{self._results}/{network}-{attachment.container_id}-{attachment.ifname}"
 
-    def _read(self, name: str) -> Entry:
+    def _read(self, name: str) -> Entry | None:
+        """The entry; None when it was removed meanwhile."""
         path = os.path.join(self._results, name)
         try:
             with open(path, "rb") as file:
                 return _decode(file.read(), path)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise storage_error(f"read network cache {path}", error) from error
 

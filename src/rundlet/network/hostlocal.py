@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from rundlet.errors import InvalidArgument, Unimplemented
+from rundlet.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from rundlet.network.call import Call
 from rundlet.network.leases import DEFAULT_DATA_DIR, Leases, Owner, storage_error
 from rundlet.network.ranges import AddressRange, RangeConf, check_range_sets, parse_range
@@ -75,7 +75,9 @@ class HostLocal:
 
     def check(self, call: Call) -> None:
         if _owner(call) not in _plan(call).leases.owners().values():
-            raise InvalidArgument(f"{call.what}: no address is reserved for {call.attachment.container_id}")
+            raise FailedPrecondition(
+                f"{call.what}: no address is reserved for {call.attachment.container_id}"
+            )
 
 
 def _owner(call: Call) -> Owner:
