@@ -158,4 +158,5 @@ class GrantCache:
 
     def keep(self, key: tuple[str, str, Credentials], grant: Grant, now_s: float) -> None:
         with self._lock:
+            self._grants = {kept: value for kept, value in self._grants.items() if value[1] > now_s}
             self._grants[key] = (grant.header, now_s + grant.lifetime_s)

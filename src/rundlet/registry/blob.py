@@ -4,12 +4,13 @@ What the registry says about lengths is never trusted: the descriptor's size
 and digest alone decide.
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable, Generator
 from typing import NamedTuple
 
-from rundlet.errors import DataLoss, Error, NotFound, ResourceExhausted
+from rundlet.errors import DataLoss, Error, FailedPrecondition, NotFound, PermissionDenied, ResourceExhausted
 from rundlet.registry.message import ByteStream, Interrupted, Response
 from rundlet.registry.retry import Limits, backoff_delay_s
 from rundlet.spec.digest import Digest, Hasher, digest_hasher
@@ -72,7 +73,6 @@ def _read_from(blob: Blob, offset: int) -> Generator[bytes, None, None]:
         left = blob.size - offset
         _skip(stream, _check_range(response, offset, blob.what))
         while left and (chunk := stream.read(min(CHUNK_SIZE, left))):
-            blob.limits.check(blob.what)
             left -= len(chunk)
             yield chunk
         if left:
@@ -129,27 +129,26 @@ def save_blob(blob: Blob, path: str, progress: Callable[[int], None] | None) -> 
 
 
 def _save_to(descriptor: int, blob: Blob, progress: Callable[[int], None] | None) -> None:
-    hasher = digest_hasher(blob.digest.algorithm)
-    held = _hash_held(descriptor, blob.size, hasher)
-    if held:
+    held = os.fstat(descriptor).st_size
+    if 0 < held <= blob.size:
+        hasher = digest_hasher(blob.digest.algorithm)
+        _hash_held(descriptor, held, hasher)
         try:
             _append(descriptor, blob, held, hasher, progress)
         except DataLoss:
-            blob.limits.check(blob.what)
+            pass  # what was held is wrong, or what came: the whole decides
         else:
             return
-    os.ftruncate(descriptor, 0)
+    if held:
+        os.ftruncate(descriptor, 0)
     _append(descriptor, blob, 0, digest_hasher(blob.digest.algorithm), progress)
 
 
-def _hash_held(descriptor: int, size: int, hasher: Hasher) -> int:
-    """The number of bytes that the file holds, all given to `hasher`; 0 when there are too many."""
-    held = os.fstat(descriptor).st_size
-    if held > size:
-        return 0
-    while chunk := os.read(descriptor, CHUNK_SIZE):
+def _hash_held(descriptor: int, size: int, hasher: Hasher) -> None:
+    offset = 0
+    while chunk := os.pread(descriptor, min(CHUNK_SIZE, size - offset), offset):
         hasher.update(chunk)
-    return held
+        offset += len(chunk)
 
 
 def _append(
@@ -172,6 +171,17 @@ def _write_at(descriptor: int, data: bytes, offset: int) -> None:
         offset += written
 
 
+_DISK_ERRORS: dict[int | None, type[Error]] = {
+    errno.ENOENT: NotFound,
+    errno.EACCES: PermissionDenied,
+    errno.EPERM: PermissionDenied,
+    errno.EROFS: PermissionDenied,
+    errno.ENOSPC: ResourceExhausted,
+    errno.EDQUOT: ResourceExhausted,
+    errno.EFBIG: ResourceExhausted,
+}
+
+
 def _disk_error(error: OSError, path: str) -> Error:
-    kind = NotFound if isinstance(error, FileNotFoundError) else ResourceExhausted
+    kind = _DISK_ERRORS.get(error.errno, FailedPrecondition)
     return kind(f"download to {path}: {os.strerror(error.errno or 0).lower()}")

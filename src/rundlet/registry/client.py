@@ -6,7 +6,6 @@ PermissionDenied, Unavailable (naming host and reason), ResourceExhausted
 (asked too often), DataLoss (not what its digest says) and DeadlineExceeded.
 """
 
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -178,7 +177,7 @@ class RegistryClient:
         begun = self._run(exchange(begin, session, what, (202,)), limits)
         upload_url = _same_host_link(session, begin.url, begun.headers.get("Location", ""))
         url = f"{upload_url}{'&' if '?' in upload_url else '?'}{urlencode({'digest': str(digest)})}"
-        body = source if isinstance(source, bytes) else FileBody(source, os.path.getsize(source))
+        body = source if isinstance(source, bytes) else FileBody.of(source)
         put = Request("PUT", url, {"Content-Type": "application/octet-stream"}, body)
         self._run(exchange(put, session, what, (201, 204)), limits)
 

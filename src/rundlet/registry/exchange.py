@@ -66,9 +66,7 @@ def _attempt(request: Request, session: Session, what: str, expected: tuple[int,
         )
         session.grants.keep(key, grant, _now_s(session))
         response, _ = yield from _follow(_with_header(request, grant.header), session)
-    if response.status not in expected:
-        if response.stream:
-            response.stream.close()
+    if response.status not in expected:  # so its body has been read: only 200 and 206 stream
         raise make_refusal(response, f"{session.name}: {what}", session.clock.wall_s())
     return response
 

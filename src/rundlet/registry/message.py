@@ -5,10 +5,11 @@ Request and is sent the Response, or has Interrupted thrown in when the attempt
 broke; it yields a Pause and is resumed when the time has passed.
 """
 
+import os
 from collections.abc import Generator, Mapping
-from typing import NamedTuple, Protocol, TypeVar
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
-from rundlet.errors import Error, Internal, Unavailable
+from rundlet.errors import Error, Internal, NotFound, Unavailable
 
 T = TypeVar("T")
 
@@ -18,10 +19,26 @@ DOCUMENT_SIZE_MAX = 4 << 20
 
 
 class FileBody(NamedTuple):
-    """The content of a file as a request's body; it is opened anew for every attempt."""
+    """The content of a file as a request's body; it is opened anew for every attempt.
+
+    Both methods raise NotFound when the file cannot be read.
+    """
 
     path: str
     size_bytes: int
+
+    @classmethod
+    def of(cls, path: str) -> "FileBody":
+        try:
+            return cls(path, os.path.getsize(path))
+        except OSError as error:
+            raise NotFound(f"file {path}: {os.strerror(error.errno or 0).lower()}") from error
+
+    def open(self) -> BinaryIO:
+        try:
+            return open(self.path, "rb")
+        except OSError as error:
+            raise NotFound(f"file {self.path}: {os.strerror(error.errno or 0).lower()}") from error
 
 
 class Request(NamedTuple):
@@ -61,11 +78,20 @@ class Interrupted(Unavailable):
     """An attempt failed in a way that may pass.
 
     `retry_after_s` is what the peer asked for; `verdict` is the error to end
-    with when there is no time or attempt left (this one by default).
+    with when there is no time or attempt left (this one by default);
+    `timed_out` says that the peer took the connection and then kept silent.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float = 0.0, verdict: Error | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float = 0.0,
+        verdict: Error | None = None,
+        timed_out: bool = False,
+    ) -> None:
         super().__init__(message)
+        self.timed_out = timed_out
         self.retry_after_s = retry_after_s
         self.verdict = verdict or Unavailable(message)
 

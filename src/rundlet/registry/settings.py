@@ -17,6 +17,10 @@ class Credentials(NamedTuple):
     identity_token: str = ""
     registry_token: str = ""
 
+    def __repr__(self) -> str:
+        """Without the secrets: values find their way into logs."""
+        return f"Credentials(username={self.username!r}, …)"
+
 
 class RegistrySettings(NamedTuple):
     """`insecure_hosts` ("host" or "host:port") may speak plain HTTP or TLS that does not verify.

@@ -65,6 +65,10 @@ class Transport:
     def _answers_plain(self, authority: str, limits: Limits) -> bool:
         try:
             return self.send(Request("GET", f"http://{authority}/v2/"), limits).status != 400
+        except Interrupted as error:
+            if error.timed_out:
+                raise error.verdict from error
+            return False
         except Unavailable:
             return False
 
@@ -101,7 +105,7 @@ class Transport:
         finally:
             if not isinstance(body, bytes | None):
                 body.close()
-        stream = BodyStream(answer, name)
+        stream = BodyStream(answer, name, limits)
         if request.stream and answer.status in (200, 206):
             return Response(answer.status, answer.headers, stream=stream)
         return Response(answer.status, answer.headers, stream.read_all(request.size_max))
@@ -163,9 +167,10 @@ class Transport:
 class BodyStream:
     """The unread body of one answer; failures are told as ours."""
 
-    def __init__(self, answer: urllib3.BaseHTTPResponse, name: str) -> None:
+    def __init__(self, answer: urllib3.BaseHTTPResponse, name: str, limits: Limits) -> None:
         self._answer = answer
         self._name = name
+        self._limits = limits
 
     @property
     def complete(self) -> bool:
@@ -173,7 +178,12 @@ class BodyStream:
         return getattr(self._answer, "length_remaining", None) == 0
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes as they arrive, b"" at the end; Interrupted when the connection breaks."""
+        """Up to `size` bytes as they arrive, b"" at the end.
+
+        Raises Interrupted when the connection breaks, DeadlineExceeded and
+        Cancelled: a peer that sends a byte now and then cannot hold us.
+        """
+        self._limits.check(self._name)
         try:
             return self._answer.read1(size, decode_content=False)
         except (exceptions.HTTPError, OSError, http.client.HTTPException) as error:
@@ -201,7 +211,7 @@ class BodyStream:
 
 def _open_body(body: bytes | FileBody) -> bytes | BinaryIO | None:
     if isinstance(body, FileBody):
-        return open(body.path, "rb")
+        return body.open()
     return body or None
 
 
@@ -219,7 +229,8 @@ def _explain(error: Exception, name: str) -> Error:
         return Unavailable(f"{name}: cannot connect: {_reason(error)}", hint=_hint(error))
     if isinstance(error, exceptions.LocationValueError):
         return Unavailable(f"{name}: malformed address")
-    return Interrupted(f"{name}: the connection broke: {_reason(error)}")
+    timed_out = isinstance(error, exceptions.TimeoutError)
+    return Interrupted(f"{name}: the connection broke: {_reason(error)}", timed_out=timed_out)
 
 
 def _explain_tls(error: Exception, name: str) -> Error:

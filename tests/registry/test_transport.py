@@ -1,0 +1,174 @@
+"""Connections: TLS and its CAs, plain HTTP only where allowed, proxies, failures in one line."""
+
+import shutil
+import socket
+
+import pytest
+
+from rundlet.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
+from rundlet.registry.client import RegistrySettings
+from rundlet.registry.retry import Clock, Limits
+from rundlet.registry.transport import Transport
+from rundlet.spec.reference import parse_reference
+
+MANIFEST = b'{"schemaVersion": 2}'
+
+
+@pytest.fixture
+def tls_peer(make_peer, certificates, answer):
+    peer = make_peer(context=certificates.server_context())
+    peer.say("GET /v2/a/manifests/t", answer(200, MANIFEST))
+    return peer
+
+
+def ref_of(authority):
+    return parse_reference(f"{authority}/a:t")
+
+
+def closed_port():
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return held.getsockname()[1]
+
+
+def test_an_unknown_ca_is_refused_with_a_hint(client, tls_peer):
+    with pytest.raises(
+        Unavailable, match=f"registry {tls_peer.address}: its certificate does not verify"
+    ) as caught:
+        client.resolve(ref_of(tls_peer.address))
+    assert "SSL_CERT_FILE" in caught.value.hint
+
+
+def test_a_ca_from_ssl_cert_file(client, tls_peer, certificates, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", certificates.ca)
+    assert client.resolve(ref_of(tls_peer.address)).raw == MANIFEST
+
+
+def test_a_ca_from_certs_d(client, tls_peer, certificates, tmp_path):
+    directory = tmp_path / "certs.d" / tls_peer.address
+    directory.mkdir(parents=True)
+    shutil.copy(certificates.ca, directory / "ca.crt")
+    assert client.resolve(ref_of(tls_peer.address)).raw == MANIFEST
+
+
+def test_a_certificate_of_ours_from_certs_d(client, make_peer, certificates, tmp_path, answer):
+    context = certificates.server_context()
+    context.verify_mode = 2  # ssl.CERT_REQUIRED
+    context.load_verify_locations(certificates.ca)
+    peer = make_peer(context=context)
+    peer.say("GET /v2/a/manifests/t", answer(200, MANIFEST))
+    directory = tmp_path / "certs.d" / peer.address
+    directory.mkdir(parents=True)
+    shutil.copy(certificates.ca, directory / "ca.crt")
+    with pytest.raises(Unavailable):
+        client.resolve(ref_of(peer.address))
+    client.close()
+    shutil.copy(certificates.certificate, directory / "me.cert")
+    shutil.copy(certificates.key, directory / "me.key")
+    assert client.resolve(ref_of(peer.address)).raw == MANIFEST
+
+
+def test_a_broken_certificate_file_is_named(client, tls_peer, tmp_path):
+    directory = tmp_path / "certs.d" / tls_peer.address
+    directory.mkdir(parents=True)
+    (directory / "ca.crt").write_text("nonsense")
+    with pytest.raises(FailedPrecondition, match=r"ca\.crt"):
+        client.resolve(ref_of(tls_peer.address))
+
+
+def test_a_name_that_the_certificate_lacks_is_refused(client, make_peer, certificates, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", certificates.ca)
+    peer = make_peer(context=certificates.server_context(), host="127.0.0.2")
+    with pytest.raises(Unavailable, match="does not verify"):
+        client.resolve(ref_of(f"127.0.0.2:{peer.port}"))
+
+
+def test_an_insecure_host_needs_no_ca(make_client, tls_peer):
+    assert make_client(insecure_hosts=(tls_peer.address,)).resolve(ref_of(tls_peer.address)).raw == MANIFEST
+
+
+def test_plain_http_beyond_loopback_only_for_listed_hosts(client, make_client, peer, answer):
+    # 0.0.0.0 is not loopback by name, yet Linux connects it to this machine.
+    peer.say("GET /v2/a/manifests/t", answer(200, MANIFEST))
+    authority = f"0.0.0.0:{peer.port}"
+    with pytest.raises(Unavailable, match=f"registry {authority}: it does not speak TLS") as caught:
+        client.resolve(ref_of(authority))
+    assert "insecure" in caught.value.hint
+    assert peer.seen == []
+    for listed in (authority, "0.0.0.0"):
+        assert make_client(insecure_hosts=(listed,)).resolve(ref_of(authority)).raw == MANIFEST
+
+
+def test_a_refused_connection_names_host_and_reason(client):
+    authority = f"127.0.0.1:{closed_port()}"
+    with pytest.raises(Unavailable, match=f"^registry {authority}: cannot connect: connection refused$"):
+        client.resolve(ref_of(authority))
+
+
+def test_an_unknown_name_names_host_and_reason(client):
+    with pytest.raises(
+        Unavailable, match=r"^registry nowhere\.invalid: cannot connect: host name not found"
+    ) as caught:
+        client.resolve(ref_of("nowhere.invalid"))
+    assert caught.value.hint
+
+
+def test_a_name_that_no_resolver_takes(client):
+    with pytest.raises(Unavailable, match="malformed address"):
+        client.resolve(ref_of(f"{'a' * 70}.test"))
+
+
+@pytest.mark.kernel
+def test_no_route_names_host_and_reason(client):
+    # A throw-away node's network ends at loopback.
+    with pytest.raises(
+        Unavailable, match=r"^registry 203\.0\.113\.9: cannot connect: network is unreachable$"
+    ):
+        client.resolve(ref_of("203.0.113.9"))
+
+
+def test_the_deadline_bounds_the_wait_for_an_answer(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        transport = Transport(RegistrySettings(certs_dir=str(tmp_path)))
+        clock = Clock()
+        limits = Limits(clock, clock.now_ns() + 50_000_000)
+        with pytest.raises(DeadlineExceeded):
+            transport.find_origin(f"127.0.0.1:{silent.getsockname()[1]}", limits)
+
+
+def test_docker_hub_is_asked_where_it_really_is(tmp_path):
+    transport = Transport(RegistrySettings(certs_dir=str(tmp_path)))
+    assert transport.find_origin("docker.io", Limits(Clock())) == "https://registry-1.docker.io"
+
+
+def test_a_proxy_is_asked_to_connect(make_client, peer, answer, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:pass%40word@{peer.address}")
+    client = make_client(retries=0)
+    with pytest.raises(Unavailable, match="registry quay.io: cannot connect through the proxy"):
+        client.resolve(ref_of("quay.io"))
+
+
+def test_a_proxy_carries_plain_http(make_client, peer, answer, monkeypatch):
+    monkeypatch.setenv("http_proxy", peer.address)
+    peer.say("GET http://plain.test/v2/", answer(200))
+    peer.say("GET http://plain.test/v2/a/manifests/t", answer(200, MANIFEST))
+    assert make_client(insecure_hosts=("plain.test",)).resolve(ref_of("plain.test")).raw == MANIFEST
+
+
+def test_no_proxy_is_honoured(make_client, monkeypatch):
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setenv("no_proxy", "nowhere.invalid")
+    with pytest.raises(Unavailable, match="host name not found"):
+        make_client().resolve(ref_of("nowhere.invalid"))
+
+
+def test_loopback_never_goes_through_a_proxy(make_client, peer, answer, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
+    peer.say("GET /v2/a/manifests/t", answer(200, MANIFEST))
+    assert make_client().resolve(ref_of(peer.address)).raw == MANIFEST
+
+
+def test_a_proxy_of_another_kind_is_refused(make_client, monkeypatch):
+    monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1080")
+    with pytest.raises(InvalidArgument, match="proxy"):
+        make_client().resolve(ref_of("quay.io"))
