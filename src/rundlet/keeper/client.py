@@ -45,6 +45,7 @@ class Connection:
 
     def send(self, verb: str, args: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         self._next_id += 1
+        self._sock.setblocking(True)
         try:
             send_packet(self._sock, {"id": self._next_id, "verb": verb, "args": args}, fds)
         except OSError as error:
@@ -75,6 +76,16 @@ class Connection:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # the keeper was faster
+
+    def is_stale(self) -> bool:
+        """The other end has gone since the last answer (a supervisor was replaced)."""
+        self._sock.setblocking(False)
+        try:
+            return not self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def close(self) -> None:
         self._sock.close()
@@ -166,8 +177,11 @@ class Keeper:
 
     def _take(self) -> Connection:
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.is_stale():
+                    return connection
+                connection.close()
         return self._connect()
 
     def _give_back(self, connection: Connection) -> None:

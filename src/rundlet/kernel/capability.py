@@ -27,6 +27,7 @@ NAMES = tuple(
 )
 NUMBERS = {name: number for number, name in enumerate(NAMES)}
 _VERSION_3 = 0x20080522
+_capset = LIBC.capset
 
 
 class _Header(ctypes.Structure):
@@ -85,7 +86,7 @@ def set_sets(effective: int, permitted: int, inheritable: int) -> None:
     header = _Header(_VERSION_3, 0)
     low, high = (_Data(effective >> shift & 0xFFFFFFFF, permitted >> shift & 0xFFFFFFFF, inheritable >> shift & 0xFFFFFFFF)
                  for shift in (0, 32))  # fmt: skip
-    if LIBC.capset(ctypes.byref(header), ctypes.byref((_Data * 2)(low, high))) < 0:
+    if _capset(ctypes.byref(header), ctypes.byref((_Data * 2)(low, high))) < 0:
         raise os_error("capset")
 
 

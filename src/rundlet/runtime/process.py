@@ -16,19 +16,18 @@ from rundlet.plan.process import ProcessPlan
 
 _PASSWD_MAX_BYTES = 1 << 20
 _FIRST_FREE_FD = 3
+_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
 def reset_signals() -> None:
-    """All dispositions and the mask as execve(2) should find them: Python ignores SIGPIPE and SIGXFSZ."""
-    for number in (
-        signal.SIGPIPE,
-        signal.SIGXFSZ,
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGCHLD,
-        signal.SIGHUP,
-    ):
-        signal.signal(number, signal.SIG_DFL)
+    """All dispositions and the mask as execve(2) should find them.
+
+    Python ignores SIGPIPE and SIGXFSZ, and whoever started the keeper may have
+    ignored others (a shell's background job: SIGINT and SIGQUIT).
+    """
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 

@@ -1,0 +1,88 @@
+"""Namespaces without processes, on the real kernel."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+from rundlet.keeper.client import Keeper
+from rundlet.spec import runtime as spec
+from tests.keeper.bundle import config, plan
+
+pytestmark = pytest.mark.kernel
+
+
+def close_fds(*fds: int) -> None:
+    for fd in fds:
+        if fd >= 0:
+            os.close(fd)
+
+
+def nsenter(kind: str, path: str, *command: str) -> str:
+    return subprocess.run(
+        ["nsenter", f"--{kind}={path}", *command], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_pinned_namespaces_are_new_and_furnished(keeper: Keeper) -> None:
+    pod = keeper.make_pod(
+        "p",
+        ("net", "ipc", "uts"),
+        hostname="podhost",
+        sysctls={"kernel.shm_rmid_forced": "1", "net.ipv4.ip_local_port_range": "1024 65000"},
+    )
+    try:
+        assert nsenter("uts", pod.paths["uts"], "hostname") == "podhost\n"
+        assert nsenter("ipc", pod.paths["ipc"], "cat", "/proc/sys/kernel/shm_rmid_forced") == "1\n"
+        assert nsenter("net", pod.paths["net"], "cat", "/proc/sys/net/ipv4/ip_local_port_range").split() == [
+            "1024",
+            "65000",
+        ]
+        assert os.path.samestat(os.fstat(pod.netns_fd), os.stat(pod.paths["net"]))
+    finally:
+        close_fds(pod.netns_fd, pod.route_fd)
+        keeper.remove_pod("p")
+
+
+def test_the_supervisor_comes_home(keeper: Keeper) -> None:
+    supervisor = keeper.call("version", {}).message["pid"]
+    before = [os.readlink(f"/proc/{supervisor}/ns/{kind}") for kind in ("net", "ipc", "uts", "pid", "mnt")]
+    pod = keeper.make_pod("p", ("net", "ipc", "uts", "pid"))
+    close_fds(pod.netns_fd, pod.route_fd)
+    with pytest.raises(FailedPrecondition, match=r"sysctl net\.nope"):
+        keeper.make_pod("q", ("net",), sysctls={"net.nope": "1"})
+    with pytest.raises(InvalidArgument):
+        keeper.make_pod("r", ("mnt",))
+    with pytest.raises(AlreadyExists):
+        keeper.make_pod("p", ("net",))
+    keeper.remove_pod("p")
+    after = [os.readlink(f"/proc/{supervisor}/ns/{kind}") for kind in ("net", "ipc", "uts", "pid", "mnt")]
+    assert before == after
+    assert os.listdir(f"{keeper.run_root}/keeper/pods") == []
+
+
+def test_a_shared_pid_namespace_with_its_small_init(keeper: Keeper, bundle: Path) -> None:
+    pod = keeper.make_pod("p", ("pid",))
+    init = Path(f"/proc/{pod.init_pid}")
+    assert (init / "comm").read_text().startswith(("rundlet-pause", "memfd:rundlet"))
+    status = dict(line.split(":", 1) for line in (init / "status").read_text().splitlines())
+    assert int(status["VmRSS"].split()[0]) < 64  # kB
+    assert status["CapEff"].strip() == "0" * 16
+    plain = config("sh", "-c", "ps; ls /proc/1/root/; (sleep 0.01 &) ; exit 0")
+    shared = [item for item in plain.linux.namespaces if item.type != "pid"] + [
+        spec.Namespace("pid", pod.paths["pid"])
+    ]
+    joined = msgspec.structs.replace(plain, linux=msgspec.structs.replace(plain.linux, namespaces=shared))
+    log = bundle / "log"
+    keeper.create(plan("c", joined, bundle), log_path=str(log))
+    keeper.start("c")
+    assert keeper.wait("c", 10) is not None
+    text = log.read_text()
+    assert "rundlet-pause" in text
+    keeper.delete("c")
+    keeper.remove_pod("p")
+    keeper.remove_pod("p")
+    assert not init.exists()
