@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from rundlet.errors import AlreadyExists, FailedPrecondition, NotFound, PermissionDenied
-from rundlet.kernel.capability import mask_of
 from rundlet.keeper.client import Keeper
+from rundlet.kernel.capability import mask_of
 from rundlet.plan.planner import Host, plan_process
 from rundlet.plan.process import ProcessPlan
 from rundlet.spec import runtime as spec

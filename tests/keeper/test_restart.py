@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rundlet.keeper.client import Keeper
 from rundlet.errors import Unavailable
+from rundlet.keeper.client import Keeper
 from tests.keeper.bundle import config, plan
 from tests.keeper.conftest import read_log
 
