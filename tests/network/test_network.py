@@ -127,6 +127,8 @@ def test_host_port_reaches_the_pod(world, make_pod, make_network, bridge_conf, b
 
     seen = world.connect(outside, pod.netns.path, "10.88.0.2", target="192.0.2.1", port=18080)
     assert seen == "192.0.2.2"
+    for client, target in (("", "127.0.0.1"), (pod.netns.path, "10.88.0.1")):
+        assert world.connect(client, pod.netns.path, "10.88.0.2", target=target, port=18080) == "10.88.0.1"
 
     network.detach(pod.spec, pod.netns.path)
     assert "18080" not in json.dumps(ruleset(world))
@@ -328,9 +330,37 @@ def test_interface_that_is_no_bridge_is_told(world, make_pod, make_network, brid
 
 
 @kernel
-def test_unsupported_option_is_refused(world, make_pod, make_network, bridge_conf):
+def test_unsupported_option_is_refused(world, make_pod, make_network, bridge_conf, tmp_path):
+    network, pod = make_network(bridge_conf(vlan=7)), make_pod()
+
     with pytest.raises(Unimplemented, match="network mynet: plugin bridge: option vlan"):
-        make_network(bridge_conf(vlan=7)).attach(*make_pod())
+        network.attach(*pod)
+
+    assert os.listdir(tmp_path / "cache" / "results") == []
+
+
+@kernel
+def test_wrong_configuration_leaves_nothing(world, make_pod, make_network, bridge_conf, tmp_path):
+    ipam = bridge_conf()["ipam"] | {"routes": "all"}
+    network, pod = make_network(bridge_conf(ipam=ipam)), make_pod()
+
+    with pytest.raises(InvalidArgument, match="ipam.routes"):
+        network.attach(*pod)
+
+    assert os.listdir(tmp_path / "cache" / "results") == []
+
+
+@kernel
+def test_missing_plugin_is_found_before_anything_is_made(
+    world, make_pod, make_network, bridge_conf, tmp_path
+):
+    conf = {"cniVersion": "0.4.0", "name": "mynet", "plugins": [bridge_conf(), {"type": "nothing"}]}
+
+    with pytest.raises(FailedPrecondition, match="CNI plugin nothing"):
+        make_network(conf).attach(*make_pod())
+
+    assert links(world) == {"lo"}
+    assert not (tmp_path / "cache").exists()
 
 
 @kernel

@@ -109,13 +109,13 @@ class Bridge:
 
     def delete(self, call: Call) -> None:
         """The veth pair first, the lease after it: an address is given again only when nobody answers to it."""
-        conf = parse_bridge_conf(call)
         try:
             with NetlinkSocket() as host:
                 host.execute(link.delete_link(host_interface(call)))
         except NotFound:
             pass  # deleted before, or gone with the pod's namespace
-        if conf.ipam:
+        conf = _parse_old_conf(call)
+        if conf and conf.ipam:
             self._ipam(conf).delete(_ipam_call(call, conf))
 
     def check(self, call: Call) -> None:
@@ -131,7 +131,9 @@ class Bridge:
 
     def retire(self, call: Call) -> None:
         """The network's last pod has left: undo what its pods shared.  Called under `call.lock`."""
-        conf = parse_bridge_conf(call)
+        conf = _parse_old_conf(call)
+        if conf is None:
+            return
         if conf.ip_masq:
             self._masquerade.delete(call.network)
         with NetlinkSocket() as host:
@@ -164,6 +166,14 @@ def parse_bridge_conf(call: Call) -> BridgeConf:
     if conf.ipam and not isinstance(conf.ipam.get("type"), str):
         raise InvalidArgument(f"{call.what}: ipam.type: expected the name of a plugin")
     return conf
+
+
+def _parse_old_conf(call: Call) -> BridgeConf | None:
+    """The configuration of an earlier ADD; None when that one cannot have got past it either."""
+    try:
+        return parse_bridge_conf(call)
+    except (InvalidArgument, Unimplemented):
+        return None
 
 
 def host_interface(call: Call) -> str:

@@ -70,8 +70,11 @@ class HostLocal:
         return Result(ips=ips, routes=plan.conf.routes, dns=dns)
 
     def delete(self, call: Call) -> None:
-        conf = _parse(call)
-        Leases(conf.ipam.data_dir or DEFAULT_DATA_DIR, call.network).release(_owner(call))
+        try:
+            leases = _leases(call, _parse(call))
+        except InvalidArgument:
+            return  # ADD cannot have got past it either
+        leases.release(_owner(call))
 
     def check(self, call: Call) -> None:
         if _owner(call) not in _plan(call).leases.owners().values():
@@ -101,7 +104,11 @@ def _plan(call: Call) -> _Plan:
         for n, range_set in enumerate(range_confs)
     ]
     check_range_sets(range_sets, what)
-    return _Plan(Leases(conf.ipam.data_dir or DEFAULT_DATA_DIR, call.network), range_sets, conf.ipam)
+    return _Plan(_leases(call, conf), range_sets, conf.ipam)
+
+
+def _leases(call: Call, conf: _Conf) -> Leases:
+    return Leases(conf.ipam.data_dir or DEFAULT_DATA_DIR, call.network)
 
 
 def _first_set(conf: _IpamConf) -> list[tuple[RangeConf, ...]]:

@@ -89,7 +89,7 @@ class Leases:
     def _read(self) -> Iterator[tuple[str, list[str]]]:
         """(file name, words in it) of each lease."""
         for name in os.listdir(self._dir):
-            if name[0] not in "0123456789abcdef:" or name == _LOCK:
+            if name.startswith((_LOCK, _LAST, _NEW)):
                 continue
             with open(os.path.join(self._dir, name), "rb") as file:
                 yield name, file.read(4096).decode(errors="replace").split()

@@ -123,9 +123,7 @@ class Network:
     def status(self) -> NetworkStatus:
         """Could a pod be attached now?"""
         try:
-            for kind in _plugin_types(self._load()):
-                if kind not in self._builtin:
-                    self._program.find(kind)
+            self._require_plugins(self._load())
         except Error as error:
             return NetworkStatus(ready=False, reason="NetworkPluginNotReady", message=error.message)
         return NetworkStatus(ready=True)
@@ -138,6 +136,8 @@ class Network:
         the plugins raise.
         """
         network = self._load()
+        # Before anything is made: DEL would miss the same program and could never end.
+        self._require_plugins(network)
         if not _CONTAINER_ID.fullmatch(pod.pod_id):
             raise InvalidArgument(f"pod id {pod.pod_id!r} cannot be a CNI container id")
         with ExitStack() as stack:
@@ -178,6 +178,11 @@ class Network:
                 _describe_missing(self._directory.path, loaded), hint="write a *.conflist there"
             )
         return loaded.network
+
+    def _require_plugins(self, network: NetworkConf) -> None:
+        for kind in _plugin_types(network):
+            if kind not in self._builtin:
+                self._program.find(kind)
 
     def _find_plugin(self, kind: str) -> Plugin:
         return self._builtin.get(kind, self._program)
@@ -310,7 +315,7 @@ def _pod_ips(result: Result, netns: PodNetns) -> list[cni.IpConfig]:
     return [
         ip
         for ip in result.ips
-        if ip.interface is None or result.interfaces[ip.interface].sandbox in {"", netns.path}
+        if ip.interface is None or result.interfaces[ip.interface].sandbox == netns.path
     ]
 
 
@@ -318,8 +323,10 @@ def _plugin_types(network: NetworkConf) -> list[str]:
     """Each plugin's type and that of its IPAM plugin."""
     found = []
     for plugin in network.plugins:
-        ipam = plugin.raw.get("ipam") or {}
-        found += [plugin.type, *([ipam["type"]] if "type" in ipam else [])]
+        found.append(plugin.type)
+        ipam = plugin.raw.get("ipam")
+        if isinstance(ipam, dict) and isinstance(ipam.get("type"), str):
+            found.append(ipam["type"])
     return found
 
 
