@@ -32,7 +32,7 @@ SETTLE_TIMEOUT_S = 10.0
 def walk(*, image: str, on_host: bool, keep: bool, plugins: Plugins, base: str) -> None:
     if os.geteuid() != 0:
         raise PermissionDenied("the walk makes namespaces and mounts", hint="run it as root")
-    if on_host or os.environ.get("RUNDLET_NODE") == "1":
+    if on_host or base:
         sys.exit(walk_here(image, keep=keep, plugins=plugins, base=base))
     walk_in_node(image, keep=keep, plugins=plugins)
 
@@ -56,7 +56,12 @@ def walk_here(image: str, *, keep: bool, plugins: Plugins, base: str) -> int:
     """The whole walk in this process's own namespaces; the exit code."""
     in_node = bool(base)
     with Place.make(keep=keep, base=base) as place:
-        scope = Scope(place.run_root, marks=() if in_node else (place.base, "/rundlet-walk"))
+        scope = Scope(
+            place.run_root,
+            marks=() if in_node else (place.base, "/rundlet-walk"),
+            # The reference bridge plugin never removes its bridge; rundlet's own does.
+            kept_interfaces=("cni0",) if plugins == "debian" else (),
+        )
         place.write_network()
         place.write_config(plugins)
         with walk_image.serve_image(image, place, mirrored=in_node) as reference:

@@ -14,11 +14,13 @@ _POLL_S = 0.02
 
 class Scope(NamedTuple):
     """What counts.  In a node of our own everything does (empty ``marks``); on a host that
-    others use, only processes, mounts and cgroups that carry one of the marks."""
+    others use, only processes, mounts and cgroups that carry one of the marks.
+    ``kept_interfaces`` may stay."""
 
     run_root: str
     cni_dir: str = "/var/lib/cni"
     marks: tuple[str, ...] = ()
+    kept_interfaces: tuple[str, ...] = ()
 
     def covers(self, text: str) -> bool:
         return not self.marks or any(mark in text for mark in self.marks)
@@ -48,7 +50,7 @@ def take_traces(scope: Scope) -> Traces:
         mounts=frozenset(path for path, kind in mounts if kind != "nsfs" and scope.covers(path)),
         namespaces=frozenset(path for path, kind in mounts if kind == "nsfs"),
         cgroups=frozenset(path for path in list_cgroups() if scope.covers(path)),
-        interfaces=frozenset(os.listdir("/sys/class/net")),
+        interfaces=frozenset(os.listdir("/sys/class/net")) - set(scope.kept_interfaces),
         leases=frozenset(list_leases(scope.cni_dir)),
         files=frozenset(list_files(scope.run_root)),
     )
