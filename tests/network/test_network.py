@@ -215,6 +215,33 @@ def test_detach_when_the_namespace_is_gone_in_another_process(
 
 
 @kernel
+def test_failed_delete_can_be_finished_later(world, make_pod, make_network, bridge_conf, tmp_path):
+    script = tmp_path / "bin" / "stubborn"
+    script.parent.mkdir()
+    script.write_text(
+        f'#!/bin/sh\n[ "$CNI_COMMAND" = ADD ] && exec cat {tmp_path}/result\n[ -e {tmp_path}/ready ]\n'
+    )
+    script.chmod(0o755)
+    (tmp_path / "result").write_text(
+        '{"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.88.0.2/16"}]}'
+    )
+    conf = {"cniVersion": "0.4.0", "name": "mynet", "plugins": [bridge_conf(), {"type": "stubborn"}]}
+    network = make_network(conf, bin_dirs=(str(script.parent),))
+    pod = make_pod()
+    network.attach(*pod)
+
+    with pytest.raises(Unavailable, match="plugin stubborn: DEL: the plugin ended with code 1"):
+        network.detach(pod.spec, pod.netns.path)
+    # What can be undone is undone at once.
+    assert leases(tmp_path) == []
+    (tmp_path / "ready").touch()
+    network.detach(pod.spec, pod.netns.path)
+
+    assert links(world) == {"lo"}
+    assert os.listdir(tmp_path / "cache" / "results") == []
+
+
+@kernel
 def test_detach_of_a_pod_that_was_never_attached(world, make_network, bridge_conf):
     network = make_network(bridge_conf())
 
@@ -427,6 +454,20 @@ def test_options_of_ports_and_links(world, make_pod, make_network, bridge_conf):
 
 
 @kernel
+def test_loopback_may_stand_in_a_chain(world, make_pod, make_network, bridge_conf):
+    conf = {"cniVersion": "0.4.0", "name": "mynet", "plugins": [{"type": "loopback"}, bridge_conf()]}
+    network = make_network(conf)
+    pod = make_pod()
+
+    assert network.attach(*pod).ips == ("10.88.0.2",)
+    network.check(*pod)
+    world.run(pod.netns.path, "ip", "link", "set", "lo", "down")
+
+    with pytest.raises(FailedPrecondition, match="plugin loopback: lo is down"):
+        network.check(*pod)
+
+
+@kernel
 def test_bridge_without_addresses(world, make_pod, make_network):
     conf = {"cniVersion": "0.4.0", "name": "l2", "type": "bridge", "bridge": "cni0"}
     pod = make_pod()
@@ -543,6 +584,18 @@ def test_attach_by_path_alone(world, make_pod, make_network, bridge_conf):
 
     assert attached.ips == ("10.88.0.2",)
     assert set(os.listdir("/proc/self/fd")) <= before
+
+
+@kernel
+def test_namespace_that_is_gone_is_told(world, make_network, bridge_conf):
+    with pytest.raises(Unavailable, match="cannot open network namespace /nowhere"):
+        make_network(bridge_conf()).attach(PodNetwork("a" * 64, "n", "ns", "u"), PodNetns("/nowhere", -1))
+
+
+@kernel
+def test_path_that_is_no_namespace_is_told(world, make_network, bridge_conf, tmp_path):
+    with pytest.raises(Unavailable, match="cannot enter network namespace"):
+        make_network(bridge_conf()).attach(PodNetwork("a" * 64, "n", "ns", "u"), PodNetns(str(tmp_path), -1))
 
 
 def test_status_without_a_configuration(tmp_path):

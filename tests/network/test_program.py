@@ -98,6 +98,19 @@ def test_plugin_that_hangs_is_killed_with_its_children(plugin, tmp_path):
     wait_gone(child)
 
 
+def test_plugin_that_hangs_without_output_is_killed(plugin):
+    with pytest.raises(DeadlineExceeded):
+        plugin("exec >&- 2>&-", "exec sleep 1000", timeout_s=0.3).add(call())
+
+
+def test_plugin_that_cannot_be_run_is_told(plugin, tmp_path):
+    program = plugin()
+    (tmp_path / "bin" / "plug").write_text("#!/nothing/there\n")
+
+    with pytest.raises(Unavailable, match="cannot run"):
+        program.add(call())
+
+
 def wait_gone(pid):
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:

@@ -110,9 +110,13 @@ def _execute(
         except OSError as error:
             raise Unavailable(f"{what}: cannot run {path}: {error.strerror}") from error
     with process:
+        deadline = time.monotonic() + timeout_s
         try:
-            output, complaint = _collect(process, time.monotonic() + timeout_s, what)
-            return process.wait(), output, complaint
+            output, complaint = _collect(process, deadline, what)
+            # It may have closed its output and go on.
+            return process.wait(max(0.0, deadline - time.monotonic())), output, complaint
+        except subprocess.TimeoutExpired as error:
+            raise DeadlineExceeded(f"{what}: the plugin did not end in time") from error
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
