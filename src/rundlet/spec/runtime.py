@@ -13,19 +13,19 @@ class _Model(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 # config.md#root
-class Root(_Model):
+class Root(_Model, frozen=True):
     path: str
     readonly: bool = False
 
 
-class IdMapping(_Model, rename={"container_id": "containerID", "host_id": "hostID"}):
+class IdMapping(_Model, frozen=True, rename={"container_id": "containerID", "host_id": "hostID"}):
     container_id: int
     host_id: int
     size: int
 
 
 # config.md#mounts
-class Mount(_Model):
+class Mount(_Model, frozen=True):
     destination: str
     source: str = ""
     type: str = ""
@@ -35,19 +35,19 @@ class Mount(_Model):
 
 
 # config.md#process
-class ConsoleSize(_Model):
+class ConsoleSize(_Model, frozen=True):
     height: int
     width: int
 
 
-class User(_Model):
+class User(_Model, frozen=True):
     uid: int = 0
     gid: int = 0
     umask: int | None = None
     additional_gids: list[int] | None = None
 
 
-class Capabilities(_Model):
+class Capabilities(_Model, frozen=True):
     bounding: list[str] | None = None
     effective: list[str] | None = None
     inheritable: list[str] | None = None
@@ -55,13 +55,13 @@ class Capabilities(_Model):
     ambient: list[str] | None = None
 
 
-class Rlimit(_Model):
+class Rlimit(_Model, frozen=True):
     type: str
     soft: int
     hard: int
 
 
-class Scheduler(_Model):
+class Scheduler(_Model, frozen=True):
     policy: str
     nice: int = 0
     priority: int = 0
@@ -71,17 +71,17 @@ class Scheduler(_Model):
     period: int = 0
 
 
-class IoPriority(_Model):
+class IoPriority(_Model, frozen=True):
     class_: str = field(name="class")
     priority: int = 0
 
 
-class CpuAffinity(_Model):
+class CpuAffinity(_Model, frozen=True):
     initial: str = ""
     final: str = ""
 
 
-class Process(_Model):
+class Process(_Model, frozen=True):
     cwd: str
     args: list[str] | None = None
     env: list[str] | None = None
@@ -100,14 +100,14 @@ class Process(_Model):
 
 
 # config.md#posix-platform-hooks
-class Hook(_Model):
+class Hook(_Model, frozen=True):
     path: str
     args: list[str] | None = None
     env: list[str] | None = None
     timeout: int | None = None
 
 
-class Hooks(_Model):
+class Hooks(_Model, frozen=True):
     prestart: list[Hook] | None = None
     create_runtime: list[Hook] | None = None
     create_container: list[Hook] | None = None
@@ -117,18 +117,18 @@ class Hooks(_Model):
 
 
 # config-linux.md#namespaces
-class Namespace(_Model):
+class Namespace(_Model, frozen=True):
     type: str
     path: str = ""
 
 
-class TimeOffset(_Model):
+class TimeOffset(_Model, frozen=True):
     secs: int = 0
     nanosecs: int = 0
 
 
 # config-linux.md#devices
-class Device(_Model):
+class Device(_Model, frozen=True):
     type: str
     path: str
     major: int = 0
@@ -138,12 +138,12 @@ class Device(_Model):
     gid: int | None = None
 
 
-class NetDevice(_Model):
+class NetDevice(_Model, frozen=True):
     name: str = ""
 
 
 # config-linux.md#control-groups
-class DeviceRule(_Model):
+class DeviceRule(_Model, frozen=True):
     allow: bool
     type: str = ""
     major: int | None = None
@@ -151,7 +151,7 @@ class DeviceRule(_Model):
     access: str = ""
 
 
-class Memory(_Model):
+class Memory(_Model, frozen=True):
     limit: int | None = None
     reservation: int | None = None
     swap: int | None = None
@@ -163,7 +163,7 @@ class Memory(_Model):
     check_before_update: bool | None = None
 
 
-class Cpu(_Model):
+class Cpu(_Model, frozen=True):
     shares: int | None = None
     quota: int | None = None
     burst: int | None = None
@@ -175,20 +175,20 @@ class Cpu(_Model):
     idle: int | None = None
 
 
-class WeightDevice(_Model):
+class WeightDevice(_Model, frozen=True):
     major: int
     minor: int
     weight: int | None = None
     leaf_weight: int | None = None
 
 
-class ThrottleDevice(_Model):
+class ThrottleDevice(_Model, frozen=True):
     major: int
     minor: int
     rate: int
 
 
-class BlockIo(_Model):
+class BlockIo(_Model, frozen=True):
     weight: int | None = None
     leaf_weight: int | None = None
     weight_device: list[WeightDevice] | None = None
@@ -202,31 +202,31 @@ class BlockIo(_Model):
     )
 
 
-class HugepageLimit(_Model):
+class HugepageLimit(_Model, frozen=True):
     page_size: str
     limit: int
 
 
-class InterfacePriority(_Model):
+class InterfacePriority(_Model, frozen=True):
     name: str
     priority: int
 
 
-class NetworkClass(_Model):
+class NetworkClass(_Model, frozen=True):
     class_id: int | None = field(name="classID", default=None)
     priorities: list[InterfacePriority] | None = None
 
 
-class Pids(_Model):
+class Pids(_Model, frozen=True):
     limit: int
 
 
-class Rdma(_Model):
+class Rdma(_Model, frozen=True):
     hca_handles: int | None = None
     hca_objects: int | None = None
 
 
-class Resources(_Model):
+class Resources(_Model, frozen=True):
     devices: list[DeviceRule] | None = None
     memory: Memory | None = None
     cpu: Cpu | None = None
@@ -239,21 +239,21 @@ class Resources(_Model):
 
 
 # config-linux.md#seccomp
-class SeccompArg(_Model):
+class SeccompArg(_Model, frozen=True):
     index: int
     value: int
     op: str
     value_two: int = 0
 
 
-class SeccompSyscall(_Model):
+class SeccompSyscall(_Model, frozen=True):
     names: list[str]
     action: str
     errno_ret: int | None = None
     args: list[SeccompArg] | None = None
 
 
-class Seccomp(_Model):
+class Seccomp(_Model, frozen=True):
     default_action: str
     default_errno_ret: int | None = None
     architectures: list[str] | None = None
@@ -263,12 +263,12 @@ class Seccomp(_Model):
     syscalls: list[SeccompSyscall] | None = None
 
 
-class Personality(_Model):
+class Personality(_Model, frozen=True):
     domain: str
     flags: list[str] | None = None
 
 
-class IntelRdt(_Model):
+class IntelRdt(_Model, frozen=True):
     clos_id: str = field(name="closID", default="")
     schemata: list[str] | None = None
     l3_cache_schema: str = ""
@@ -276,13 +276,13 @@ class IntelRdt(_Model):
     enable_monitoring: bool = False
 
 
-class MemoryPolicy(_Model):
+class MemoryPolicy(_Model, frozen=True):
     mode: str
     nodes: str = ""
     flags: list[str] | None = None
 
 
-class Linux(_Model):
+class Linux(_Model, frozen=True):
     namespaces: list[Namespace] | None = None
     uid_mappings: list[IdMapping] | None = None
     gid_mappings: list[IdMapping] | None = None
@@ -303,7 +303,7 @@ class Linux(_Model):
 
 
 # config.md
-class RuntimeConfig(_Model):
+class RuntimeConfig(_Model, frozen=True):
     oci_version: str
     root: Root | None = None
     mounts: list[Mount] | None = None
@@ -316,7 +316,7 @@ class RuntimeConfig(_Model):
 
 
 # runtime.md#state
-class State(_Model, omit_defaults=False):
+class State(_Model, frozen=True, omit_defaults=False):
     oci_version: str
     id: str
     status: str
