@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 import rundlet
-from rundlet.cri.endpoint import DEFAULT_SOCKET
+from rundlet.cri.endpoint import DEFAULT_SOCKET, socket_path
 from rundlet.engine.settings import Settings, check_settings
 from rundlet.errors import Error, InvalidArgument, NotFound, PermissionDenied
 from rundlet.spec.json import convert
@@ -53,8 +53,11 @@ def make_settings(config: str, given: Mapping[str, object]) -> Settings:
 
 def run(settings: Settings, address: str) -> None:
     """Serves until a signal comes; returns when every call has ended."""
-    from rundlet.cri.server import Server  # gRPC takes 0.2 s to import: not for --help or a wrong option
+    # gRPC and the engine take long to import: not for --help or a wrong option
+    from rundlet.cri.server import Server, clear_stale_socket
     from rundlet.engine.engine import Engine
+
+    clear_stale_socket(socket_path(address))  # before the engine: its recovery must not meet another daemon
 
     stopping = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):

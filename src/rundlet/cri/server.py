@@ -62,6 +62,7 @@ class Server:
 
     def __init__(self, engine: Engine, address: str) -> None:
         self.path = socket_path(address)
+        self._inode = 0
         size = [(f"grpc.max_{way}_message_length", MESSAGE_LIMIT_BYTES) for way in ("send", "receive")]
         self._server = grpc.server(
             ThreadPoolExecutor(WORKERS, thread_name_prefix="cri"), interceptors=[ErrorGuard()], options=size
@@ -84,9 +85,13 @@ class Server:
             raise Unavailable(f"cannot listen on {self.path}: {error}") from error
         finally:
             os.umask(previous)
+        self._inode = os.stat(self.path).st_ino
 
     def stop(self, grace_s: float) -> None:
         """Refuses new calls at once, gives running ones `grace_s`, then cancels them; removes the socket."""
         self._server.stop(grace_s).wait()
-        if os.path.exists(self.path):
-            os.unlink(self.path)
+        try:
+            if os.stat(self.path).st_ino == self._inode:  # not a successor's
+                os.unlink(self.path)
+        except FileNotFoundError:
+            pass
