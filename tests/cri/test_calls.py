@@ -165,6 +165,7 @@ def test_verbose_status_names_the_process(cri, pod):
     container_id = cri.start(pod, "busybox", "sleep", "1000")
     info = json.loads(cri.ContainerStatus(container_id=container_id, verbose=True).info["info"])
     assert os.path.exists(f"/proc/{info['pid']}")
+    assert info["runtimeSpec"]["process"]["args"] == ["busybox", "sleep", "1000"]
 
 
 def test_a_rotated_log_is_reopened(cri, pod):

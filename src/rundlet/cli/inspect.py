@@ -38,7 +38,7 @@ def command(session: Session, /, ids: tuple[str, ...], output: str, *, quiet: bo
     choice = Choice(**filters)  # type: ignore[arg-type]  # click passes one option a field
     if not ids and (choice.given or choice.all):
         ids = tuple(container.id for container in find_containers(session, choice))
-    require_ids(ids, "container that exists")
+    require_ids(ids, "container, or a filter that matches one")
     requests = [api.ContainerStatusRequest(container_id=id, verbose=not quiet) for id in ids]
     answers = [session.call(session.runtime.ContainerStatus, request) for request in requests]
     if output == "table":

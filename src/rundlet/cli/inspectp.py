@@ -43,7 +43,7 @@ def command(session: Session, /, ids: tuple[str, ...], output: str, *, quiet: bo
     choice = Choice(**filters)  # type: ignore[arg-type]  # click passes one option a field
     if not ids and choice.given:
         ids = tuple(pod.id for pod in find_pods(session, choice))
-    require_ids(ids, "pod that exists")
+    require_ids(ids, "pod, or a filter that matches one")
     requests = [api.PodSandboxStatusRequest(pod_sandbox_id=id, verbose=not quiet) for id in ids]
     answers = [session.call(session.runtime.PodSandboxStatus, request) for request in requests]
     if output == "table":

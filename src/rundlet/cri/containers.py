@@ -12,18 +12,24 @@ from rundlet.cri.messages import container_message, container_status_message
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.cri.proto import api_pb2_grpc
 from rundlet.engine.engine import Engine
+from rundlet.engine.process import read_config
 from rundlet.engine.status import ContainerStatus
-from rundlet.errors import InvalidArgument
+from rundlet.errors import FailedPrecondition, InvalidArgument
 from rundlet.spec.json import encode
 
 
-def _container_info(container: ContainerStatus) -> dict[str, str]:
-    facts = {
+def _container_info(container: ContainerStatus, containers_dir: str) -> dict[str, str]:
+    """Verbose facts, with the config.json it was made from unless a reboot has taken that away."""
+    facts: dict[str, object] = {
         "pid": container.pid,
         "sandboxID": container.pod_id,
         "runtimeHandler": container.runtime_handler,
         "options": container.options,
     }
+    try:
+        facts["runtimeSpec"] = read_config(f"{containers_dir}/{container.id}")
+    except FailedPrecondition:
+        pass
     return {"info": encode(facts).decode()}
 
 
@@ -63,7 +69,7 @@ class ContainerRpcs(api_pb2_grpc.RuntimeServiceServicer):
 
     def ContainerStatus(self, request: api.ContainerStatusRequest, _: Context) -> api.ContainerStatusResponse:
         container = self.engine.containers.status(request.container_id)
-        info = _container_info(container) if request.verbose else {}
+        info = _container_info(container, self.engine.settings.containers_dir) if request.verbose else {}
         return api.ContainerStatusResponse(status=container_status_message(container), info=info)
 
     def UpdateContainerResources(
