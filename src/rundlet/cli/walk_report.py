@@ -34,7 +34,7 @@ def show_result(lines: Iterable[str], elapsed_ms: float) -> None:
 
 
 def show_times(timings: Sequence[Timing]) -> None:
-    width = max(len(timing.title) for timing in timings)
+    width = max((len(timing.title) for timing in timings), default=0)
     say(f"{'':2}  {'step':<{width}}  {'ms':>9}", bold=True)
     for timing in timings:
         say(f"{timing.number:>2}  {timing.title:<{width}}  {timing.elapsed_ms:>9.1f}")
