@@ -20,9 +20,13 @@ def run_pod(client: Client, request: api.RunPodSandboxRequest) -> float:
     started_ns = time.perf_counter_ns()
     pod_id = client.call(client.runtime.RunPodSandbox, request).pod_sandbox_id
     elapsed_ms = (time.perf_counter_ns() - started_ns) / 1e6
+    remove_pod(client, pod_id)
+    return elapsed_ms
+
+
+def remove_pod(client: Client, pod_id: str) -> None:
     client.call(client.runtime.StopPodSandbox, api.StopPodSandboxRequest(pod_sandbox_id=pod_id))
     client.call(client.runtime.RemovePodSandbox, api.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
-    return elapsed_ms
 
 
 def measure_pods(directory: str, rounds: int, warm_up: int) -> list[float]:
@@ -37,10 +41,11 @@ def measure_pods(directory: str, rounds: int, warm_up: int) -> list[float]:
         daemon.start()
         try:
             with Client(f"unix://{place.socket}") as client:
-                client.call(client.runtime.RunPodSandbox, make_request(0, place))
+                first = client.call(client.runtime.RunPodSandbox, make_request(0, place)).pod_sandbox_id
                 times = [
                     run_pod(client, make_request(number, place)) for number in range(1, rounds + warm_up + 1)
                 ]
+                remove_pod(client, first)
         finally:
             daemon.stop()
     return times[warm_up:]

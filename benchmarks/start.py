@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from benchmarks.bundle import Bundle
@@ -27,6 +28,14 @@ _WAIT_S = 30.0
 Starter = Callable[[str], float]
 
 
+class Parts(NamedTuple):
+    """Where our time goes, in milliseconds: to plan, to create, to start until the first instruction."""
+
+    plan_ms: float
+    create_ms: float
+    start_ms: float
+
+
 class Engine(NamedTuple):
     """What is ready before the first start: a keeper, the compiled filter, the resource writes."""
 
@@ -35,6 +44,7 @@ class Engine(NamedTuple):
     host: Host
     seccomp: Filter
     writes: tuple[tuple[str, str, str], ...]
+    parts: list[Parts]
 
 
 def prepare(bundle: Bundle, directory: str) -> Engine:
@@ -50,23 +60,29 @@ def prepare(bundle: Bundle, directory: str) -> Engine:
         host=Host(capabilities=sum(1 << number for number in NUMBERS.values())),
         seccomp=Filter(program.filter, program.flags),
         writes=plan_resources(linux.resources, version),
+        parts=[],
     )
 
 
 def start_ours(engine: Engine, container_id: str) -> float:
     """Milliseconds to the first instruction; the container is waited for and deleted off the clock."""
-    started_ns = time.perf_counter_ns()
+    clock = time.perf_counter_ns
+    begun_ns = clock()
     plan = plan_container(
         container_id, engine.bundle.config, engine.host, bundle=engine.bundle.directory,
         cgroup=CgroupPlan(f"/bench/{container_id}", engine.writes), seccomp=engine.seccomp,
     )  # fmt: skip
+    planned_ns = clock()
     engine.keeper.create(plan)
+    created_ns = clock()
     engine.keeper.start(container_id)
     engine.bundle.await_first_instruction()
-    elapsed_ms = (time.perf_counter_ns() - started_ns) / 1e6
+    started_ns = clock()
     engine.keeper.wait(container_id, _WAIT_S)
     engine.keeper.delete(container_id)
-    return elapsed_ms
+    moments_ns = (begun_ns, planned_ns, created_ns, started_ns)
+    engine.parts.append(Parts(*((later - earlier) / 1e6 for earlier, later in pairwise(moments_ns))))
+    return (started_ns - begun_ns) / 1e6
 
 
 def start_peer(program: str, bundle: Bundle, state: str, container_id: str) -> float:
@@ -93,16 +109,24 @@ def starters(bundle: Bundle, engine: Engine, directory: str) -> dict[str, Starte
     return found
 
 
-def measure_starts(directory: str, rounds: int, warm_up: int) -> dict[str, list[float]]:
-    """Milliseconds of every start, by runtime."""
+class Starts(NamedTuple):
+    """Milliseconds of every start by runtime, and the parts of ours."""
+
+    times: dict[str, list[float]]
+    parts: list[Parts]
+
+
+def measure_starts(directory: str, rounds: int, warm_up: int) -> Starts:
     os.makedirs(directory)
     bundle = Bundle(f"{directory}/bundle")
-    taking_part = starters(bundle, prepare(bundle, directory), directory)
+    engine = prepare(bundle, directory)
+    taking_part = starters(bundle, engine, directory)
     times: dict[str, list[float]] = {name: [] for name in taking_part}
     for number in range(-warm_up, rounds):
         for name, start in taking_part.items():
             elapsed_ms = start(f"bench-{name}-{number + warm_up}")
             if number >= 0:
                 times[name].append(elapsed_ms)
+    engine.keeper.close()
     bundle.close()
-    return times
+    return Starts(times, engine.parts[warm_up:])
