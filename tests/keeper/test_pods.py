@@ -47,6 +47,28 @@ def test_pinned_namespaces_are_new_and_furnished(keeper: Keeper) -> None:
         keeper.remove_pod("p")
 
 
+def test_a_pod_goes_with_all_that_runs_in_it(keeper: Keeper, bundle: Path) -> None:
+    """The init ends only when the containers in its PID namespace are reaped, by the same process."""
+    pod = keeper.make_pod("p", ("pid",))
+    joined = msgspec.structs.replace(
+        config("sleep", "1000"),
+        linux=spec.Linux(
+            namespaces=[
+                spec.Namespace("mount"),
+                spec.Namespace("uts"),
+                spec.Namespace("pid", pod.paths["pid"]),
+            ]
+        ),
+    )
+    keeper.create(plan("c", joined, bundle))
+    keeper.start("c")
+    keeper.call("remove_pod", {"pod_id": "p"}, timeout_s=10)
+    record = keeper.wait("c", 10)
+    assert record is not None
+    assert record.exit_code == 137
+    assert not os.path.exists(f"/proc/{pod.init_pid}")
+
+
 def test_the_supervisor_comes_home(keeper: Keeper) -> None:
     supervisor = keeper.call("version", {}).message["pid"]
     before = [os.readlink(f"/proc/{supervisor}/ns/{kind}") for kind in ("net", "ipc", "uts", "pid", "mnt")]

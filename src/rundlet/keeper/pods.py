@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from rundlet.kernel import mount, namespace, prctl
@@ -21,6 +21,13 @@ from rundlet.runtime.pause import open_program
 _KINDS = {"net": "network", "ipc": "ipc", "uts": "uts"}
 _PAUSE_UID = 65535
 _NETLINK_ROUTE = 0
+
+
+class Init(NamedTuple):
+    """The one process of a pod that shares its PID namespace."""
+
+    pid: int
+    pidfd: int
 
 
 class Pods:
@@ -132,12 +139,24 @@ class Pods:
         except FileNotFoundError:
             return 0
 
+    def kill_init(self, pod_id: str) -> Init | None:
+        """Kill the init, and with it all that is left in its PID namespace; None when there is none.
+
+        It ends when everything in the namespace has been reaped, which for containers
+        and execs this very process has to do: the caller must not wait for it.
+        """
+        pid = self.init_pid(pod_id)
+        try:
+            init = Init(pid, os.pidfd_open(pid)) if pid else None
+        except ProcessLookupError:
+            return None
+        if init:
+            signal.pidfd_send_signal(init.pidfd, signal.SIGKILL)
+        return init
+
     def remove(self, pod_id: str) -> None:
         """Let go of the pod's namespaces; nothing to do when it is unknown."""
         directory = f"{self._directory}/{pod_id}"
-        pid = self.init_pid(pod_id)
-        if pid:
-            _end_init(pid)
         try:
             names = os.listdir(directory)
         except FileNotFoundError:
@@ -169,15 +188,6 @@ def _unpin(path: str) -> None:
     except OSError:
         pass  # not a mount point: pinning it had failed
     os.unlink(path)
-
-
-def _end_init(pid: int) -> None:
-    """Kill the init, and with it all that is left in its PID namespace; wait when it is our child."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    except (ProcessLookupError, ChildProcessError):
-        pass  # it has gone, or an earlier supervisor made it and the anchor reaps it
 
 
 def _close_all(fds: list[int]) -> None:

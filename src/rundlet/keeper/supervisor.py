@@ -20,7 +20,7 @@ from rundlet.keeper import launch
 from rundlet.keeper.container import Container, read_start_time, restore_container
 from rundlet.keeper.execs import Execs
 from rundlet.keeper.loop import Loop
-from rundlet.keeper.pods import Pods
+from rundlet.keeper.pods import Init, Pods
 from rundlet.keeper.protocol import PROTOCOL_VERSION, ExitRecord, keeper_dir
 from rundlet.keeper.server import Request, Server
 from rundlet.kernel.capability import last_capability
@@ -157,7 +157,21 @@ class Supervisor:
             os.close(fd)
 
     def serve_remove_pod(self, request: Request) -> None:
-        self.pods.remove(check_id(request.args["pod_id"]))
+        pod_id = check_id(request.args["pod_id"])
+        init = self.pods.kill_init(pod_id)
+        self.pods.remove(pod_id)
+        if init is None:
+            request.answer({})
+        else:
+            self.loop.add(init.pidfd, lambda: self._on_init_exit(init, request))
+
+    def _on_init_exit(self, init: Init, request: Request) -> None:
+        self.loop.remove(init.pidfd)
+        os.close(init.pidfd)
+        try:
+            os.waitpid(init.pid, 0)
+        except ChildProcessError:
+            pass  # an earlier supervisor made it: the anchor reaps it
         request.answer({})
 
     # -- create and start -------------------------------------------------------
