@@ -5,7 +5,7 @@ import threading
 
 from rundlet.engine.exits import record_exit
 from rundlet.engine.parts import Parts
-from rundlet.engine.recovery import recover_containers
+from rundlet.engine.reconcile import reconcile_containers
 from rundlet.errors import Error
 from rundlet.keeper.client import Watch
 
@@ -58,7 +58,7 @@ class ExitWatcher:
                 self._watch = watch
                 if self._closing.is_set():
                     return
-            recover_containers(self._parts)
+            reconcile_containers(self._parts)
             for end in watch:
                 record_exit(self._parts.containers, end)
         finally:

@@ -79,6 +79,7 @@ def _remove_one(directory: str) -> bool:
 
 def _has_children(directory: str) -> bool:
     try:
-        return any(entry.is_dir(follow_symlinks=False) for entry in os.scandir(directory))
+        with os.scandir(directory) as entries:
+            return any(entry.is_dir(follow_symlinks=False) for entry in entries)
     except FileNotFoundError:
         return True

@@ -41,8 +41,8 @@ SCHEMA = (
         state         TEXT NOT NULL,
         owner         TEXT NOT NULL,
         created_at_ns INTEGER NOT NULL,
-        options       BLOB NOT NULL,
-        facts         BLOB NOT NULL,
+        options       TEXT NOT NULL,
+        facts         TEXT NOT NULL,
         UNIQUE (namespace, name, uid, attempt)
     ) STRICT
     """,
@@ -60,8 +60,8 @@ SCHEMA = (
         exit_code      INTEGER,
         reason         TEXT NOT NULL DEFAULT '',
         message        TEXT NOT NULL DEFAULT '',
-        options        BLOB NOT NULL,
-        facts          BLOB NOT NULL,
+        options        TEXT NOT NULL,
+        facts          TEXT NOT NULL,
         UNIQUE (pod_id, name, attempt)
     ) STRICT
     """,
@@ -134,6 +134,11 @@ def _has_labels(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in wanted.items())
 
 
+def _text(value: Struct) -> str:
+    # Text, not bytes: SQLite's JSON functions take bytes for its own binary form.
+    return encode(value).decode()
+
+
 class _Table:
     """Look-up by id or unique prefix, for both tables."""
 
@@ -186,7 +191,7 @@ class PodRecords(_Table):
             with self._database.write() as connection:
                 connection.execute(
                     "INSERT INTO pods VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*row, encode(options), encode(record.facts)),
+                    (*row, _text(options), _text(record.facts)),
                 )
         except sqlite3.IntegrityError as error:
             raise AlreadyExists(
@@ -196,13 +201,13 @@ class PodRecords(_Table):
 
     def publish(self, full_id: str, facts: PodFacts) -> None:
         """creating → ready."""
-        self._set(full_id, "state = 'ready', owner = '', facts = ?", (encode(facts),))
+        self._set(full_id, "state = 'ready', owner = '', facts = ?", (_text(facts),))
 
     def mark_stopped(self, full_id: str) -> None:
         self._set(full_id, "state = 'notready'", ())
 
     def save_facts(self, full_id: str, facts: PodFacts) -> None:
-        self._set(full_id, "facts = ?", (encode(facts),))
+        self._set(full_id, "facts = ?", (_text(facts),))
 
     def _set(self, full_id: str, assignments: str, values: tuple[Any, ...]) -> None:
         with self._database.write() as connection:
@@ -249,7 +254,7 @@ class ContainerRecords(_Table):
                 connection.execute(
                     "INSERT INTO containers (id, pod_id, name, attempt, state, owner, created_at_ns,"
                     " options, facts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*row, record.created_at_ns, encode(options), encode(record.facts)),
+                    (*row, record.created_at_ns, _text(options), _text(record.facts)),
                 )
         except sqlite3.IntegrityError as error:
             raise AlreadyExists(
@@ -262,7 +267,7 @@ class ContainerRecords(_Table):
         self._set(
             full_id,
             "state = CASE state WHEN 'creating' THEN 'created' ELSE state END, owner = '', facts = ?",
-            (encode(facts),),
+            (_text(facts),),
         )
 
     def mark_started(self, full_id: str, started_at_ns: int) -> None:
@@ -288,7 +293,7 @@ class ContainerRecords(_Table):
     def save_resources(self, full_id: str, resources: Resources) -> None:
         """What an update has changed shows in the options from now on."""
         options = replace(self.get(full_id).options, resources=resources)
-        self._set(full_id, "options = ?", (encode(options),))
+        self._set(full_id, "options = ?", (_text(options),))
 
     def _set(self, full_id: str, assignments: str, values: tuple[Any, ...], condition: str = "") -> None:
         query = f"UPDATE containers SET {assignments} WHERE id = ? {condition}"  # noqa: S608

@@ -12,13 +12,12 @@ import logging
 import os
 
 from rundlet.engine.containers import Containers
-from rundlet.engine.exits import record_exit, record_unknown_exit
 from rundlet.engine.names import is_alive
 from rundlet.engine.parts import Parts
 from rundlet.engine.pods import Pods
-from rundlet.engine.records import ContainerRecord, PodRecord
+from rundlet.engine.reconcile import reconcile_containers
+from rundlet.engine.records import PodRecord
 from rundlet.engine.undo import attempt
-from rundlet.keeper.protocol import ContainerState
 
 _log = logging.getLogger(__name__)
 
@@ -31,30 +30,11 @@ def recover(parts: Parts, pods: Pods, containers: Containers) -> None:
     for pod in parts.pods.list_unfinished():
         if not is_alive(pod.owner):
             attempt(f"clear half-made pod {pod.id}", pods.abandon, pod)
-    recover_containers(parts)
+    reconcile_containers(parts)
     for pod in parts.pods.list():
         if pod.state == "ready" and not _has_namespaces(parts, pod):
             _log.info("pod %s lost its namespaces (reboot): not ready", pod.id)
             parts.pods.mark_stopped(pod.id)
-
-
-def recover_containers(parts: Parts) -> None:
-    """Record what has ended without anybody listening."""
-    live = [record for record in parts.containers.list() if record.state != "exited"]
-    if not live:
-        return  # do not start a keeper only to hear that it keeps nothing
-    kept = parts.keeper.list()
-    for record in live:
-        _recover_container(parts, record, kept.get(record.id))
-
-
-def _recover_container(parts: Parts, record: ContainerRecord, state: ContainerState | None) -> None:
-    if state is None or record.facts.boot_id != parts.boot_id:
-        record_unknown_exit(parts.containers, record.id, "the container ended while nobody was looking")
-    elif state.exit is not None:
-        record_exit(parts.containers, state.exit)
-    elif state.status == "running" and record.state != "running":
-        parts.containers.mark_started(record.id, record.started_at_ns or record.created_at_ns)
 
 
 def _has_namespaces(parts: Parts, record: PodRecord) -> bool:

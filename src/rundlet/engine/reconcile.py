@@ -1,0 +1,25 @@
+"""Containers in the records against those that the keeper has."""
+
+from rundlet.engine.exits import record_exit, record_unknown_exit
+from rundlet.engine.parts import Parts
+from rundlet.engine.records import ContainerRecord
+from rundlet.keeper.protocol import ContainerState
+
+
+def reconcile_containers(parts: Parts) -> None:
+    """Record what has ended without anybody listening."""
+    live = [record for record in parts.containers.list() if record.state != "exited"]
+    if not live:
+        return  # do not start a keeper only to hear that it keeps nothing
+    kept = parts.keeper.list()
+    for record in live:
+        _reconcile_container(parts, record, kept.get(record.id))
+
+
+def _reconcile_container(parts: Parts, record: ContainerRecord, state: ContainerState | None) -> None:
+    if state is None or record.facts.boot_id != parts.boot_id:
+        record_unknown_exit(parts.containers, record.id, "the container ended while nobody was looking")
+    elif state.exit is not None:
+        record_exit(parts.containers, state.exit)
+    elif state.status == "running" and record.state != "running":
+        parts.containers.mark_started(record.id, record.started_at_ns or record.created_at_ns)
