@@ -120,6 +120,8 @@ class _Applier:
         self._set_directory_times()
 
     def _apply(self, entry: Entry) -> None:
+        if _is_bookkeeping(entry.path):
+            return
         if entry.type == tar.DIRECTORY:
             self._apply_directory(entry)
             return
@@ -198,8 +200,6 @@ class _Applier:
         if name == _OPAQUE:
             self.tree.mark_opaque(path.rpartition(b"/")[0])
             return
-        if name.startswith(_RESERVED):
-            return
         hidden = name[len(_WHITEOUT) :]
         if hidden in {b"", b".", b".."}:
             raise InvalidArgument("this whiteout names nothing")
@@ -233,7 +233,12 @@ class _Applier:
         target_fd, target_name = self.tree.parent(target)
         # the parent may have been closed while the target's was opened
         parent_fd, name = self.tree.parent(entry.path)
-        os.link(target_name, name, src_dir_fd=target_fd, dst_dir_fd=parent_fd, follow_symlinks=False)
+        try:
+            os.link(target_name, name, src_dir_fd=target_fd, dst_dir_fd=parent_fd, follow_symlinks=False)
+        except PermissionError as error:
+            if stat.S_ISDIR(os.lstat(target_name, dir_fd=target_fd).st_mode):
+                raise InvalidArgument("a hard link cannot name a directory") from error
+            raise
 
     def _create_symlink(self, parent_fd: int, name: bytes, entry: Entry) -> None:
         os.symlink(entry.link, name, dir_fd=parent_fd)
@@ -262,6 +267,16 @@ class _Applier:
             _set_xattr(b"/proc/self/fd/%d/%s" % (parent_fd, name), key, value)
         times = (entry.mtime_ns, entry.mtime_ns)
         os.utime(name, ns=times, dir_fd=parent_fd, follow_symlinks=False)
+
+
+def _is_bookkeeping(path: bytes) -> bool:
+    """aufs's own entries: .wh..wh.plnk/… at the root, and any of that form but the opaque mark."""
+    if _RESERVED not in path:
+        return False
+    name = path.rpartition(b"/")[2]
+    return (path.startswith(_RESERVED) and path != _OPAQUE) or (
+        name.startswith(_RESERVED) and name != _OPAQUE
+    )
 
 
 def _write(fd: int, piece: memoryview) -> None:

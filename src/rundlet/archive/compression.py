@@ -19,6 +19,13 @@ _OUTPUT_BYTES: Final = 512 << 10
 # What a decoder may be made to allocate: zstd's --ultra and --long default.
 _ZSTD_WINDOW_BYTES: Final = 128 << 20
 
+# FLG bits of a gzip header, and what its texts may take before we stop looking for their end.
+_FHCRC: Final = 2
+_FEXTRA: Final = 4
+_FNAME: Final = 8
+_FCOMMENT: Final = 16
+_HEADER_BYTES_MAX: Final = 1 << 20
+
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _GzipError = cast("type[Exception]", isal_zlib.error)  # its stub calls the class an instance
@@ -69,6 +76,7 @@ def _pass_through(head: bytes, source: Readable) -> Iterator[bytes]:
 def _gunzip(data: bytes, source: Readable) -> Iterator[bytes]:
     """All members of a gzip file (RFC 1952 §2.2); zero padding after the last is allowed."""
     while data:
+        data = _read_header(data, source)
         decoder = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
         while not decoder.eof:
             if decoder.needs_input and not data:
@@ -81,6 +89,35 @@ def _gunzip(data: bytes, source: Readable) -> Iterator[bytes]:
                 yield chunk
             data = source.read(_INPUT_BYTES) if decoder.needs_input and not decoder.eof else b""
         data = _next_member(decoder.unused_data, source)
+
+
+def _read_header(data: bytes, source: Readable) -> bytes:
+    """`data` and as much more of `source` as it takes to hold the member's whole header.
+
+    isal 1.9 mistakes the name or the sum of a header that comes in two parts for deflate data.
+    """
+    while not _has_header(data):
+        more = source.read(_INPUT_BYTES)
+        if not more or len(data) > _HEADER_BYTES_MAX:
+            raise InvalidArgument("gzip data ends early, in a header")
+        data += more
+    return data
+
+
+def _has_header(data: bytes) -> bool:
+    """Whether `data` holds all of the header it begins with (RFC 1952 §2.3)."""
+    end = 10
+    if len(data) < end:
+        return False
+    flags = data[3]
+    if flags & _FEXTRA:
+        end += 2 + int.from_bytes(data[end : end + 2], "little")
+    for text in (_FNAME, _FCOMMENT):
+        if flags & text:
+            end = data.find(b"\0", end) + 1
+            if not end:
+                return False
+    return len(data) >= end + (2 if flags & _FHCRC else 0)
 
 
 def _next_member(data: bytes, source: Readable) -> bytes:

@@ -44,8 +44,8 @@ def parse_records(raw: bytes) -> PaxRecords:
 
 def _parse_record(raw: bytes, at: int) -> tuple[bytes, bytes, int]:
     space = raw.find(b" ", at, at + _DECIMAL_DIGITS_MAX)
-    end = at + parse_decimal(raw[at:space], "PAX record length") if space > at else 0
-    if not space < end <= len(raw) or raw[end - 1] != ord("\n"):
+    end = at + parse_decimal(raw[at:space], "PAX record length") if space > at else at
+    if not at <= space < end <= len(raw) or raw[end - 1] != ord("\n"):
         raise InvalidArgument(f"PAX record at byte {at} is malformed")
     keyword, equals, value = raw[space + 1 : end - 1].partition(b"=")
     if not equals or not keyword:

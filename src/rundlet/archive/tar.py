@@ -35,7 +35,7 @@ _HEADER_ONLY: Final = frozenset((HARDLINK, SYMLINK, CHAR, BLOCK, DIRECTORY, FIFO
 # A PAX header holds names and xattrs; Linux allows an xattr of 64 KiB and a name of 4 KiB.
 _EXTENSION_BYTES_MAX: Final = 1 << 20
 _ID_MAX: Final = 2**32 - 2  # 2**32 - 1 means "leave it" to chown(2)
-_TIME_NS_MAX: Final = 2**62
+_TIME_NS_MAX: Final = 10**9 << 40  # the year 36812: time_t takes it, and the file system clamps it
 _XATTR_PREFIX: Final = b"SCHILY.xattr."
 
 
