@@ -1,6 +1,7 @@
 """Pods and containers for real: namespaces, mounts, cgroups, network, processes."""
 
 import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,9 @@ from rundlet.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    ResourceExhausted,
 )
+from rundlet.kernel.mount import MNT_DETACH, mount, umount
 
 pytestmark = pytest.mark.kernel
 
@@ -209,6 +212,24 @@ def test_stats_of_a_pod(engine, image):
     assert [interface.name for interface in stats.interfaces] == ["eth0"]
     assert len(stats.containers) == 1
     assert [found.pod.id for found in engine.pods.list_stats()] == [pod]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(settings, tmp_path):
+    (tmp_path / "root").mkdir()
+    mount("tmpfs", str(tmp_path / "root"), "tmpfs", 0, "size=2m")
+    try:
+        with Engine(settings) as engine:
+            filler = tmp_path / "root/filler"
+            with pytest.raises(OSError, match="No space left"):
+                filler.write_bytes(bytes(4 << 20))
+            with pytest.raises(ResourceExhausted):
+                engine.pods.run(pod_options(annotations={"long": "x" * 100_000}))
+            assert files_below(settings.pods_dir) == []
+            filler.unlink()
+            engine.pods.remove(engine.pods.run(pod_options()))
+            assert_nothing_left(settings)
+    finally:
+        umount(str(tmp_path / "root"), MNT_DETACH)
 
 
 # -- containers -----------------------------------------------------------------
@@ -436,6 +457,15 @@ def test_protection(engine, image, logged):
     assert "read-only sysctl" in lines
 
 
+def test_privileged(engine, image, logged):
+    security = Security(privileged=True)
+    pod = engine.pods.run(pod_options(security=security, **logged))
+    script = "mount -t tmpfs none /tmp && echo mounted; ls /dev/kmsg"
+    lines = output_of(engine, pod, shell(image, script, log_path="l", security=security))
+    assert lines[0] == "mounted"
+    assert ("/dev/kmsg" in lines) == os.path.exists("/dev/kmsg")
+
+
 def test_resources_are_set_and_changed(engine, image):
     pod = engine.pods.run(pod_options())
     limits = Resources(memory_limit_bytes=32 << 20, cpu_shares=512, pids_limit=50)
@@ -577,6 +607,13 @@ def test_a_new_engine_finds_all_as_it_is(engine, image, settings):
         assert second.containers.exec_sync(running, ("echo", "hi"), 10).stdout == b"hi\n"
         second.pods.remove(pod)
     assert_nothing_left(settings)
+
+
+def test_a_killed_supervisor_loses_no_exit(engine, image):
+    pod = engine.pods.run(pod_options())
+    container = run(engine, pod, shell(image, "sleep 0.5; exit 9"))
+    os.kill(engine._parts.keeper.call("version", {}).message["pid"], signal.SIGKILL)
+    assert await_exit(engine, container).exit_code == 9
 
 
 def test_what_another_boot_left_is_not_ready_and_goes(engine, image, settings):

@@ -9,7 +9,6 @@ Stop takes no lock: several callers may wait with their own timeouts, and the sh
 one kills.  What ends a container is recorded once, by whoever hears of it first.
 """
 
-import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from rundlet.engine.limits import check_resources, merge_resources, plan_limits
 from rundlet.engine.names import new_id
 from rundlet.engine.options import ContainerFilter, ContainerOptions, Resources
 from rundlet.engine.parts import Parts
+from rundlet.engine.podfiles import remove_directory
 from rundlet.engine.process import plan_cgroup
 from rundlet.engine.records import ContainerRecord, require_state
 from rundlet.engine.signals import parse_signal
@@ -117,10 +117,7 @@ class Containers:
         if record.facts.cgroups_path:
             self._parts.group(record.facts.cgroups_path).remove()
         self._parts.store.snapshots.remove(record.id)
-        try:
-            shutil.rmtree(bundle_path(self._parts, record.id))
-        except FileNotFoundError:
-            pass  # a reboot emptied the run root
+        remove_directory(bundle_path(self._parts, record.id))
         self._stats.forget(record.id)
         self._records.delete(record.id)
 

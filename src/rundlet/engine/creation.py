@@ -7,7 +7,6 @@ Both go when the container is removed; what it has written lies in its snapshot.
 """
 
 import os
-import shutil
 from typing import NamedTuple
 
 from rundlet.engine import capabilities
@@ -16,7 +15,7 @@ from rundlet.engine.devices import find_devices
 from rundlet.engine.mounts import resolve_sources
 from rundlet.engine.options import ContainerOptions
 from rundlet.engine.parts import Parts
-from rundlet.engine.podfiles import locate_files
+from rundlet.engine.podfiles import locate_files, remove_directory
 from rundlet.engine.process import choose_seccomp, plan_create, write_config
 from rundlet.engine.records import ContainerFacts, ContainerRecord, PodRecord, require_state
 from rundlet.engine.rootfs import read_file
@@ -25,6 +24,7 @@ from rundlet.engine.status import UserStatus
 from rundlet.engine.undo import Undo
 from rundlet.engine.users import Identity, needs_files, resolve_identity
 from rundlet.errors import InvalidArgument, NotFound
+from rundlet.kernel.failure import translating
 from rundlet.plan.planner import Overlay
 from rundlet.store.images import ImageRecord
 from rundlet.store.snapshots import Snapshot
@@ -82,8 +82,9 @@ def _prepare_snapshot(parts: Parts, container_id: str, image: ImageRecord, undo:
 
 def _make_bundle(parts: Parts, container_id: str, undo: Undo) -> str:
     bundle = bundle_path(parts, container_id)
-    undo.add(f"remove {bundle}", shutil.rmtree, bundle)
-    os.makedirs(f"{bundle}/rootfs", mode=0o711)
+    undo.add(f"remove {bundle}", remove_directory, bundle)
+    with translating(f"make {bundle}"):
+        os.makedirs(f"{bundle}/rootfs", mode=0o711)
     return bundle
 
 
@@ -136,5 +137,6 @@ def _make_log_directory(pod: PodRecord, options: ContainerOptions) -> str:
     if not pod.options.log_directory or not options.log_path:
         return ""
     path = os.path.join(pod.options.log_directory, options.log_path)
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    with translating(f"make the log directory of {path}"):
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     return path

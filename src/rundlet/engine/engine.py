@@ -30,6 +30,7 @@ from rundlet.engine.stats import StatsReader
 from rundlet.engine.status import NodeStatus
 from rundlet.errors import PermissionDenied
 from rundlet.keeper.client import Keeper
+from rundlet.kernel.failure import translating
 from rundlet.kernel.sync import read_boot_id
 from rundlet.network.network import Network, NetworkSettings
 from rundlet.registry.client import RegistryClient, RegistrySettings
@@ -79,8 +80,9 @@ class Engine:
 
 
 def _open_parts(settings: Settings) -> Parts:
-    for directory in (settings.root, settings.run_root):
-        os.makedirs(directory, mode=0o711, exist_ok=True)
+    with translating(f"open the engine's roots {settings.root} and {settings.run_root}"):
+        for directory in (settings.root, settings.run_root):
+            os.makedirs(directory, mode=0o711, exist_ok=True)
     store = Store.open(settings.root, settings.run_root, schema=SCHEMA)
     layout = detect_layout()
     locks = KeyedLocks()

@@ -21,6 +21,7 @@ from rundlet.engine.status import ExecResult
 from rundlet.engine.undo import attempt
 from rundlet.errors import DeadlineExceeded
 from rundlet.keeper.client import ExecHandle
+from rundlet.kernel.failure import translating
 
 _CHUNK_BYTES = 1 << 16
 _KILL_TIMEOUT_S = 10.0
@@ -112,7 +113,8 @@ class _Fd:
 
 
 def _make_pipe(cleanup: ExitStack) -> tuple[_Fd, _Fd]:
-    ends = tuple(map(_Fd, os.pipe2(os.O_CLOEXEC)))
+    with translating("make a pipe"):
+        ends = tuple(map(_Fd, os.pipe2(os.O_CLOEXEC)))
     for end in ends:
         cleanup.callback(end.close)
     return ends[0], ends[1]

@@ -14,6 +14,7 @@ from rundlet.cgroup.group import Group
 from rundlet.cgroup.layout import Layout
 from rundlet.engine.locks import KeyedLocks
 from rundlet.errors import FailedPrecondition
+from rundlet.kernel.failure import translating
 
 _MARK = "trusted.rundlet.made"
 _LOCK = "cgroup parents"
@@ -31,7 +32,7 @@ class ParentGroups:
     def make(self, path: str) -> None:
         """Make what is missing of `path`; idempotent."""
         group = Group(self._layout, path)
-        with self._locks.hold(_LOCK):
+        with translating(f"make cgroup {path}"), self._locks.hold(_LOCK):
             missing = [directory for directory in self._directories(group) if not os.path.isdir(directory)]
             group.make()
             for directory in missing:
@@ -45,7 +46,7 @@ class ParentGroups:
         group = Group(self._layout, path)
         deadline = time.monotonic() + _TIMEOUT_S
         while True:
-            with self._locks.hold(_LOCK):
+            with translating(f"remove cgroup {path}"), self._locks.hold(_LOCK):
                 busy = [directory for directory in self._directories(group) if not _remove_one(directory)]
             if not busy:
                 return

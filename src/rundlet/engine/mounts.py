@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rundlet.engine.options import Mount as MountOption
-from rundlet.errors import FailedPrecondition, InvalidArgument
+from rundlet.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from rundlet.spec.runtime import Mount
 
 _PROPAGATION = {"private": "rprivate", "host-to-container": "rslave", "bidirectional": "rshared"}
@@ -46,7 +46,9 @@ def _check_mount(mount: MountOption, where: str) -> None:
         raise InvalidArgument(f"{where}.container_path: cannot be the root directory")
     if bool(mount.host_path) == bool(mount.image):
         raise InvalidArgument(f"{where}: exactly one of host_path and image must be given")
-    if mount.host_path and not mount.host_path.startswith("/"):
+    if mount.image:
+        raise Unimplemented(f"{where}.image: image volumes are not there yet")
+    if not mount.host_path.startswith("/"):
         raise InvalidArgument(f"{where}.host_path: must be an absolute path, got {mount.host_path!r}")
     if mount.recursive_readonly and not mount.readonly:
         raise InvalidArgument(f"{where}.recursive_readonly: needs readonly")
@@ -63,8 +65,6 @@ def resolve_sources(mounts: Sequence[MountOption]) -> list[MountOption]:
 
 
 def _resolve_source(mount: MountOption, where: str) -> MountOption:
-    if mount.image:
-        return mount
     path = os.path.realpath(mount.host_path)
     try:
         if not os.path.exists(path):

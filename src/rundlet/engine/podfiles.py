@@ -13,7 +13,7 @@ import shutil
 
 from rundlet.engine.mounts import PodFiles
 from rundlet.engine.options import Dns, PodOptions
-from rundlet.errors import FailedPrecondition
+from rundlet.kernel.failure import translating
 from rundlet.kernel.mount import MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID, UMOUNT_NOFOLLOW, mount, umount
 
 _LOCAL_HOSTS = """\
@@ -54,8 +54,9 @@ def write_files(directory: str, options: PodOptions, hostname: str, ips: tuple[s
     else:
         hosts = format_hosts(hostname, ips)
     resolv_conf = format_resolv_conf(options.dns) or _read_host_file("/etc/resolv.conf")
-    for name, text in (("hosts", hosts), ("hostname", f"{hostname}\n"), ("resolv.conf", resolv_conf)):
-        _write_text(f"{directory}/{name}", text)
+    with translating(f"write the files of a pod in {directory}"):
+        for name, text in (("hosts", hosts), ("hostname", f"{hostname}\n"), ("resolv.conf", resolv_conf)):
+            _write_text(f"{directory}/{name}", text)
 
 
 def _read_host_file(path: str) -> str:
@@ -76,11 +77,9 @@ def _write_text(path: str, text: str) -> None:
 def mount_shm(directory: str, size_bytes: int) -> None:
     """The pod's own /dev/shm (shm_overview(7)) at `directory`/shm."""
     target = f"{directory}/shm"
-    os.mkdir(target, 0o1777)
-    try:
+    with translating(f"mount the shared memory of a pod on {target}"):
+        os.mkdir(target, 0o1777)
         mount("shm", target, "tmpfs", MS_NOSUID | MS_NOEXEC | MS_NODEV, f"mode=1777,size={size_bytes}")
-    except OSError as error:
-        raise FailedPrecondition(f"cannot mount the pod's shared memory: {error.strerror}") from error
 
 
 def remove_files(directory: str) -> None:
@@ -89,9 +88,13 @@ def remove_files(directory: str) -> None:
         umount(f"{directory}/shm", MNT_DETACH | UMOUNT_NOFOLLOW)
     except OSError:
         pass  # not mounted: the node's IPC, a reboot, or a first attempt that got this far
-    shutil.rmtree(directory, ignore_errors=False, onerror=_ignore_missing)
+    remove_directory(directory)
 
 
-def _ignore_missing(_function: object, _path: str, info: tuple[type, BaseException, object]) -> None:
-    if not isinstance(info[1], FileNotFoundError):
-        raise info[1]
+def remove_directory(directory: str) -> None:
+    """Remove it with all in it; nothing happens when it is gone."""
+    with translating(f"remove {directory}"):
+        try:
+            shutil.rmtree(directory)
+        except FileNotFoundError:
+            pass  # a reboot emptied the run root

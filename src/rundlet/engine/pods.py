@@ -26,6 +26,7 @@ from rundlet.engine.undo import Undo
 from rundlet.engine.validate import check_pod
 from rundlet.errors import InvalidArgument, NotFound
 from rundlet.keeper.protocol import PodNamespaces
+from rundlet.kernel.failure import translating
 from rundlet.network.network import HostPort, PodNetns, PodNetwork
 
 _SHORT_ID_DIGITS = 12
@@ -134,7 +135,8 @@ class Pods:
 
     def _make_directory(self, pod_id: str, undo: Undo) -> str:
         directory = f"{self._parts.settings.pods_dir}/{pod_id}"
-        os.makedirs(directory, mode=0o711)
+        with translating(f"make {directory}"):
+            os.makedirs(directory, mode=0o711)
         undo.add(f"remove {directory}", remove_files, directory)
         return directory
 

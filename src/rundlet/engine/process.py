@@ -9,6 +9,7 @@ from rundlet.engine.options import ContainerOptions, SecurityProfile
 from rundlet.engine.parts import Parts
 from rundlet.errors import FailedPrecondition, InvalidArgument
 from rundlet.kernel.capability import read_sets
+from rundlet.kernel.failure import translating
 from rundlet.plan.container import CgroupPlan, ContainerPlan
 from rundlet.plan.planner import Filter, Host, Overlay, plan_container, plan_process
 from rundlet.plan.process import ProcessPlan
@@ -59,7 +60,8 @@ def _compile(parts: Parts, profile: Seccomp | None) -> Filter | None:
 def read_host(parts: Parts, cgroups_path: str) -> Host:
     directories = parts.group(cgroups_path).directories()
     cgroups = directories if parts.layout.version == 1 else {"": directories[""]}
-    return Host(read_sets()["permitted"] & read_sets()["bounding"], cgroups)
+    sets = read_sets()
+    return Host(sets["permitted"] & sets["bounding"], cgroups)
 
 
 def plan_create(
@@ -94,7 +96,8 @@ def plan_exec(parts: Parts, config: RuntimeConfig, argv: Sequence[str], *, termi
 
 
 def write_config(bundle: str, config: RuntimeConfig) -> None:
-    with open(f"{bundle}/{_CONFIG_FILE}", "xb", opener=_private) as file:
+    path = f"{bundle}/{_CONFIG_FILE}"
+    with translating(f"write {path}"), open(path, "xb", opener=_private) as file:
         file.write(encode_pretty(config))
 
 

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Sequence
 
 from rundlet.errors import InvalidArgument
+from rundlet.kernel.failure import translating
 
 _MAX_LINKS = 16
 _MAX_FILE_BYTES = 8 << 20
@@ -37,7 +38,8 @@ def read_file(layers: Sequence[str], path: str) -> bytes:
     """
     for _ in range(_MAX_LINKS):
         try:
-            return _read_merged(layers, path)
+            with translating(f"read {path} of the image"):
+                return _read_merged(layers, path)
         except _Link as link:
             path = link.path
     raise InvalidArgument(f"cannot read {path} of the image: too many symbolic links")
