@@ -84,24 +84,23 @@ class Layers:
 
         A row whose directory has been lost gets this one.
         """
-        with translating(f"layer {layer.chain_id}"), self._database.write() as connection:
-            rows = connection.execute(
-                "INSERT INTO layers (chain_id, diff_id, blob_digest, size_bytes, inodes, boot_id, kept_until_s)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (chain_id) DO UPDATE"
-                " SET size_bytes = excluded.size_bytes, inodes = excluded.inodes, boot_id = excluded.boot_id"
-                " RETURNING id",
-                (*layer, self._boot_id, compute_kept_until_s()),
-            ).fetchall()
-            layer_id: int = rows[0][0]
-            self._put_in_place(path, layer_id, layer)
-            return layer_id
-
-    def _put_in_place(self, path: str, layer_id: int, layer: NewLayer) -> None:
-        if os.path.lexists(self.path(layer_id)):  # left by a process that died before its commit
-            self._move_away(layer_id)
-        with open(f"{self.path(layer_id)}.json", "wb") as file:
-            file.write(encode_pretty(layer._asdict()))
-        os.rename(path, self.path(layer_id))
+        with translating(f"layer {layer.chain_id}"):
+            with self._database.write() as connection:
+                rows = connection.execute(
+                    "INSERT INTO layers"
+                    " (chain_id, diff_id, blob_digest, size_bytes, inodes, boot_id, kept_until_s)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (chain_id) DO UPDATE SET"
+                    " size_bytes = excluded.size_bytes, inodes = excluded.inodes, boot_id = excluded.boot_id"
+                    " RETURNING id",
+                    (*layer, self._boot_id, compute_kept_until_s()),
+                ).fetchall()
+                layer_id: int = rows[0][0]
+                aside = self._move_away(layer_id)  # left by a process that died before its commit
+                with open(f"{self.path(layer_id)}.json", "wb") as file:
+                    file.write(encode_pretty(layer._asdict()))
+                os.rename(path, self.path(layer_id))
+            remove_tree(aside)
+        return layer_id
 
     def stack(self, layer_ids: Sequence[int]) -> tuple[str, ...]:
         """The directories of `layer_ids` (bottom first), top first as overlayfs takes them."""
