@@ -12,6 +12,7 @@ from typing import NoReturn
 from rundlet.errors import InvalidArgument, NotFound, PermissionDenied
 from rundlet.kernel import capability, prctl
 from rundlet.kernel.seccomp import load_filter
+from rundlet.kernel.sigaction import reset_reserved_signals
 from rundlet.plan.process import ProcessPlan
 
 _PASSWD_MAX_BYTES = 1 << 20
@@ -28,6 +29,7 @@ def reset_signals() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_DFL:
             signal.signal(number, signal.SIG_DFL)
+    reset_reserved_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
