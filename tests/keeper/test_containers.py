@@ -246,6 +246,33 @@ def test_exec_joins_every_namespace_and_the_cgroup(keeper: Keeper, bundle: Path)
     assert lines[2:] == Path(f"/proc/{pid}/cgroup").read_text().splitlines()
 
 
+def test_exec_with_a_terminal_of_the_containers_own(keeper: Keeper, bundle: Path) -> None:
+    keeper.create(plan("c", config("sleep", "100"), bundle))
+    keeper.start("c")
+    command = config("sh", "-c", "tty; stty size; test -t 0 && echo yes; echo x >/dev/tty")
+    process = msgspec.structs.replace(
+        command.process, terminal=True, console_size=spec.ConsoleSize(30, 100), user=spec.User(uid=1000)
+    )
+    handle = keeper.exec("c", plan_process(process, Host(-1)))
+    text = read_terminal(handle.terminal_fd)
+    assert text.split() == ["/dev/pts/0", "30", "100", "yes", "x"]
+    record = handle.wait(10)
+    handle.close()
+    assert record is not None
+    assert record.exit_code == 0
+
+
+def read_terminal(fd: int) -> str:
+    text = b""
+    while True:
+        try:
+            chunk = os.read(fd, 4096)
+        except OSError:  # EIO: the last process has closed its end
+            os.close(fd)
+            return text.decode()
+        text += chunk
+
+
 def test_exec_of_a_missing_program(keeper: Keeper, bundle: Path) -> None:
     keeper.create(plan("c", config("sleep", "100"), bundle))
     keeper.start("c")

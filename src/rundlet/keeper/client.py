@@ -101,13 +101,19 @@ def _to_state(fields: Sequence[Any]) -> ContainerState:
 
 
 class ExecHandle:
-    """A process started by `Keeper.exec`; close it when no longer interested."""
+    """A process started by `Keeper.exec`; close it when no longer interested.
 
-    def __init__(self, keeper: "Keeper", connection: Connection, exec_id: str, pid: int) -> None:
+    `terminal_fd` is the terminal's master, the caller's to close; -1 without one.
+    """
+
+    def __init__(
+        self, keeper: "Keeper", connection: Connection, exec_id: str, pid: int, terminal_fd: int = -1
+    ) -> None:
         self._keeper = keeper
         self._connection = connection
         self.exec_id = exec_id
         self.pid = pid
+        self.terminal_fd = terminal_fd
 
     def wait(self, timeout_s: float | None = None) -> ExitRecord | None:
         """How it ended; None when it has not within `timeout_s`."""
@@ -335,11 +341,11 @@ class Keeper:
         connection = self._take()
         try:
             connection.send("exec", args, tuple(fd for fd in given.values() if fd >= 0))
-            answer = connection.receive().message
+            answer, fds = connection.receive()
         except BaseException:
             connection.close()
             raise
-        return ExecHandle(self, connection, answer["exec_id"], answer["pid"])
+        return ExecHandle(self, connection, answer["exec_id"], answer["pid"], fds[0] if fds else -1)
 
     def watch(self) -> Watch:
         """Every container's end from now on."""

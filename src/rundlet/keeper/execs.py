@@ -30,6 +30,7 @@ class Exec:
         self.pidfd = pidfd
         self.pending: Pending | None = pending
         self.request = request
+        self.terminal_fd = -1
 
 
 class Execs:
@@ -61,13 +62,20 @@ class Execs:
         if report.kind == "error":
             pending.error = report.error
             return
+        if report.kind == "ready":
+            item.terminal_fd = report.terminal_fd
+            return
         self._loop.remove(pending.report.fileno())
         pending.report.close()
         item.pending = None
         if pending.error is not None:
             item.request.fail(pending.error)
         else:
-            item.request.answer({"exec_id": item.id, "pid": item.pid})
+            fds = (item.terminal_fd,) if item.terminal_fd >= 0 else ()
+            item.request.answer({"exec_id": item.id, "pid": item.pid}, fds)
+        if item.terminal_fd >= 0:
+            os.close(item.terminal_fd)
+            item.terminal_fd = -1
 
     def _on_exit(self, item: Exec) -> None:
         while item.pending is not None:

@@ -21,6 +21,7 @@ ride along by SCM_RIGHTS.  A packet over PACKET_MAX_BYTES says only
     list                                                          states
     exec            container_id process  fds: stdin stdout stderr
                                                                   exec_id pid      when execve(2) was done
+                                                                  fds: the terminal's master
                     … and later, with the same id                 exit
     signal_exec     exec_id signum
     reopen_log      container_id

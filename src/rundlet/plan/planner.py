@@ -265,6 +265,7 @@ def plan_process(process: Process, host: Host, seccomp: Filter | None = None) ->
     for word in (*process.args, *(process.env or [])):
         if "\0" in word:
             raise InvalidArgument(f"process: a null byte in {word!r}")
+    size = process.console_size
     return ProcessPlan(
         args=tuple(process.args),
         env=tuple(process.env or ()),
@@ -280,6 +281,7 @@ def plan_process(process: Process, host: Host, seccomp: Filter | None = None) ->
         terminal=process.terminal,
         seccomp=base64.b64encode(seccomp.program).decode() if seccomp else "",
         seccomp_flags=seccomp.flags if seccomp else 0,
+        console_size=(size.height, size.width) if size else (0, 0),
     )
 
 

@@ -19,7 +19,10 @@ class CapabilitySets(NamedTuple):
 
 
 class ProcessPlan(NamedTuple):
-    """`env` holds "KEY=value"; `seccomp` is the BPF program in base64, empty for none."""
+    """`env` holds "KEY=value"; `seccomp` is the BPF program in base64, empty for none.
+
+    `console_size` is (rows, columns) of the terminal, zeros for the kernel's own.
+    """
 
     args: tuple[str, ...]
     env: tuple[str, ...]
@@ -35,6 +38,7 @@ class ProcessPlan(NamedTuple):
     terminal: bool = False
     seccomp: str = ""
     seccomp_flags: int = 0
+    console_size: tuple[int, int] = (0, 0)
 
     def describe(self) -> str:
         return f"exec {' '.join(self.args)} as {self.uid}:{self.gid}"
@@ -55,4 +59,5 @@ def decode_process(raw: list[Any]) -> ProcessPlan:
         groups=tuple(plan.groups),
         capabilities=capabilities,
         limits=tuple(SetLimit(*limit) for limit in plan.limits),
+        console_size=(plan.console_size[0], plan.console_size[1]),
     )

@@ -4,8 +4,8 @@
     ------                                   ---------------
     clone3  ───────────────────────────────▶ steps of the plan, one after the other
                                              identity, limits; finds its program
-            ◀── {"ready": true} + terminal   (a container's first process only)
-    writes one byte to the gate's FIFO ────▶ reads it
+            ◀── {"ready": true} + terminal   (an exec: only when it has a terminal)
+    writes one byte to the gate's FIFO ────▶ reads it (a container's first process only)
                                              seccomp, execve
             ◀── end of file                  the report socket closes at execve(2)
             ◀── {"error": [code, message, hint]}   at any time instead; then exit code 126 or 127
@@ -29,7 +29,7 @@ from rundlet.plan.process import ProcessPlan
 from rundlet.plan.steps import JoinCgroup, SetOomScore, Step
 from rundlet.runtime import process
 from rundlet.runtime.execute import Context, execute
-from rundlet.runtime.terminal import make_controlling
+from rundlet.runtime.terminal import Terminal, make_controlling, open_terminal_here
 
 _EXEC_NAMESPACES = (
     namespace.CLONE_NEWNS | namespace.CLONE_NEWUTS | namespace.CLONE_NEWIPC
@@ -66,17 +66,12 @@ def run_first(
         context = Context()
         for step in (cgroup, *plan.setup):
             _execute(step, context)
-        terminal = context.terminal
-        _take_stdio(
-            Stdio(terminal.slave, terminal.slave, terminal.slave) if terminal else stdio, plan.process.uid
-        )
-        if terminal:
-            make_controlling(0)
+        _take_terminal_or(context.terminal, stdio, plan.process.uid)
         environment = process.build_environment(plan.process)
         path = process.prepare_process(
             plan.process, machine.architecture, machine.last_capability, make_cwd=True
         )
-        socket.send_fds(report, [b'{"ready": true}'], [terminal.master] if terminal else [])
+        _report_ready(report, context.terminal)
         os.read(gate_fd, 1)
         _become(path, plan.process, environment)
 
@@ -94,9 +89,12 @@ def run_exec(
         if plan.oom_score_adj is not None:
             _execute(SetOomScore(plan.oom_score_adj), context)
         namespace.setns(pidfd, _EXEC_NAMESPACES)
-        _take_stdio(stdio, plan.uid)
+        terminal = open_terminal_here(*plan.console_size, plan.uid) if plan.terminal else None
+        _take_terminal_or(terminal, stdio, plan.uid)
         environment = process.build_environment(plan)
         path = process.prepare_process(plan, machine.architecture, machine.last_capability, make_cwd=False)
+        if terminal is not None:
+            _report_ready(report, terminal)
         _become(path, plan, environment)
 
     _live(live, report, "exec", {*stdio, pidfd})
@@ -141,6 +139,19 @@ def _execute(step: Step, context: Context) -> None:
         raise FailedPrecondition(
             f"{step.describe()}: {os.strerror(error.errno or 0).lower()}{about}"
         ) from error
+
+
+def _report_ready(report: socket.socket, terminal: Terminal | None) -> None:
+    socket.send_fds(report, [b'{"ready": true}'], [terminal.master] if terminal else [])
+
+
+def _take_terminal_or(terminal: Terminal | None, stdio: Stdio, uid: int) -> None:
+    """The terminal, where there is one, becomes stdio and the session's own."""
+    if terminal is None:
+        _take_stdio(stdio, uid)
+        return
+    _take_stdio(Stdio(terminal.slave, terminal.slave, terminal.slave), uid)
+    make_controlling(0)
 
 
 def _take_stdio(stdio: Stdio, uid: int) -> None:

@@ -5,6 +5,7 @@ import os
 import struct
 from typing import NamedTuple
 
+from rundlet.errors import FailedPrecondition
 from rundlet.kernel.openat2 import open_in_root
 
 TIOCSCTTY = 0x540E
@@ -21,14 +22,32 @@ class Terminal(NamedTuple):
 
 
 def open_terminal(root_fd: int, height: int, width: int, uid: int) -> Terminal:
-    """A new pair; the slave is opened through the master, so no path of the container is trusted."""
-    master = open_in_root(root_fd, "dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+    """A new pair; the slave is opened through the master, so no path of the container is trusted.
+
+    Raises FailedPrecondition when the container has no devpts on /dev/pts.
+    """
+    try:
+        master = open_in_root(root_fd, "dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FailedPrecondition(
+            "terminal: the container has no /dev/pts/ptmx", hint="mount a devpts on /dev/pts"
+        ) from error
     fcntl.ioctl(master, TIOCSPTLCK, struct.pack("i", 0))
     slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    os.fchown(slave, uid, -1)
+    if uid:
+        os.fchown(slave, uid, -1)
     if height and width:
         set_size(master, height, width)
     return Terminal(master, slave)
+
+
+def open_terminal_here(height: int, width: int, uid: int) -> Terminal:
+    """As `open_terminal`, for a process whose root is the container's already."""
+    root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return open_terminal(root_fd, height, width, uid)
+    finally:
+        os.close(root_fd)
 
 
 def set_size(fd: int, height: int, width: int) -> None:
