@@ -59,7 +59,9 @@ class Follower:
         if self._fd < 0:
             self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         data = os.pread(self._fd, size, self._at)
-        self._at += len(data)
+        if len(data) < size:  # the file was cut off, and `grew` is about to tell
+            raise Restarted
+        self._at += size
         return data
 
     def check(self) -> None:

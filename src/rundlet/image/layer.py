@@ -177,8 +177,9 @@ def _run_download(source: Source, descriptor: Descriptor, follower: Follower) ->
         )
     except Error as error:
         follower.finish(error)
-    except BaseException as error:
-        follower.finish(Internal(f"download of {descriptor.digest}: {error!r}"))
-        raise
+    except Exception as error:  # noqa: BLE001  whatever it is, the reader must not wait for ever
+        failed = Internal(f"download of {descriptor.digest} failed unexpectedly: {error!r}")
+        failed.__cause__ = error
+        follower.finish(failed)
     else:
         follower.finish(None)

@@ -8,7 +8,8 @@ class PullProgress(NamedTuple):
     """One blob's state; calls come from several threads, each blob's in order.
 
     `state` goes from "downloading" (with `done_bytes` of `size_bytes` received) to
-    "ready"; content that is here already is "ready" at once.
+    "ready"; content that is here already is "ready" at once.  A watcher ends the pull by
+    raising Cancelled.
     """
 
     digest: str

@@ -1,0 +1,112 @@
+"""A registry on loopback and images that are made layer by layer."""
+
+import gzip
+import json
+from contextlib import contextmanager
+
+import pytest
+
+from rundlet.registry.client import RegistryClient, RegistrySettings
+from rundlet.registry.server import RegistryServer
+from rundlet.spec import mediatype
+from rundlet.spec.digest import Digest
+from rundlet.spec.reference import parse_reference
+from rundlet.store.store import Store
+
+SETTINGS = RegistrySettings(retries=1, connect_timeout_s=2, read_timeout_s=5)
+
+
+@contextmanager
+def serving(directory):
+    directory.mkdir(exist_ok=True)
+    server = RegistryServer(str(directory))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def client():
+    client = RegistryClient(SETTINGS)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def registry(tmp_path):
+    with serving(tmp_path / "registry") as server:
+        yield server
+
+
+@pytest.fixture
+def open_store(tmp_path):
+    opened = []
+
+    def make():
+        store = Store.open(str(tmp_path / "root"), str(tmp_path / "run"))
+        opened.append(store)
+        return store
+
+    yield make
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store):
+    return open_store()
+
+
+def push(client, reference, layers, *, encode=gzip.compress, diff_ids=None, labels=None, config=None):
+    """Push an image whose layers are the tars `layers`; returns (manifest digest, config digest)."""
+    target = parse_reference(reference)
+    packed = [encode(layer) for layer in layers]
+    config = json.dumps(
+        config
+        if config is not None
+        else {
+            "os": "linux",
+            "architecture": "amd64",
+            "config": {"Labels": labels or {}},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids or [str(Digest.of(layer)) for layer in layers]},
+        }
+    ).encode()
+    for data in (config, *packed):
+        client.push_blob(target, Digest.of(data), data)
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": mediatype.OCI_MANIFEST,
+            "config": describe_blob(mediatype.OCI_CONFIG, config),
+            "layers": [describe_blob(mediatype.OCI_LAYER_GZIP, data) for data in packed],
+        }
+    ).encode()
+    client.push_manifest(target, manifest, mediatype.OCI_MANIFEST)
+    return Digest.of(manifest), Digest.of(config)
+
+
+def push_index(client, reference, manifests):
+    """Push an index; `manifests` are (digest, size, architecture)."""
+    index = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": mediatype.OCI_INDEX,
+            "manifests": [
+                {
+                    "mediaType": mediatype.OCI_MANIFEST,
+                    "digest": str(digest),
+                    "size": size,
+                    "platform": {"os": "linux", "architecture": architecture},
+                }
+                for digest, size, architecture in manifests
+            ],
+        }
+    ).encode()
+    client.push_manifest(parse_reference(reference), index, mediatype.OCI_INDEX)
+    return Digest.of(index)
+
+
+def describe_blob(media_type, data):
+    return {"mediaType": media_type, "digest": str(Digest.of(data)), "size": len(data)}
