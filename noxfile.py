@@ -74,7 +74,7 @@ def types(session: nox.Session) -> None:
 def imports(session: nox.Session) -> None:
     """Layers: imports go down only."""
     install(session, "lint")
-    session.run("lint-imports", "--no-cache")
+    session.run("lint-imports", "--no-cache", "--no-logo")
 
 
 @nox.session
