@@ -3,7 +3,7 @@
 import re
 import struct
 import subprocess
-from typing import Final
+from typing import BinaryIO, Final
 
 from rundlet.errors import FailedPrecondition, InvalidArgument
 from rundlet.kernel.failure import translating
@@ -24,17 +24,24 @@ def find_interpreter(path: str) -> str:
     Raises NotFound, and InvalidArgument when it is not a 64-bit little-endian program.
     """
     with translating(f"program {path}"), open(path, "rb") as file:
-        header = file.read(_HEADER.size)
-        if len(header) < _HEADER.size or not header.startswith(_ELF64_LITTLE):
+        if file.read(len(_ELF64_LITTLE)) != _ELF64_LITTLE:
             raise InvalidArgument(f"{path} is not a 64-bit little-endian ELF program")
-        fields = _HEADER.unpack(header)
-        offset, entry_size, count = fields[5], fields[9], fields[10]
-        for index in range(count):
-            file.seek(offset + index * entry_size)
-            kind, _, start, _, _, size = _PROGRAM_HEADER.unpack(file.read(_PROGRAM_HEADER.size))[:6]
-            if kind == _PT_INTERP:
-                file.seek(start)
-                return file.read(size).rstrip(b"\0").decode()
+        try:
+            return _read_interpreter(file)
+        except (struct.error, ValueError) as error:
+            raise InvalidArgument(f"{path} is a damaged ELF program: {error}") from error
+
+
+def _read_interpreter(file: BinaryIO) -> str:
+    file.seek(0)
+    fields = _HEADER.unpack(file.read(_HEADER.size))
+    offset, entry_size, count = fields[5], fields[9], fields[10]
+    for index in range(count):
+        file.seek(offset + index * entry_size)
+        kind, _, start, _, _, size = _PROGRAM_HEADER.unpack(file.read(_PROGRAM_HEADER.size))[:6]
+        if kind == _PT_INTERP:
+            file.seek(start)
+            return file.read(size).rstrip(b"\0").decode()
     return ""
 
 
