@@ -83,10 +83,8 @@ def make_config(bench_directory: str) -> RuntimeConfig:
 
 
 def with_seccomp(config: RuntimeConfig) -> RuntimeConfig:
-    from msgspec.structs import replace
-
     assert config.linux is not None
-    return replace(config, linux=replace(config.linux, seccomp=default_seccomp(CAPABILITIES)))
+    return config.replace(linux=config.linux.replace(seccomp=default_seccomp(CAPABILITIES)))
 
 
 def make_process() -> dict[str, object]:

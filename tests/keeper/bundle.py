@@ -4,7 +4,6 @@ import os
 import shutil
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from rundlet.kernel.capability import read_sets
@@ -50,7 +49,7 @@ def config(*args: str, **process: object) -> spec.RuntimeConfig:
     return spec.RuntimeConfig(
         oci_version="1.2.0",
         root=spec.Root("rootfs"),
-        process=msgspec.structs.replace(run, **process),
+        process=run.replace(**process),
         mounts=list(MOUNTS),
         hostname="box",
         linux=spec.Linux(namespaces=list(NAMESPACES)),

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from rundlet.errors import Error, FailedPrecondition, InvalidArgument
@@ -22,7 +21,7 @@ Run = Callable[..., Any]
 
 
 def with_mounts(configuration: spec.RuntimeConfig, *mounts: spec.Mount) -> spec.RuntimeConfig:
-    return msgspec.structs.replace(configuration, mounts=[*(configuration.mounts or []), *mounts])
+    return configuration.replace(mounts=[*(configuration.mounts or []), *mounts])
 
 
 def test_the_hosts_interpreter_cannot_be_written_through_proc_self_exe(keeper: Keeper, bundle: Path) -> None:
@@ -101,9 +100,7 @@ def test_a_fifo_or_device_under_a_masked_path_is_covered(run: Run, bundle: Path)
     (bundle / "rootfs/dir").mkdir()
     (bundle / "rootfs/dir/inner").write_text("secret\n")
     plain = config("sh", "-c", "cat /secret; cat /dir/inner; umount /secret")
-    masked = msgspec.structs.replace(
-        plain, linux=msgspec.structs.replace(plain.linux, masked_paths=["/secret", "/dir"])
-    )
+    masked = plain.replace(linux=plain.linux.replace(masked_paths=["/secret", "/dir"]))
     assert "secret\n" not in run(masked).stdout
 
 
@@ -111,14 +108,10 @@ def test_masking_uses_the_hosts_null_device(run: Run, bundle: Path) -> None:
     """CVE-2025-31133: the image replaces /dev/null by a link, hoping to have the link's target mounted."""
     (bundle / "rootfs/etc/shadow").write_text("root-hash\n")
     plain = config("sh", "-c", "cat /proc/kcore | head -c 4; stat -c %t:%T /proc/kcore")
-    bare = msgspec.structs.replace(
-        plain, mounts=[mount for mount in plain.mounts or [] if mount.destination == "/proc"]
-    )
+    bare = plain.replace(mounts=[mount for mount in plain.mounts or [] if mount.destination == "/proc"])
     (bundle / "rootfs/dev").mkdir()
     (bundle / "rootfs/dev/null").symlink_to("/etc/shadow")
-    masked = msgspec.structs.replace(
-        bare, linux=msgspec.structs.replace(bare.linux, masked_paths=["/proc/kcore"])
-    )
+    masked = bare.replace(linux=bare.linux.replace(masked_paths=["/proc/kcore"]))
     with pytest.raises(FailedPrecondition, match="device /dev/null"):
         run(masked)
 
@@ -126,9 +119,9 @@ def test_masking_uses_the_hosts_null_device(run: Run, bundle: Path) -> None:
 def test_sysctl_names_cannot_climb(bundle: Path) -> None:
     for name in ("../../etc/passwd", "/etc/passwd", "..", ""):
         plain = config("true")
-        linux = msgspec.structs.replace(plain.linux, sysctl={name: "1"})
+        linux = plain.linux.replace(sysctl={name: "1"})
         with pytest.raises(InvalidArgument):
-            plan("c", msgspec.structs.replace(plain, linux=linux), bundle)
+            plan("c", plain.replace(linux=linux), bundle)
 
 
 @pytest.mark.parametrize("container_id", ["", "..", "a/b", "/x", "a\nb", "x" * 200, ".hidden"])

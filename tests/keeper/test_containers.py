@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from rundlet.errors import AlreadyExists, FailedPrecondition, NotFound, PermissionDenied
@@ -25,9 +24,7 @@ Run = Callable[..., Any]
 
 
 def replace_linux(configuration: spec.RuntimeConfig, **fields: object) -> spec.RuntimeConfig:
-    return msgspec.structs.replace(
-        configuration, linux=msgspec.structs.replace(configuration.linux, **fields)
-    )
+    return configuration.replace(linux=configuration.linux.replace(**fields))
 
 
 def test_exit_code_and_both_streams(run: Run) -> None:
@@ -123,7 +120,7 @@ def test_a_read_only_root_and_masked_paths(run: Run) -> None:
     protected = replace_linux(
         plain, masked_paths=["/proc/kcore", "/proc/acpi", "/nowhere"], readonly_paths=["/proc/sys"]
     )
-    outcome = run(msgspec.structs.replace(protected, root=spec.Root("rootfs", readonly=True)))
+    outcome = run(protected.replace(root=spec.Root("rootfs", readonly=True)))
     assert outcome.stdout == ""
     assert outcome.stderr.count("Read-only file system") == 3
 
@@ -140,7 +137,7 @@ def test_bind_mounts_with_their_options(run: Run, tmp_path: Path) -> None:
         spec.Mount("/b", str(source), "bind", ["rbind"]),
         spec.Mount("/f", str(source / "file"), "bind", ["bind", "ro"]),
     ]
-    outcome = run(msgspec.structs.replace(plain, mounts=[*plain.mounts, *mounts]))
+    outcome = run(plain.replace(mounts=[*plain.mounts, *mounts]))
     assert outcome.stdout.startswith("there\nthere\n")
     assert " ro,nosuid" in outcome.stdout
     assert "Read-only file system" in outcome.stderr
@@ -250,8 +247,8 @@ def test_exec_with_a_terminal_of_the_containers_own(keeper: Keeper, bundle: Path
     keeper.create(plan("c", config("sleep", "100"), bundle))
     keeper.start("c")
     command = config("sh", "-c", "tty; stty size; test -t 0 && echo yes; echo x >/dev/tty")
-    process = msgspec.structs.replace(
-        command.process, terminal=True, console_size=spec.ConsoleSize(30, 100), user=spec.User(uid=1000)
+    process = command.process.replace(
+        terminal=True, console_size=spec.ConsoleSize(30, 100), user=spec.User(uid=1000)
     )
     handle = keeper.exec("c", plan_process(process, Host(-1)))
     text = read_terminal(handle.terminal_fd)

@@ -4,7 +4,6 @@ import os
 import subprocess
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument
@@ -50,8 +49,7 @@ def test_pinned_namespaces_are_new_and_furnished(keeper: Keeper) -> None:
 def test_a_pod_goes_with_all_that_runs_in_it(keeper: Keeper, bundle: Path) -> None:
     """The init ends only when the containers in its PID namespace are reaped, by the same process."""
     pod = keeper.make_pod("p", ("pid",))
-    joined = msgspec.structs.replace(
-        config("sleep", "1000"),
+    joined = config("sleep", "1000").replace(
         linux=spec.Linux(
             namespaces=[
                 spec.Namespace("mount"),
@@ -97,7 +95,7 @@ def test_a_shared_pid_namespace_with_its_small_init(keeper: Keeper, bundle: Path
     shared = [item for item in plain.linux.namespaces if item.type != "pid"] + [
         spec.Namespace("pid", pod.paths["pid"])
     ]
-    joined = msgspec.structs.replace(plain, linux=msgspec.structs.replace(plain.linux, namespaces=shared))
+    joined = plain.replace(linux=plain.linux.replace(namespaces=shared))
     log = bundle / "log"
     keeper.create(plan("c", joined, bundle), log_path=str(log))
     keeper.start("c")

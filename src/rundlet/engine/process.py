@@ -3,8 +3,6 @@
 import os
 from collections.abc import Sequence
 
-from msgspec.structs import replace
-
 from rundlet.engine.options import ContainerOptions, SecurityProfile
 from rundlet.engine.parts import Parts
 from rundlet.errors import FailedPrecondition, InvalidArgument
@@ -90,7 +88,7 @@ def plan_exec(parts: Parts, config: RuntimeConfig, argv: Sequence[str], *, termi
     """A further process with the identity, environment and limits of the container's first."""
     if config.process is None or config.linux is None:
         raise FailedPrecondition("config.json: the container has no process to take after")
-    process = replace(config.process, args=list(argv), terminal=terminal, console_size=None)
+    process = config.process.replace(args=list(argv), terminal=terminal, console_size=None)
     host = read_host(parts, config.linux.cgroups_path)
     return plan_process(process, host, _compile(parts, config.linux.seccomp))
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from rundlet.errors import InvalidArgument
+from rundlet.spec.model import Model, from_json
 
 T = TypeVar("T")
 
@@ -26,13 +27,24 @@ def _rephrase(error: msgspec.DecodeError) -> str:
     return f"{path}: {text}" if path else text
 
 
+def _to_model(kind: type, value: Any) -> Any:
+    """The models of `rundlet.spec.runtime`, which are not msgspec's; anything else stays as it is."""
+    return from_json(kind, value) if issubclass(kind, Model) else value
+
+
+def _from_model(value: Any) -> Any:
+    if isinstance(value, Model):
+        return value.to_json()
+    raise NotImplementedError(f"no JSON form of {type(value).__name__}")
+
+
 def decode(raw: bytes | str, kind: type[T], what: str) -> T:
     """`raw` JSON as a `kind`; `what` names the object in the error.
 
     Raises InvalidArgument: "<what>: layers[2].digest: expected str, got int".
     """
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return msgspec.json.decode(raw, type=kind, dec_hook=_to_model)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = _rephrase(error) if isinstance(error, msgspec.DecodeError) else str(error)
         raise InvalidArgument(f"{what}: {reason}") from error
@@ -41,16 +53,16 @@ def decode(raw: bytes | str, kind: type[T], what: str) -> T:
 def convert(value: Any, kind: type[T], what: str) -> T:
     """Already parsed JSON (dicts, lists) as a `kind`; errors as `decode`."""
     try:
-        return msgspec.convert(value, type=kind)
+        return msgspec.convert(value, type=kind, dec_hook=_to_model)
     except msgspec.ValidationError as error:
         raise InvalidArgument(f"{what}: {_rephrase(error)}") from error
 
 
 def encode(value: Any) -> bytes:
     """Compact JSON of a model or of plain values; equal values give equal bytes."""
-    return msgspec.json.encode(value)
+    return msgspec.json.encode(value, enc_hook=_from_model)
 
 
 def encode_pretty(value: Any) -> bytes:
     """JSON for people: two-space indent and a final newline."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    return msgspec.json.format(encode(value), indent=2) + b"\n"

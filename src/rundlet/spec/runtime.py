@@ -5,27 +5,26 @@ config-linux.md.  All byte counts are bytes, all CPU times are microseconds, as
 the specification has them.
 """
 
-from msgspec import Struct, field
+from __future__ import annotations
 
-
-class _Model(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Immutable, camelCase in JSON, fields equal to their default are left out."""
+from rundlet.spec.model import Int32, Int64, Model, Uint16, Uint32, Uint64, UserId
 
 
 # config.md#root
-class Root(_Model, frozen=True):
+class Root(Model):
     path: str
     readonly: bool = False
 
 
-class IdMapping(_Model, frozen=True, rename={"container_id": "containerID", "host_id": "hostID"}):
-    container_id: int
-    host_id: int
-    size: int
+class IdMapping(Model):
+    json_names = {"container_id": "containerID", "host_id": "hostID"}
+    container_id: Uint32
+    host_id: Uint32
+    size: Uint32
 
 
 # config.md#mounts
-class Mount(_Model, frozen=True):
+class Mount(Model):
     destination: str
     source: str = ""
     type: str = ""
@@ -35,19 +34,19 @@ class Mount(_Model, frozen=True):
 
 
 # config.md#process
-class ConsoleSize(_Model, frozen=True):
-    height: int
-    width: int
+class ConsoleSize(Model):
+    height: Uint16
+    width: Uint16
 
 
-class User(_Model, frozen=True):
-    uid: int = 0
-    gid: int = 0
-    umask: int | None = None
-    additional_gids: list[int] | None = None
+class User(Model):
+    uid: UserId = 0
+    gid: UserId = 0
+    umask: Uint32 | None = None
+    additional_gids: list[UserId] | None = None
 
 
-class Capabilities(_Model, frozen=True):
+class Capabilities(Model):
     bounding: list[str] | None = None
     effective: list[str] | None = None
     inheritable: list[str] | None = None
@@ -55,33 +54,35 @@ class Capabilities(_Model, frozen=True):
     ambient: list[str] | None = None
 
 
-class Rlimit(_Model, frozen=True):
+class Rlimit(Model):
     type: str
-    soft: int
-    hard: int
+    soft: Uint64
+    hard: Uint64
 
 
-class Scheduler(_Model, frozen=True):
+class Scheduler(Model):
     policy: str
-    nice: int = 0
-    priority: int = 0
+    nice: Int32 = 0
+    priority: Int32 = 0
     flags: list[str] | None = None
-    runtime: int = 0
-    deadline: int = 0
-    period: int = 0
+    runtime: Uint64 = 0
+    deadline: Uint64 = 0
+    period: Uint64 = 0
 
 
-class IoPriority(_Model, frozen=True):
-    class_: str = field(name="class")
-    priority: int = 0
+class IoPriority(Model):
+    json_names = {"class_": "class"}
+    class_: str
+    priority: Int32 = 0
 
 
-class CpuAffinity(_Model, frozen=True):
+class CpuAffinity(Model):
     initial: str = ""
     final: str = ""
 
 
-class Process(_Model, frozen=True):
+class Process(Model):
+    json_names = {"exec_cpu_affinity": "execCPUAffinity"}
     cwd: str
     args: list[str] | None = None
     env: list[str] | None = None
@@ -96,18 +97,18 @@ class Process(_Model, frozen=True):
     oom_score_adj: int | None = None
     scheduler: Scheduler | None = None
     io_priority: IoPriority | None = None
-    exec_cpu_affinity: CpuAffinity | None = field(name="execCPUAffinity", default=None)
+    exec_cpu_affinity: CpuAffinity | None = None
 
 
 # config.md#posix-platform-hooks
-class Hook(_Model, frozen=True):
+class Hook(Model):
     path: str
     args: list[str] | None = None
     env: list[str] | None = None
     timeout: int | None = None
 
 
-class Hooks(_Model, frozen=True):
+class Hooks(Model):
     prestart: list[Hook] | None = None
     create_runtime: list[Hook] | None = None
     create_container: list[Hook] | None = None
@@ -117,121 +118,124 @@ class Hooks(_Model, frozen=True):
 
 
 # config-linux.md#namespaces
-class Namespace(_Model, frozen=True):
+class Namespace(Model):
     type: str
     path: str = ""
 
 
-class TimeOffset(_Model, frozen=True):
-    secs: int = 0
-    nanosecs: int = 0
+class TimeOffset(Model):
+    secs: Int64 = 0
+    nanosecs: Uint32 = 0
 
 
 # config-linux.md#devices
-class Device(_Model, frozen=True):
+class Device(Model):
     type: str
     path: str
-    major: int = 0
-    minor: int = 0
-    file_mode: int | None = None
-    uid: int | None = None
-    gid: int | None = None
+    major: Int64 = 0
+    minor: Int64 = 0
+    file_mode: Uint32 | None = None
+    uid: UserId | None = None
+    gid: UserId | None = None
 
 
-class NetDevice(_Model, frozen=True):
+class NetDevice(Model):
     name: str = ""
 
 
 # config-linux.md#control-groups
-class DeviceRule(_Model, frozen=True):
+class DeviceRule(Model):
     allow: bool
     type: str = ""
-    major: int | None = None
-    minor: int | None = None
+    major: Int64 | None = None
+    minor: Int64 | None = None
     access: str = ""
 
 
-class Memory(_Model, frozen=True):
-    limit: int | None = None
-    reservation: int | None = None
-    swap: int | None = None
-    kernel: int | None = None
-    kernel_tcp: int | None = field(name="kernelTCP", default=None)
-    swappiness: int | None = None
-    disable_oom_killer: bool | None = field(name="disableOOMKiller", default=None)
+class Memory(Model):
+    json_names = {"kernel_tcp": "kernelTCP", "disable_oom_killer": "disableOOMKiller"}
+    limit: Int64 | None = None
+    reservation: Int64 | None = None
+    swap: Int64 | None = None
+    kernel: Int64 | None = None
+    kernel_tcp: Int64 | None = None
+    swappiness: Uint64 | None = None
+    disable_oom_killer: bool | None = None
     use_hierarchy: bool | None = None
     check_before_update: bool | None = None
 
 
-class Cpu(_Model, frozen=True):
-    shares: int | None = None
-    quota: int | None = None
-    burst: int | None = None
-    period: int | None = None
-    realtime_runtime: int | None = None
-    realtime_period: int | None = None
+class Cpu(Model):
+    shares: Uint64 | None = None
+    quota: Int64 | None = None
+    burst: Uint64 | None = None
+    period: Uint64 | None = None
+    realtime_runtime: Int64 | None = None
+    realtime_period: Uint64 | None = None
     cpus: str = ""
     mems: str = ""
-    idle: int | None = None
+    idle: Int64 | None = None
 
 
-class WeightDevice(_Model, frozen=True):
-    major: int
-    minor: int
-    weight: int | None = None
-    leaf_weight: int | None = None
+class WeightDevice(Model):
+    major: Int64
+    minor: Int64
+    weight: Uint16 | None = None
+    leaf_weight: Uint16 | None = None
 
 
-class ThrottleDevice(_Model, frozen=True):
-    major: int
-    minor: int
-    rate: int
+class ThrottleDevice(Model):
+    major: Int64
+    minor: Int64
+    rate: Uint64
 
 
-class BlockIo(_Model, frozen=True):
-    weight: int | None = None
-    leaf_weight: int | None = None
+class BlockIo(Model):
+    json_names = {
+        "throttle_read_iops_device": "throttleReadIOPSDevice",
+        "throttle_write_iops_device": "throttleWriteIOPSDevice",
+    }
+    weight: Uint16 | None = None
+    leaf_weight: Uint16 | None = None
     weight_device: list[WeightDevice] | None = None
     throttle_read_bps_device: list[ThrottleDevice] | None = None
     throttle_write_bps_device: list[ThrottleDevice] | None = None
-    throttle_read_iops_device: list[ThrottleDevice] | None = field(
-        name="throttleReadIOPSDevice", default=None
-    )
-    throttle_write_iops_device: list[ThrottleDevice] | None = field(
-        name="throttleWriteIOPSDevice", default=None
-    )
+    throttle_read_iops_device: list[ThrottleDevice] | None = None
+    throttle_write_iops_device: list[ThrottleDevice] | None = None
 
 
-class HugepageLimit(_Model, frozen=True):
+class HugepageLimit(Model):
     page_size: str
-    limit: int
+    limit: Uint64
 
 
-class InterfacePriority(_Model, frozen=True):
+class InterfacePriority(Model):
     name: str
-    priority: int
+    priority: Uint32
 
 
-class NetworkClass(_Model, frozen=True):
-    class_id: int | None = field(name="classID", default=None)
+class NetworkClass(Model):
+    json_names = {"class_id": "classID"}
+    class_id: Uint32 | None = None
     priorities: list[InterfacePriority] | None = None
 
 
-class Pids(_Model, frozen=True):
-    limit: int
+class Pids(Model):
+    limit: Int64
 
 
-class Rdma(_Model, frozen=True):
-    hca_handles: int | None = None
-    hca_objects: int | None = None
+class Rdma(Model):
+    hca_handles: Uint32 | None = None
+    hca_objects: Uint32 | None = None
 
 
-class Resources(_Model, frozen=True):
+class Resources(Model):
+    json_names = {"block_io": "blockIO"}
     devices: list[DeviceRule] | None = None
     memory: Memory | None = None
     cpu: Cpu | None = None
     pids: Pids | None = None
-    block_io: BlockIo | None = field(name="blockIO", default=None)
+    block_io: BlockIo | None = None
     hugepage_limits: list[HugepageLimit] | None = None
     network: NetworkClass | None = None
     rdma: dict[str, Rdma] | None = None
@@ -239,23 +243,23 @@ class Resources(_Model, frozen=True):
 
 
 # config-linux.md#seccomp
-class SeccompArg(_Model, frozen=True):
-    index: int
-    value: int
+class SeccompArg(Model):
+    index: Uint32
+    value: Uint64
     op: str
-    value_two: int = 0
+    value_two: Uint64 = 0
 
 
-class SeccompSyscall(_Model, frozen=True):
+class SeccompSyscall(Model):
     names: list[str]
     action: str
-    errno_ret: int | None = None
+    errno_ret: Uint32 | None = None
     args: list[SeccompArg] | None = None
 
 
-class Seccomp(_Model, frozen=True):
+class Seccomp(Model):
     default_action: str
-    default_errno_ret: int | None = None
+    default_errno_ret: Uint32 | None = None
     architectures: list[str] | None = None
     flags: list[str] | None = None
     listener_path: str = ""
@@ -263,26 +267,27 @@ class Seccomp(_Model, frozen=True):
     syscalls: list[SeccompSyscall] | None = None
 
 
-class Personality(_Model, frozen=True):
+class Personality(Model):
     domain: str
     flags: list[str] | None = None
 
 
-class IntelRdt(_Model, frozen=True):
-    clos_id: str = field(name="closID", default="")
+class IntelRdt(Model):
+    json_names = {"clos_id": "closID"}
+    clos_id: str = ""
     schemata: list[str] | None = None
     l3_cache_schema: str = ""
     mem_bw_schema: str = ""
     enable_monitoring: bool = False
 
 
-class MemoryPolicy(_Model, frozen=True):
+class MemoryPolicy(Model):
     mode: str
     nodes: str = ""
     flags: list[str] | None = None
 
 
-class Linux(_Model, frozen=True):
+class Linux(Model):
     namespaces: list[Namespace] | None = None
     uid_mappings: list[IdMapping] | None = None
     gid_mappings: list[IdMapping] | None = None
@@ -303,7 +308,7 @@ class Linux(_Model, frozen=True):
 
 
 # config.md
-class RuntimeConfig(_Model, frozen=True):
+class RuntimeConfig(Model):
     oci_version: str
     root: Root | None = None
     mounts: list[Mount] | None = None
@@ -316,7 +321,8 @@ class RuntimeConfig(_Model, frozen=True):
 
 
 # runtime.md#state
-class State(_Model, frozen=True, omit_defaults=False):
+class State(Model):
+    omit_defaults = False
     oci_version: str
     id: str
     status: str
