@@ -55,7 +55,7 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
     plan = plan_create(parts, record.id, config, made.bundle, overlay)
     log_path = _make_log_directory(pod, options)
     undo.add(f"delete container {record.id}", parts.keeper.delete, record.id)
-    pid = parts.keeper.create(plan, log_path=log_path, stdin=options.stdin)
+    pid = parts.keeper.create(plan, log_path=log_path, stdin=options.stdin, stdin_once=options.stdin_once)
     return ContainerFacts(
         image_id=image.id,
         image_ref=image.digests[0] if image.digests else image.id,

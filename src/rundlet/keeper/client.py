@@ -14,6 +14,7 @@ from typing import Any
 
 import rundlet
 from rundlet.errors import DeadlineExceeded, Unavailable, from_code
+from rundlet.keeper.attach import DATA_MAX_BYTES
 from rundlet.keeper.protocol import (
     PROTOCOL_VERSION,
     ContainerState,
@@ -128,6 +129,40 @@ class ExecHandle:
 
     def close(self) -> None:
         self._connection.close()
+
+
+class Attachment:
+    """One end of a container's stdin, stdout and stderr, as `rundlet.keeper.attach` draws it.
+
+    For one thread, or two of which one only sends; `fileno` can be polled.  Output
+    that this end does not read in time is lost to it, never to the container's log.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def receive(self) -> tuple[int, bytes] | None:
+        """Channel (1 stdout, 2 stderr) and data; None when the container's streams have ended."""
+        try:
+            packet = self._sock.recv(DATA_MAX_BYTES + 1)
+        except ConnectionResetError:
+            return None
+        return (packet[0], packet[1:]) if packet else None
+
+    def send(self, data: bytes) -> None:
+        """To its stdin; waits while the container does not read.  BrokenPipeError when it has ended."""
+        for start in range(0, len(data), DATA_MAX_BYTES):
+            self._sock.send(b"\0" + data[start : start + DATA_MAX_BYTES])
+
+    def close_stdin(self) -> None:
+        """This caller has no more input; output goes on."""
+        self._sock.send(b"\0")
+
+    def close(self) -> None:
+        self._sock.close()
 
 
 class Watch:
@@ -286,9 +321,14 @@ class Keeper:
 
     # -- containers -------------------------------------------------------------
 
-    def create(self, plan: ContainerPlan, *, log_path: str = "", stdin: bool = False) -> int:
-        """Make the container up to its gate; the pid of its first process."""
-        args = {"plan": encode_plan(plan), "log_path": log_path, "stdin": stdin}
+    def create(
+        self, plan: ContainerPlan, *, log_path: str = "", stdin: bool = False, stdin_once: bool = False
+    ) -> int:
+        """Make the container up to its gate; the pid of its first process.
+
+        `stdin` gives it one that stays open; with `stdin_once` it ends with the first attach that had it.
+        """
+        args = {"plan": encode_plan(plan), "log_path": log_path, "stdin": stdin, "stdin_once": stdin_once}
         return int(self.call("create", args).message["pid"])
 
     def start(self, container_id: str) -> int:
@@ -324,6 +364,15 @@ class Keeper:
     def reopen_log(self, container_id: str) -> None:
         """After the log file was moved away."""
         self.call("reopen_log", {"container_id": container_id})
+
+    def attach(self, container_id: str, *, stdin: bool = True) -> Attachment:
+        """Its output from now on, and a way into its stdin; FailedPrecondition when it has stopped."""
+        packet = self.call("attach", {"container_id": container_id, "stdin": stdin})
+        return Attachment(socket.socket(fileno=packet.fds[0]))
+
+    def resize(self, container_id: str, height: int, width: int) -> None:
+        """Rows and columns of its terminal; FailedPrecondition when it has none."""
+        self.call("resize", {"container_id": container_id, "height": height, "width": width})
 
     def exec(
         self,

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rundlet.cgroup.group import Group
+from rundlet.keeper.attach import Audience, Stdin
 from rundlet.keeper.logfile import LogFile, Stream
+from rundlet.keeper.loop import Loop
 from rundlet.keeper.protocol import ContainerState, ExitRecord
 
 STATE_FILE = "state"
@@ -51,7 +53,7 @@ def read_start_time(pid: int) -> int:
 class Container:
     """Kept from create to delete; all changes come from the supervisor's one thread."""
 
-    def __init__(self, container_id: str, directory: str, group: Group | None) -> None:
+    def __init__(self, container_id: str, directory: str, group: Group | None, loop: Loop) -> None:
         self.id = container_id
         self.directory = directory
         self.group = group
@@ -63,8 +65,15 @@ class Container:
         self.started_at_ns = 0
         self.exit: ExitRecord | None = None
         self.streams: list[Stream] = []
-        self.stdin_fd = -1
+        self.stdin = Stdin(loop)
+        self.stdin_once = False
+        self.audience = Audience(loop, self.stdin, self._on_stdin_end)
         self.terminal = False
+
+    def _on_stdin_end(self) -> None:
+        """stdin_once: the first caller that had stdin was the last one, too."""
+        if self.stdin_once and not self.stdin.is_terminal:
+            self.stdin.close()
 
     def state(self) -> ContainerState:
         pid = self.pid if self.exit is None else 0
@@ -83,6 +92,7 @@ class Container:
                 "log_path": self.log.path,
                 "cgroup": self.group.path if self.group else "",
                 "terminal": self.terminal,
+                "stdin_once": self.stdin_once,
             },
         )
 
@@ -93,9 +103,15 @@ class Container:
 
     def take_stream(self, fd: int, name: str) -> Stream:
         """The reading end of a pipe or a terminal, written to the log as `name`."""
-        stream = Stream(fd, name, self.log)
+        stream = Stream(fd, name, self.log, self.audience)
         self.streams.append(stream)
         return stream
+
+    def take_terminal(self, fd: int) -> Stream:
+        """The master of the container's terminal: its output is stdout, its input stdin."""
+        self.terminal = True
+        self.stdin.open(fd, is_terminal=True)
+        return self.take_stream(fd, "stdout")
 
     def open_gate(self) -> None:
         """Let the created process go on to execve(2).
@@ -141,14 +157,19 @@ class Container:
 
     def close(self) -> None:
         """Every descriptor; the loop must have let go of them before."""
+        self.end_streams()
+        self.log.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+        self.pidfd = -1
+
+    def end_streams(self) -> None:
+        """No input, no output any more: whoever is attached is told by the end of its stream."""
+        self.stdin.close()
         for stream in self.streams:
             stream.close()
         self.streams.clear()
-        self.log.close()
-        for fd in (self.pidfd, self.stdin_fd):
-            if fd >= 0:
-                os.close(fd)
-        self.pidfd = self.stdin_fd = -1
+        self.audience.close()
 
     def remove_files(self) -> None:
         """The directory with all in it."""
@@ -157,19 +178,20 @@ class Container:
         os.rmdir(self.directory)
 
 
-def restore_container(directory: str, make_group: Callable[[str], Group]) -> Container | None:
+def restore_container(directory: str, make_group: Callable[[str], Group], loop: Loop) -> Container | None:
     """A container as its files tell it; None when it was still being created."""
     saved = read_json(f"{directory}/{STATE_FILE}")
     if saved is None:
         return None
     group = make_group(saved["cgroup"]) if saved["cgroup"] else None
-    container = Container(saved["id"], directory, group)
+    container = Container(saved["id"], directory, group, loop)
     container.log.open(saved["log_path"])
     container.status = saved["status"]
     container.pid = saved["pid"]
     container.start_time = saved["start_time"]
     container.started_at_ns = saved["started_at_ns"]
     container.terminal = saved["terminal"]
+    container.stdin_once = saved["stdin_once"]
     exit_fields = read_json(f"{directory}/{EXIT_FILE}")
     if exit_fields is not None:
         container.exit = ExitRecord(*exit_fields)

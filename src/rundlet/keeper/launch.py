@@ -91,7 +91,7 @@ class Launcher:
             return Stdio(self._null_fd, self._null_fd, self._null_fd)
         read = self._null_fd
         if stdin:
-            container.stdin_fd = _make_fifo(container, "stdin", os.O_RDWR, None)
+            container.stdin.open(_make_fifo(container, "stdin", os.O_RDWR, None))
             read = _open(f"{container.directory}/stdin", os.O_RDONLY, borrowed)
         ends = [_make_fifo(container, name, os.O_RDWR, borrowed) for name in ("stdout", "stderr")]
         for name in ("stdout", "stderr"):

@@ -3,6 +3,7 @@
 import os
 import time
 
+from rundlet.keeper.attach import CHANNELS, Audience
 from rundlet.plan.log import LineFormatter
 
 _READ_BYTES = 1 << 16
@@ -51,13 +52,15 @@ class LogFile:
 class Stream:
     """The reading end of stdout, stderr or a terminal, never blocking."""
 
-    __slots__ = ("_formatter", "_log", "fd")
+    __slots__ = ("_audience", "_channel", "_formatter", "_log", "fd")
 
-    def __init__(self, fd: int, name: str, log: LogFile) -> None:
+    def __init__(self, fd: int, name: str, log: LogFile, audience: Audience) -> None:
         os.set_blocking(fd, False)
         self.fd = fd
         self._formatter = LineFormatter(name)
         self._log = log
+        self._audience = audience
+        self._channel = CHANNELS[name]
 
     def pump(self) -> bool:
         """Move one chunk to the log; False when the stream has ended."""
@@ -67,9 +70,13 @@ class Stream:
             return True
         except OSError:
             chunk = b""  # EIO: the last slave of the terminal is closed (pty(7))
+        self._take(chunk)
+        return bool(chunk)
+
+    def _take(self, chunk: bytes) -> None:
         if chunk:
             self._log.write(self._formatter.feed(chunk, time.time_ns()))
-        return bool(chunk)
+            self._audience.publish(self._channel, chunk)
 
     def drain(self) -> None:
         """Everything that is there now: called when the process has ended, before that is told."""
@@ -80,7 +87,7 @@ class Stream:
                 return
             if not chunk:
                 return
-            self._log.write(self._formatter.feed(chunk, time.time_ns()))
+            self._take(chunk)
 
     def close(self) -> None:
         if self.fd >= 0:

@@ -1,11 +1,12 @@
-"""A single-threaded event loop: epoll(7) and one callback a descriptor."""
+"""A single-threaded event loop: epoll(7), callbacks for each descriptor."""
 
 import select
 from collections.abc import Callable
 
 Callback = Callable[[], None]
 
-_INTEREST = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
+_READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
+_WRITE = select.EPOLLOUT
 
 
 class Loop:
@@ -13,26 +14,56 @@ class Loop:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._callbacks: dict[int, Callback] = {}
+        self._readers: dict[int, Callback] = {}
+        self._writers: dict[int, Callback] = {}
 
     def add(self, fd: int, callback: Callback) -> None:
         """Call back whenever `fd` can be read or has ended."""
-        self._callbacks[fd] = callback
-        self._epoll.register(fd, _INTEREST)
+        self._change(fd, self._readers, callback)
+
+    def add_writer(self, fd: int, callback: Callback) -> None:
+        """Call back whenever `fd` takes data."""
+        self._change(fd, self._writers, callback)
 
     def remove(self, fd: int) -> None:
-        """Before `fd` is closed; nothing to do when it was not added."""
-        if self._callbacks.pop(fd, None):
+        """No more reading; nothing to do when it was not added.  Before `fd` is closed, both."""
+        self._change(fd, self._readers, None)
+
+    def remove_writer(self, fd: int) -> None:
+        self._change(fd, self._writers, None)
+
+    def _change(self, fd: int, callbacks: dict[int, Callback], callback: Callback | None) -> None:
+        before = self._interest(fd)
+        if callback is not None:
+            callbacks[fd] = callback
+        else:
+            callbacks.pop(fd, None)
+        after = self._interest(fd)
+        if before == after:
+            return
+        if not before:
+            self._epoll.register(fd, after)
+        elif after:
+            self._epoll.modify(fd, after)
+        else:
             self._epoll.unregister(fd)
+
+    def _interest(self, fd: int) -> int:
+        return (_READ if fd in self._readers else 0) | (_WRITE if fd in self._writers else 0)
 
     def turn(self, timeout_s: float | None) -> bool:
         """Wait for events and serve them; False when the time passed without any."""
         events = self._epoll.poll(timeout_s if timeout_s is not None else -1)
-        for fd, _ in events:
-            callback = self._callbacks.get(fd)
-            if callback:
-                callback()
+        for fd, happened in events:
+            if happened & ~_WRITE:
+                self._readers.get(fd, _nothing)()
+            if happened & ~select.EPOLLIN:
+                self._writers.get(fd, _nothing)()
         return bool(events)
 
     def close(self) -> None:
         self._epoll.close()
+
+
+def _nothing() -> None:
+    """The descriptor was removed earlier in the same turn."""

@@ -12,7 +12,7 @@ ride along by SCM_RIGHTS.  A packet over PACKET_MAX_BYTES says only
     version                                                       protocol, pid
     make_pod        pod_id kinds hostname sysctls cgroup          paths init_pid   fds: netns, route socket
     remove_pod      pod_id
-    create          plan log_path stdin                           pid              when the gate is reached
+    create          plan log_path stdin stdin_once                pid              when the gate is reached
     start           container_id                                  started_at_ns    when execve(2) was done
     signal          container_id signum all
     wait            container_id                                  exit             when it has ended
@@ -25,6 +25,8 @@ ride along by SCM_RIGHTS.  A packet over PACKET_MAX_BYTES says only
                     … and later, with the same id                 exit
     signal_exec     exec_id signum
     reopen_log      container_id
+    attach          container_id stdin                            fds: a socket as `rundlet.keeper.attach` draws it
+    resize          container_id height width
     watch                                                         exit, again and again
 
 Answers come when the thing has happened, so one connection may wait while others

@@ -26,6 +26,7 @@ from rundlet.keeper.server import Request, Server
 from rundlet.kernel.capability import last_capability
 from rundlet.plan.container import decode_plan
 from rundlet.runtime.init import Machine
+from rundlet.runtime.terminal import set_size
 
 LINGER_S = 1.0
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
@@ -71,7 +72,7 @@ class Supervisor:
             name: getattr(self, f"serve_{name}")
             for name in (
                 "version", "make_pod", "remove_pod", "create", "start", "signal", "wait", "delete",
-                "state", "list", "exec", "signal_exec", "reopen_log", "watch",
+                "state", "list", "exec", "signal_exec", "reopen_log", "watch", "attach", "resize",
             )
         }  # fmt: skip
         self.server = Server(self.loop, listener, verbs)
@@ -93,7 +94,7 @@ class Supervisor:
         """Take over what an earlier supervisor left running."""
         top = f"{self.directory}/containers"
         for name in os.listdir(top) if os.path.isdir(top) else []:
-            container = restore_container(f"{top}/{name}", self._group)
+            container = restore_container(f"{top}/{name}", self._group, self.loop)
             if container is None:
                 launch.discard(f"{top}/{name}")
             else:
@@ -183,7 +184,8 @@ class Supervisor:
         directory = f"{self.directory}/containers/{plan.container_id}"
         os.makedirs(directory, mode=0o700)
         group = self._group(plan.cgroup.path) if plan.cgroup.path else None
-        container = Container(plan.container_id, directory, group)
+        container = Container(plan.container_id, directory, group, self.loop)
+        container.stdin_once = bool(request.args["stdin_once"])
         self.containers[container.id] = container
         try:
             container.log.open(request.args["log_path"])
@@ -240,8 +242,7 @@ class Supervisor:
             self._end_pending(container, pending)
 
     def _take_terminal(self, container: Container, fd: int) -> None:
-        container.terminal = True
-        stream = container.take_stream(fd, "stdout")
+        stream = container.take_terminal(fd)
         self.loop.add(fd, lambda: launch.pump(self.loop, stream))
 
     def _end_pending(self, container: Container, pending: launch.Pending) -> None:
@@ -278,6 +279,7 @@ class Supervisor:
             return
         oom_killed = container.group is not None and read_oom_kills(container.group) > 0
         record = container.finish(wait_status, finished_at_ns, oom_killed)
+        self._end_streams(container)
         for request in self._waiting.pop(container.id, []):
             request.answer({"exit": record})
         self._tell_watchers(record)
@@ -292,8 +294,8 @@ class Supervisor:
     def _destroy(self, container: Container) -> None:
         """Nothing of it is left afterwards; whoever asked for that is told."""
         failure: Error | None = None
-        for fd in (*(stream.fd for stream in container.streams), container.pidfd):
-            self.loop.remove(fd)
+        self._end_streams(container)
+        self.loop.remove(container.pidfd)
         container.close()
         try:
             if container.group is not None:
@@ -305,6 +307,11 @@ class Supervisor:
         self.containers.pop(container.id, None)
         for request in self._deleting.pop(container.id, []):
             request.fail(failure) if failure else request.answer({})
+
+    def _end_streams(self, container: Container) -> None:
+        for stream in container.streams:
+            self.loop.remove(stream.fd)
+        container.end_streams()
 
     def serve_delete(self, request: Request) -> None:
         container = self.containers.get(request.args["container_id"])
@@ -359,6 +366,20 @@ class Supervisor:
         if container.exit is not None:
             raise FailedPrecondition(f"container {container.id} has stopped: its log is complete")
         container.log.reopen()
+        request.answer({})
+
+    def serve_attach(self, request: Request) -> None:
+        container = self._find(request)
+        if container.exit is not None:
+            raise FailedPrecondition(f"container {container.id} has stopped: there is nothing to attach to")
+        with container.audience.admit(has_stdin=bool(request.args["stdin"])) as theirs:
+            request.answer({}, (theirs.fileno(),))
+
+    def serve_resize(self, request: Request) -> None:
+        container = self._find(request)
+        if not container.stdin.is_terminal:
+            raise FailedPrecondition(f"container {container.id} has no terminal to resize")
+        set_size(container.stdin.fd, request.args["height"], request.args["width"])
         request.answer({})
 
     def serve_watch(self, request: Request) -> None:
