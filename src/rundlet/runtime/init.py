@@ -52,6 +52,19 @@ class Machine(NamedTuple):
     last_capability: int
 
 
+class Inheritance(NamedTuple):
+    """What a process keeps of its caller besides stdio.
+
+    `extra_fds` counts the descriptors from 3 on that the program gets.  When nobody
+    listens at the report socket any more (the creator has gone), errors are written to
+    `answer_fd` instead, which closes at execve(2).
+    """
+
+    extra_fds: int = 0
+    session_keyring: bool = False
+    answer_fd: int = -1
+
+
 def run_first(
     plan: ContainerPlan,
     cgroup: JoinCgroup,
@@ -59,6 +72,7 @@ def run_first(
     stdio: Stdio,
     report: socket.socket,
     gate_fd: int,
+    inheritance: Inheritance = Inheritance(),
 ) -> NoReturn:
     """A container's first process.  Never returns."""
 
@@ -69,17 +83,27 @@ def run_first(
         _take_terminal_or(context.terminal, stdio, plan.process.uid)
         environment = process.build_environment(plan.process)
         path = process.prepare_process(
-            plan.process, machine.architecture, machine.last_capability, make_cwd=True
+            plan.process,
+            machine.architecture,
+            machine.last_capability,
+            make_cwd=True,
+            new_keyring=not inheritance.session_keyring,
         )
         _report_ready(report, context.terminal)
         os.read(gate_fd, 1)
-        _become(path, plan.process, environment)
+        _become(path, plan.process, environment, inheritance.extra_fds)
 
-    _live(live, report, f"container {plan.container_id}", {*stdio, gate_fd})
+    _live(live, report, f"container {plan.container_id}", {*stdio, gate_fd}, inheritance)
 
 
 def run_exec(
-    plan: ProcessPlan, cgroup: JoinCgroup, machine: Machine, stdio: Stdio, report: socket.socket, pidfd: int
+    plan: ProcessPlan,
+    cgroup: JoinCgroup,
+    machine: Machine,
+    stdio: Stdio,
+    report: socket.socket,
+    pidfd: int,
+    inheritance: Inheritance = Inheritance(),
 ) -> NoReturn:
     """A further process in the container whose first process is open on `pidfd`.  Never returns."""
 
@@ -92,15 +116,23 @@ def run_exec(
         terminal = open_terminal_here(*plan.console_size, plan.uid) if plan.terminal else None
         _take_terminal_or(terminal, stdio, plan.uid)
         environment = process.build_environment(plan)
-        path = process.prepare_process(plan, machine.architecture, machine.last_capability, make_cwd=False)
+        path = process.prepare_process(
+            plan, machine.architecture, machine.last_capability, make_cwd=False, new_keyring=True
+        )
         if terminal is not None:
             _report_ready(report, terminal)
-        _become(path, plan, environment)
+        _become(path, plan, environment, inheritance.extra_fds)
 
-    _live(live, report, "exec", {*stdio, pidfd})
+    _live(live, report, "exec", {*stdio, pidfd}, inheritance)
 
 
-def _live(life: Callable[[], None], report: socket.socket, what: str, needed_fds: set[int]) -> NoReturn:
+def _live(
+    life: Callable[[], None],
+    report: socket.socket,
+    what: str,
+    needed_fds: set[int],
+    inheritance: Inheritance,
+) -> NoReturn:
     """Run `life`, which ends in execve(2); report what stops it.
 
     The keeper's other descriptors are closed at once: a container that waits at
@@ -109,7 +141,8 @@ def _live(life: Callable[[], None], report: socket.socket, what: str, needed_fds
     code = 126
     try:
         gc.disable()
-        prctl.close_all_but({0, 1, 2, report.fileno(), *needed_fds})
+        kept = {*range(3 + inheritance.extra_fds), *needed_fds, report.fileno(), inheritance.answer_fd}
+        prctl.close_all_but({fd for fd in kept if fd >= 0})
         prctl.set_dumpable(False)
         process.reset_signals()
         os.umask(0)
@@ -117,18 +150,21 @@ def _live(life: Callable[[], None], report: socket.socket, what: str, needed_fds
         life()
     except Error as error:
         code = 127 if isinstance(error, NotFound) else 126  # as shells have it
-        _report(report, error)
+        _report(report, error, inheritance.answer_fd)
     except BaseException as error:
-        _report(report, FailedPrecondition(f"{what}: {type(error).__name__}: {error}"))
+        _report(report, FailedPrecondition(f"{what}: {type(error).__name__}: {error}"), inheritance.answer_fd)
     finally:
         os._exit(code)
 
 
-def _report(report: socket.socket, error: Error) -> None:
+def _report(report: socket.socket, error: Error, answer_fd: int) -> None:
+    """To whoever listens: the creator, else who waits at `answer_fd`, else only the exit code tells."""
+    message = json.dumps({"error": [error.code, error.message, error.hint]}).encode()
     try:
-        report.send(json.dumps({"error": [error.code, error.message, error.hint]}).encode())
+        report.send(message, socket.MSG_NOSIGNAL)
     except OSError:
-        pass  # nobody listens any more; the exit code is all that is left to say
+        if answer_fd >= 0:
+            os.write(answer_fd, message)
 
 
 def _execute(step: Step, context: Context) -> None:
@@ -164,8 +200,8 @@ def _take_stdio(stdio: Stdio, uid: int) -> None:
         os.dup2(fd, number, inheritable=True)
 
 
-def _become(path: str, plan: ProcessPlan, environment: dict[str, str]) -> NoReturn:
-    process.close_descriptors()
+def _become(path: str, plan: ProcessPlan, environment: dict[str, str], extra_fds: int) -> NoReturn:
+    process.close_descriptors(extra_fds)
     if plan.seccomp and plan.no_new_privileges:
         process.load_seccomp(plan)
     process.execute_program(path, plan, environment)

@@ -33,7 +33,9 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def prepare_process(plan: ProcessPlan, machine: str, last_capability: int, *, make_cwd: bool) -> str:
+def prepare_process(
+    plan: ProcessPlan, machine: str, last_capability: int, *, make_cwd: bool, new_keyring: bool
+) -> str:
     """Everything but the last step; the path of the program.
 
     `machine` and `last_capability` were read before the host's files went out of
@@ -41,7 +43,8 @@ def prepare_process(plan: ProcessPlan, machine: str, last_capability: int, *, ma
     """
     for limit in plan.limits:
         resource.setrlimit(limit.resource, (limit.soft, limit.hard))
-    prctl.join_session_keyring(machine)
+    if new_keyring:
+        prctl.join_session_keyring(machine)
     os.umask(0o022 if plan.umask is None else plan.umask)
     enter_directory(plan.cwd, make=make_cwd)
     if plan.seccomp and not plan.no_new_privileges:
@@ -121,7 +124,7 @@ def find_program(plan: ProcessPlan) -> str:
         raise PermissionDenied(
             f"exec {name!r}: permission denied", hint="the file is there but not executable for this user"
         )
-    where = "no such file" if "/" in name else "executable file not found in $PATH"
+    where = "no such file or directory" if "/" in name else "executable file not found in $PATH"
     raise NotFound(f"exec {name!r}: {where}")
 
 
@@ -140,6 +143,8 @@ def execute_program(path: str, plan: ProcessPlan, environment: dict[str, str]) -
         raise InvalidArgument(f"exec {path!r}: {os.strerror(error.errno or 0).lower()}", hint=hint) from error
 
 
-def close_descriptors() -> None:
-    """Whatever is open beyond stdio closes at execve(2)."""
-    prctl.close_on_exec_from(_FIRST_FREE_FD)
+def close_descriptors(extra_fds: int = 0) -> None:
+    """Whatever is open beyond stdio closes at execve(2), but for `extra_fds` descriptors that are passed on."""
+    for fd in range(_FIRST_FREE_FD, _FIRST_FREE_FD + extra_fds):
+        os.set_inheritable(fd, True)
+    prctl.close_on_exec_from(_FIRST_FREE_FD + extra_fds)
