@@ -1,12 +1,13 @@
 """Namespaces without processes, on the real kernel."""
 
 import os
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.keeper.client import Keeper
 from rundlet.spec import runtime as spec
 from tests.keeper.bundle import config, plan
@@ -106,3 +107,29 @@ def test_a_shared_pid_namespace_with_its_small_init(keeper: Keeper, bundle: Path
     keeper.remove_pod("p")
     keeper.remove_pod("p")
     assert not init.exists()
+
+
+def test_a_pod_socket_belongs_to_the_pods_network(keeper: Keeper) -> None:
+    pod = keeper.make_pod("p", ("net",))
+    try:
+        nsenter("net", pod.paths["net"], "ip", "link", "set", "lo", "up")
+        with (
+            keeper.pod_socket("p", socket.AF_INET6) as listener,
+            keeper.pod_socket("p", socket.AF_INET6) as peer,
+        ):
+            listener.bind(("::1", 0))
+            listener.listen()
+            address = listener.getsockname()
+            peer.connect(address)
+            with pytest.raises(OSError), socket.create_connection(address[:2], timeout=1):
+                pass  # nobody listens there in our own network
+    finally:
+        close_fds(pod.netns_fd, pod.route_fd)
+        keeper.remove_pod("p")
+    with pytest.raises(NotFound):
+        keeper.pod_socket("p", socket.AF_INET)
+
+
+def test_a_pod_socket_of_another_family_is_refused(keeper: Keeper) -> None:
+    with pytest.raises(InvalidArgument):
+        keeper.pod_socket("p", socket.AF_UNIX)

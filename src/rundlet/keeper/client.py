@@ -88,6 +88,9 @@ class Connection:
         except OSError:
             return True
 
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
     def close(self) -> None:
         self._sock.close()
 
@@ -115,6 +118,10 @@ class ExecHandle:
         self.exec_id = exec_id
         self.pid = pid
         self.terminal_fd = terminal_fd
+
+    def fileno(self) -> int:
+        """Can be polled: it is readable when the process has ended."""
+        return self._connection.fileno()
 
     def wait(self, timeout_s: float | None = None) -> ExitRecord | None:
         """How it ended; None when it has not within `timeout_s`."""
@@ -318,6 +325,14 @@ class Keeper:
     def remove_pod(self, pod_id: str) -> None:
         """Let go of its namespaces; nothing happens when it is unknown."""
         self.call("remove_pod", {"pod_id": pod_id})
+
+    def pod_socket(self, pod_id: str, family: int) -> socket.socket:
+        """A new TCP socket of `family` (AF_INET or AF_INET6) that lives in the pod's network namespace.
+
+        NotFound when the pod has none.
+        """
+        packet = self.call("pod_socket", {"pod_id": pod_id, "family": int(family)})
+        return socket.socket(fileno=packet.fds[0])
 
     # -- containers -------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
-from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.kernel import mount, namespace, prctl
 from rundlet.kernel.clone import clone
 from rundlet.runtime.execute import sysctl_path
@@ -153,6 +153,20 @@ class Pods:
         if init:
             signal.pidfd_send_signal(init.pidfd, signal.SIGKILL)
         return init
+
+    def open_socket(self, pod_id: str, family: int) -> socket.socket:
+        """A TCP socket made inside the pod's network namespace, which it belongs to for ever."""
+        if family not in (socket.AF_INET, socket.AF_INET6):
+            raise InvalidArgument(f"pod {pod_id}: no TCP over address family {family}")
+        path = f"{self._directory}/{pod_id}/net"
+        try:
+            namespace.join(path, namespace.KINDS[_KINDS["net"]].flag)
+        except FileNotFoundError as error:
+            raise NotFound(f"pod {pod_id} has no network namespace of its own") from error
+        try:
+            return socket.socket(family, socket.SOCK_STREAM)
+        finally:
+            self._return_home(("net",))
 
     def remove(self, pod_id: str) -> None:
         """Let go of the pod's namespaces; nothing to do when it is unknown."""

@@ -71,7 +71,7 @@ class Supervisor:
         verbs = {
             name: getattr(self, f"serve_{name}")
             for name in (
-                "version", "make_pod", "remove_pod", "create", "start", "signal", "wait", "delete",
+                "version", "make_pod", "remove_pod", "pod_socket", "create", "start", "signal", "wait", "delete",
                 "state", "list", "exec", "signal_exec", "reopen_log", "watch", "attach", "resize",
             )
         }  # fmt: skip
@@ -165,6 +165,10 @@ class Supervisor:
             request.answer({})
         else:
             self.loop.add(init.pidfd, lambda: self._on_init_exit(init, request))
+
+    def serve_pod_socket(self, request: Request) -> None:
+        with self.pods.open_socket(check_id(request.args["pod_id"]), request.args["family"]) as sock:
+            request.answer({}, (sock.fileno(),))
 
     def _on_init_exit(self, init: Init, request: Request) -> None:
         self.loop.remove(init.pidfd)
