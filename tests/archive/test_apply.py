@@ -6,6 +6,7 @@ import os
 import stat
 import tarfile
 import tempfile
+import threading
 
 import pytest
 import zstandard
@@ -354,6 +355,25 @@ def test_what_the_source_raises_comes_through(target):
 
     with pytest.raises(Unavailable, match="went away"):
         apply_layer(Broken(make_tar(member("x", b"1" * 5000))[:3000]), str(target))
+
+
+def test_a_source_that_waits_is_stopped_when_unpacking_fails(target):
+    class Waiting:
+        """Gives a bad entry, then nothing until it is stopped."""
+
+        def __init__(self):
+            self.parts = [make_tar(member("../x"))[:1024]]
+            self.stopped = threading.Event()
+
+        def read(self, _size):
+            if self.parts:
+                return self.parts.pop()
+            assert self.stopped.wait(30)
+            raise Unavailable("stopped")
+
+    source = Waiting()
+    with pytest.raises(InvalidArgument):
+        apply_layer(source, str(target), stop=source.stopped.set)
 
 
 def test_the_error_names_the_entry(target):

@@ -16,9 +16,12 @@ from rundlet.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from rundlet.image.pull import pull_image
-from rundlet.spec.descriptor import Platform
+from rundlet.image.pull import plan_layers, pull_image
+from rundlet.spec import mediatype
+from rundlet.spec.descriptor import Descriptor, Platform
 from rundlet.spec.digest import Digest
+from rundlet.spec.image import ImageConfig, RootFs
+from rundlet.spec.manifest import Manifest
 from rundlet.spec.reference import parse_reference
 from tests.archive.trees import directory, make_tar, member
 from tests.image.conftest import push, push_index, serving
@@ -193,6 +196,14 @@ def test_numbers_of_layers_that_differ(store, client, registry):
     push(client, f"{registry.address}/crio/redis:1", [BASE], diff_ids=[str(Digest.of(BASE))] * 2)
     with pytest.raises(InvalidArgument, match="diff ids"):
         pull(store, client, registry)
+
+
+def test_more_layers_than_overlayfs_stacks():
+    digests = tuple(f"sha256:{number:064x}" for number in range(501))
+    layer = Descriptor(mediatype.OCI_LAYER, digests[0], 1)
+    manifest = Manifest(2, layer, (layer,) * 501)
+    with pytest.raises(InvalidArgument, match="501 layers"):
+        plan_layers(manifest, ImageConfig(RootFs("layers", digests)))
 
 
 def test_an_artifact_is_not_an_image(store, client, registry):

@@ -98,7 +98,7 @@ def test_a_pull_killed_at_any_moment_leaves_the_image_or_nothing(tmp_path, regis
     push(client, reference, layers)
     chance = random.Random(2)
     outcomes = []
-    for _ in range(14):
+    for _ in range(10):
         with start_pull(tmp_path, reference) as child:
             assert child.stdout.readline() == "open\n"
             time.sleep(chance.uniform(0, 0.12))

@@ -53,8 +53,8 @@ def add_image(store, name="docker.io/library/redis:latest", layers=(b"base", b"t
     )
     digest, manifest = Digest.of(config), Digest.of(b"manifest" + config)
     with store.bringing(Patience()):
-        store.blobs.put(config, digest)
-        store.blobs.put(b"manifest" + config, manifest)
+        store.blobs.put(config, digest, Patience())
+        store.blobs.put(b"manifest" + config, manifest, Patience())
         ids = tuple(add_layer(store, content) for content in layers)
         repository = (
             (name or "docker.io/library/redis").rpartition(":")[0] if name else "docker.io/library/redis"

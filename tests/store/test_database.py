@@ -1,9 +1,11 @@
 import sqlite3
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from rundlet.errors import DataLoss, PermissionDenied, ResourceExhausted
+from rundlet.errors import DataLoss, NotFound, ResourceExhausted
 from rundlet.store.database import Database
 
 SCHEMA = ("CREATE TABLE IF NOT EXISTS numbers (value INTEGER PRIMARY KEY) STRICT",)
@@ -101,5 +103,24 @@ def test_a_file_that_is_no_database_is_named(tmp_path):
 
 
 def test_a_missing_directory_is_named(tmp_path):
-    with pytest.raises(PermissionDenied, match="state.db"):
+    with pytest.raises(NotFound, match="state.db"):
         Database(str(tmp_path / "missing" / "state.db"), SCHEMA)
+
+
+def test_many_open_a_new_database_at_once(tmp_path):
+    program = (
+        "import sys; from rundlet.store.database import Database\n"
+        "sys.stdin.readline()\n"
+        "for _ in range(20): Database(sys.argv[1], ['CREATE TABLE IF NOT EXISTS x (y)']).close()"
+    )
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, tmp_path / "new.db"],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    outputs = [child.communicate("go\n")[1] for child in children]
+    assert [child.returncode for child in children] == [0] * 4, outputs

@@ -4,6 +4,7 @@ import pytest
 
 from rundlet.errors import InvalidArgument, NotFound
 from rundlet.spec.digest import Digest, parse_digest
+from rundlet.store.locks import Patience
 from rundlet.store.timestamp import parse_timestamp_ns
 from tests.store.conftest import add_image
 
@@ -151,8 +152,8 @@ def test_blobs_keep_what_they_are_given(store):
     data = b"x" * 100_000
     digest = Digest.of(data)
     assert store.blobs.find(digest) is None
-    store.blobs.put(data, digest)
-    store.blobs.put(data, digest)
+    store.blobs.put(data, digest, Patience())
+    store.blobs.put(data, digest, Patience())
     assert (store.blobs.find(digest), store.blobs.read(digest)) == (len(data), data)
     with pytest.raises(NotFound):
         store.blobs.read(Digest.of(b"other"))

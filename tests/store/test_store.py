@@ -102,7 +102,7 @@ def test_a_layer_whose_directory_is_lost_is_made_again_in_its_place(store):
 def test_unused_content_of_a_killed_pull_is_kept_for_the_next(open_store):
     store = open_store()
     layer = add_layer(store, b"brought")
-    store.blobs.put(b"data", Digest.of(b"data"))
+    store.blobs.put(b"data", Digest.of(b"data"), Patience())
     store = open_store()
     assert os.path.isdir(store.layers.path(layer))
     change(store, "UPDATE layers SET kept_until_s = ?", int(time.time()) - 1)
@@ -113,7 +113,7 @@ def test_unused_content_of_a_killed_pull_is_kept_for_the_next(open_store):
 def test_what_a_pull_gives_up_is_freed(store):
     add_layer(store, b"brought")
     digest = Digest.of(b"data")
-    store.blobs.put(b"data", digest)
+    store.blobs.put(b"data", digest, Patience())
     with open(store.blobs.ingest_path(digest), "wb") as file:
         file.write(b"part")
     store.give_up([str(Digest.of(b"brought"))], [digest])

@@ -25,7 +25,7 @@ from rundlet.archive.tar import Entry, TarReader, clean_path
 from rundlet.archive.tree import Tree
 from rundlet.errors import Error, InvalidArgument, ResourceExhausted
 from rundlet.kernel.failure import translate_os_error, translating
-from rundlet.spec.digest import Digest, digest_hasher
+from rundlet.spec.digest import Digest, Hasher, digest_hasher
 
 _WHITEOUT: Final = b".wh."
 _OPAQUE: Final = b".wh..wh..opq"
@@ -63,18 +63,20 @@ def apply_layer(
     limits: Limits = Limits(),  # noqa: B008  immutable
     devices: bool = True,
     algorithm: str = "sha256",
+    stop: Callable[[], None] | None = None,
 ) -> LayerStats:
     """Unpack `source` (plain, gzip or zstd tar) into the empty directory `target_dir`.
 
     Nothing outside `target_dir` is read or written whatever the layer says.  Ownership is
     kept when the process is root; device nodes are left out unless `devices`.
-    On any error the target is half-made and the caller removes it.
+    A `source` that may wait has a `stop` that ends the waiting: it is called once nothing more
+    is wanted.  On any error the target is half-made and the caller removes it.
     Raises InvalidArgument (the layer is wrong; names the entry), ResourceExhausted (limits,
     disk full), PermissionDenied, and what `source.read` raises.
     """
     hasher = digest_hasher(algorithm)
     with translating(f"unpack into {target_dir}"), ExitStack() as stack:
-        chunks = stack.enter_context(ReadAhead(hash_chunks(open_decompressed(source), hasher)))
+        chunks = stack.enter_context(ReadAhead(_hashed(source, hasher), stop))
         stream = ByteStream(chunks, limits.size_bytes)
         applier = _Applier(stack.enter_context(Tree(target_dir)), TarReader(stream), devices)
         applier.run(limits.entries)
@@ -85,6 +87,11 @@ def apply_layer(
             Digest(algorithm, hasher.hexdigest()),
             tuple(sorted(applier.tree.implied)),
         )
+
+
+def _hashed(source: Readable, hasher: Hasher) -> Iterator[bytes]:
+    """The decompressed chunks; nothing of `source` is read before the first is asked for."""
+    yield from hash_chunks(open_decompressed(source), hasher)
 
 
 class _Applier:

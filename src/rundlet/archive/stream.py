@@ -8,7 +8,7 @@ pieces(n)   views into the chunks, so that file data is never copied
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from rundlet.errors import InvalidArgument, ResourceExhausted
@@ -101,11 +101,13 @@ class ReadAhead:
 
     Decompression and hashing leave Python's lock alone, so they and the reader's
     system calls share two cores.  An error of the iterator is raised to the reader
-    where its chunk would have been.  Leaving the `with` block ends the thread.
+    where its chunk would have been.  Leaving the `with` block ends the thread: `stop` makes
+    an iterator that waits for more give up.
     """
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[bytes], stop: Callable[[], None] | None = None) -> None:
         self._chunks = chunks
+        self._stop = stop
         self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD_CHUNKS)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="layer read-ahead", daemon=True)
@@ -116,6 +118,8 @@ class ReadAhead:
 
     def __exit__(self, *_exc: object) -> None:
         self._stopped.set()
+        if self._stop is not None:
+            self._stop()
         while self._thread.is_alive():
             self._empty()  # a thread that waits to put its chunk must see that it may stop
             self._thread.join(0.01)

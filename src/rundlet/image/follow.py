@@ -4,7 +4,7 @@ import os
 import threading
 from typing import Self
 
-from rundlet.errors import Error
+from rundlet.errors import Cancelled, Error
 
 
 class Restarted(Exception):
@@ -25,6 +25,7 @@ class Follower:
         self._available = 0
         self._restarted = False
         self._finished = False
+        self._stopped = False
         self.error: Error | None = None
 
     def __enter__(self) -> Self:
@@ -48,10 +49,18 @@ class Follower:
             self.error = error
             self._changed.notify_all()
 
+    def stop(self) -> None:
+        """Nothing more will be read: whoever still waits gives up."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
     def read(self, size: int, /) -> bytes:
         """The next bytes, b"" at the verified end.  Raises Restarted and the download's error."""
         with self._changed:
             self._changed.wait_for(self._is_decided)
+            if self._stopped:
+                raise Cancelled("unpacking has ended")
             self.check()
             if self._restarted:
                 raise Restarted
@@ -70,4 +79,4 @@ class Follower:
             raise self.error
 
     def _is_decided(self) -> bool:
-        return self._available > self._at or self._finished or self._restarted
+        return self._available > self._at or self._finished or self._restarted or self._stopped

@@ -101,6 +101,9 @@ class _ImpatientFile:
         self._patience = patience
         self.error: Error | None = None
 
+    def stop(self) -> None:
+        """A file does not keep its reader waiting."""
+
     def read(self, size: int, /) -> bytes:
         try:
             self._patience.check("unpack")
@@ -113,7 +116,7 @@ class _ImpatientFile:
 def _apply(reader: Follower | _ImpatientFile, path: str, digest: Digest) -> LayerStats:
     """Unpack `reader`; an error of the layer names it, an error of the reader comes as it is."""
     try:
-        return apply_layer(reader, path)
+        return apply_layer(reader, path, stop=reader.stop)
     except Error as error:
         if error is reader.error:
             raise

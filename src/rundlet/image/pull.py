@@ -26,7 +26,7 @@ from rundlet.spec.image import ImageConfig, chain_ids, parse_image_config
 from rundlet.spec.manifest import Manifest, parse_manifest, select_platform
 from rundlet.spec.reference import parse_reference
 from rundlet.store.images import ImageRecord, NewImage
-from rundlet.store.layers import LayerRecord
+from rundlet.store.layers import STACK_MAX, LayerRecord
 from rundlet.store.locks import Patience
 from rundlet.store.store import Store
 
@@ -91,8 +91,8 @@ class _Pull:
         plans = plan_layers(manifest, config)
         try:
             for document in documents:
-                self._store.blobs.put(document.raw, document.digest)
-            self._store.blobs.put(raw, manifest.config.parsed_digest())
+                self._store.blobs.put(document.raw, document.digest, self._source.patience)
+            self._store.blobs.put(raw, manifest.config.parsed_digest(), self._source.patience)
             layers = self._bring_layers(plans)
             return self._publish(resolved, layers)
         except ResourceExhausted as error:
@@ -200,13 +200,15 @@ class _Pull:
 
 
 def plan_layers(manifest: Manifest, config: ImageConfig) -> tuple[LayerPlan, ...]:
-    """Each layer's descriptor beside its diff id and chain id; InvalidArgument when their numbers differ."""
+    """Each layer's descriptor beside its diff id and chain id; InvalidArgument when their numbers do not fit."""
     diff_ids = config.rootfs.diff_ids
     if len(manifest.layers) != len(diff_ids):
         raise InvalidArgument(
             f"manifest has {len(manifest.layers)} layers but the config {len(diff_ids)} diff ids",
             hint="this may be an artifact, not an image",
         )
+    if len(diff_ids) > STACK_MAX:
+        raise InvalidArgument(f"image has {len(diff_ids)} layers, more than the {STACK_MAX} of overlayfs")
     return tuple(map(LayerPlan, chain_ids(diff_ids), diff_ids, manifest.layers))
 
 

@@ -1,7 +1,6 @@
 """Content by digest: manifests, configs and compressed layers, as the registry served them."""
 
 import os
-import secrets
 import time
 from contextlib import AbstractContextManager
 from sqlite3 import Connection
@@ -56,18 +55,17 @@ class Blobs:
             raise DataLoss(f"blob {digest}: its content has changed on disk", hint="pull the image again")
         return data
 
-    def put(self, data: bytes, digest: Digest) -> None:
+    def put(self, data: bytes, digest: Digest, patience: Patience) -> None:
         """Keep `data`, which has `digest`; nothing happens when it is here."""
         if self.find(digest) is not None:
             return
-        temporary = f"{self._root}/ingest/tmp-{secrets.token_hex(8)}"
-        with translating(f"blob {digest}"):
+        with self.lock(digest, patience), translating(f"blob {digest}"):
             try:
-                with open(temporary, "xb") as file:
+                with open(self.ingest_path(digest), "wb") as file:
                     file.write(data)
-                self._publish(temporary, digest, len(data))
+                self._publish(self.ingest_path(digest), digest, len(data))
             except BaseException:
-                _unlink_if_there(temporary)
+                self.discard_ingest(digest)
                 raise
 
     def adopt(self, digest: Digest, size_bytes: int) -> None:
@@ -91,7 +89,7 @@ class Blobs:
         connection.execute("DELETE FROM blobs WHERE digest = ?", (str(digest),))
 
     def collect_stale(self) -> None:
-        """Remove downloads that nobody has gone on with, and documents whose writer died."""
+        """Remove downloads that nobody has gone on with."""
         oldest_s = time.time() - KEPT_S
         with os.scandir(f"{self._root}/ingest") as entries:
             for entry in entries:

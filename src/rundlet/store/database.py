@@ -4,6 +4,8 @@
 after a power failure the newest may be missing, never half there (WAL, synchronous=NORMAL).
 """
 
+import fcntl
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from rundlet import errors
+from rundlet.kernel.failure import translating
 
 _BUSY_TIMEOUT_S: Final = 30.0
 
@@ -47,7 +50,7 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._active = _Active()
         self._writing = threading.Lock()  # fairer and quicker than SQLite's own waiting
-        with self._translating():
+        with self._translating(), _opening(path):
             connection = self._connect()
             connection.execute("PRAGMA journal_mode = WAL")
             for statement in schema:
@@ -118,3 +121,15 @@ class Database:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
             kind = _KINDS.get(code & 0xFF, errors.Internal)  # the low byte is the primary code
             raise kind(f"database {self._path}: {error}") from error
+
+
+@contextmanager
+def _opening(path: str) -> Iterator[None]:
+    """One opener at a time: SQLite does not wait when two turn the same new file to WAL mode."""
+    with translating(f"database {path}"):
+        fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

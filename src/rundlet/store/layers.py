@@ -8,7 +8,6 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from rundlet.archive.tree import make_root, remove_tree
-from rundlet.errors import InvalidArgument
 from rundlet.kernel.failure import translating
 from rundlet.spec.json import encode_pretty
 from rundlet.store.database import Database
@@ -104,8 +103,6 @@ class Layers:
 
     def stack(self, layer_ids: Sequence[int]) -> tuple[str, ...]:
         """The directories of `layer_ids` (bottom first), top first as overlayfs takes them."""
-        if len(layer_ids) > STACK_MAX:
-            raise InvalidArgument(f"{len(layer_ids)} layers are more than the {STACK_MAX} of overlayfs")
         return tuple(self.path(layer_id) for layer_id in reversed(layer_ids))
 
     def remove(self, connection: Connection, layer_id: int) -> str:
