@@ -37,6 +37,21 @@ def test_walk_with_builtin_plugins() -> None:
     assert_whole_walk(run_walk())
 
 
+def test_walk_with_a_named_image(reference: str) -> None:
+    """It is fetched outside the node, whose network ends at its own loopback."""
+    done = run_walk("--image", reference)
+    assert_whole_walk(done)
+    assert f"fetching {reference}" in done.stdout
+
+
+def test_a_missing_image_is_one_clear_line() -> None:
+    done = run_walk("--image", "127.0.0.1:1/no/such:image")
+    assert done.returncode == 1
+    assert done.stderr.startswith("rundlet: ")
+    assert "127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.differential
 def test_walk_with_debian_plugins() -> None:
     if not PLUGINS.exists():

@@ -22,7 +22,7 @@ from rundlet.errors import Error, PermissionDenied
 SETTLE_TIMEOUT_S = 10.0
 
 
-@click.command("walk", help=__doc__)
+@click.command("walk")
 @click.option("--image", default="", metavar="REF", help="An image with redis-server, from any registry.")
 @click.option("--on-host", is_flag=True, help="Walk on this machine's own network, not in a throw-away node.")
 @click.option("--keep", is_flag=True, help="Keep the walk's folder: store, logs, configuration.")
@@ -30,6 +30,11 @@ SETTLE_TIMEOUT_S = 10.0
               help="CNI plugins: rundlet's own, or the binaries in /usr/lib/cni.")  # fmt: skip
 @click.option("--base", default="", hidden=True, help="The folder that the outer process made.")
 def walk(*, image: str, on_host: bool, keep: bool, plugins: Plugins, base: str) -> None:
+    """Walk from an empty machine to Redis answering in a pod, and back to an empty machine.
+
+    Every step is shown with its command, result and time; the end is a table of times and
+    a check that nothing is left.  Exits 1 when a step fails or something is left.
+    """
     if os.geteuid() != 0:
         raise PermissionDenied("the walk makes namespaces and mounts", hint="run it as root")
     if on_host or base:
@@ -42,14 +47,14 @@ def walk_in_node(image: str, *, keep: bool, plugins: Plugins) -> None:
 
     The node's network ends at its own loopback, so a named image is fetched here.
     """
-    place = Place.make(keep=keep)
-    if image:
-        walk_report.say(f"fetching {image} for the node's own registry")
-        walk_image.mirror_image(image, place.registry_dir)
-    command = [sys.executable, "-m", "rundlet.cli.main", "walk", "--base", place.base, "--plugins", plugins]
-    command += ["--image", image] * bool(image) + ["--keep"] * keep
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "rundlet.runtime.node", "--", *command])
+    with Place.make(keep=keep) as place:  # goes if this fails; execv hands it on
+        if image:
+            walk_report.say(f"fetching {image} for the node's own registry")
+            walk_image.mirror_image(image, place.registry_dir)
+        command = [sys.executable, "-m", "rundlet.cli.main", "walk", "--base", place.base]
+        command += ["--plugins", plugins, *(["--image", image] * bool(image)), *(["--keep"] * keep)]
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-m", "rundlet.runtime.node", "--", *command])
 
 
 def walk_here(image: str, *, keep: bool, plugins: Plugins, base: str) -> int:
