@@ -10,10 +10,10 @@ from rundlet.spec.runtime import Resources
 MIB = 1 << 20
 
 
-def plan(raw, version, **rest):
+def plan(raw, version):
     """{file: value} of the writes; a file written twice has a list."""
     found = {}
-    for _, file, value in plan_resources(convert(raw, Resources, "resources"), version, **rest):
+    for _, file, value in plan_resources(convert(raw, Resources, "resources"), version):
         found.setdefault(file, []).append(value)
     return {file: values[0] if len(values) == 1 else values for file, values in found.items()}
 
@@ -97,8 +97,13 @@ TABLE = {
     ),
     "block weight": (
         {"blockIO": {"weight": 10, "weightDevice": [{"major": 8, "minor": 0, "weight": 1000}]}},
-        {"blkio.weight": "10", "blkio.weight_device": "8:0 1000"},
-        {"io.weight": ["1", "8:0 10000"]},
+        {
+            "blkio.bfq.weight": "10",
+            "blkio.bfq.weight_device": "8:0 1000",
+            "blkio.weight": "10",
+            "blkio.weight_device": "8:0 1000",
+        },
+        {"io.bfq.weight": ["10", "8:0 1000"], "io.weight": ["1", "8:0 10000"]},
     ),
     "throttles": (
         {
@@ -120,12 +125,6 @@ TABLE = {
 def test_conversions(raw, v1, v2):
     assert plan(raw, 1) == v1
     assert plan(raw, 2) == v2
-
-
-def test_block_weights_of_the_bfq_scheduler():
-    raw = {"blockIO": {"weight": 500}}
-    assert plan(raw, 1, bfq=True) == {"blkio.bfq.weight": "500"}
-    assert plan(raw, 2, bfq=True) == {"io.bfq.weight": "500"}
 
 
 def test_controllers_name_the_hierarchy():
@@ -198,45 +197,6 @@ def test_a_unified_key_is_a_file_name_only(key):
 def test_swappiness_range():
     with pytest.raises(InvalidArgument):
         plan({"memory": {"swappiness": 101}}, 1)
-
-
-# -- devices -----------------------------------------------------------------------
-
-
-def devices(*rules):
-    return [
-        (file.removeprefix("devices."), value)
-        for _, file, value in plan_resources(convert({"devices": list(rules)}, Resources, "resources"), 1)
-    ]
-
-
-def test_device_rules_keep_their_order_and_the_defaults_come_last():
-    found = devices(
-        {"allow": False, "access": "rwm"},
-        {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rw"},
-    )
-    assert found[:2] == [("deny", "a *:* rwm"), ("allow", "c 10:229 rw")]
-    assert ("allow", "c 1:3 rwm") in found[2:]
-    assert ("allow", "c 136:* rwm") in found[2:]
-    assert all(file == "allow" for file, _ in found[1:])
-
-
-def test_no_device_rules_leave_the_parents_access():
-    assert devices() == []
-
-
-def test_a_narrow_rule_for_all_types_is_split():
-    assert devices({"allow": False, "type": "a", "access": "m"})[:2] == [
-        ("deny", "b *:* m"),
-        ("deny", "c *:* m"),
-    ]
-    assert devices({"allow": True, "type": "a", "major": 8, "minor": -1})[0] == ("allow", "b 8:* rwm")
-
-
-@pytest.mark.parametrize("rule", [{"type": "x"}, {"type": "c", "access": "rx"}])
-def test_bad_device_rules_are_refused(rule):
-    with pytest.raises(InvalidArgument):
-        devices({"allow": True, **rule})
 
 
 # -- curves --------------------------------------------------------------------------

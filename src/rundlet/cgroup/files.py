@@ -34,7 +34,8 @@ _KINDS: dict[int, type[Error]] = {
 def describe_fault(error: OSError, what: str) -> Error:
     """`error` as one of ours: "<what>: no such file or directory"."""
     kind = _KINDS.get(error.errno or 0, Unavailable)
-    return kind(f"{what}: {(error.strerror or str(error)).lower()}")
+    reason = error.strerror or str(error)
+    return kind(f"{what}: {reason[:1].lower()}{reason[1:]}")
 
 
 def read_text(path: str) -> str:

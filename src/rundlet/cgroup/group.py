@@ -4,15 +4,18 @@ Sources: cgroups(7), Documentation/admin-guide/cgroup-v1/{cgroups,cpusets,freeze
 and cgroup-v2.rst of the kernel.
 """
 
+import binascii
 import errno
 import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
 
+from rundlet.cgroup.devices import set_device_program
 from rundlet.cgroup.files import describe_fault, read_text, write_text
 from rundlet.cgroup.layout import Layout
 from rundlet.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
+from rundlet.plan.knobs import DEVICE_PROGRAM, filter_writes
 
 _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
 _LONGEST_NAP_S = 0.02
@@ -106,30 +109,58 @@ class Group:
             _inherit_cpuset(directory)
 
     def write(self, controller: str, file: str, value: str) -> None:
-        """Write one knob of the group.
+        """Write one knob of the group, or attach a device program (version 2).
 
         Raises NotFound when the host lacks it, InvalidArgument when the kernel
         refuses the value, FailedPrecondition when it cannot be so now.
         """
+        if file == DEVICE_PROGRAM:
+            self._attach_devices(value)
+            return
         path = f"{self.directory(controller)}/{file}"
         try:
             write_text(path, value)
         except OSError as error:
             raise describe_fault(error, f"cgroup {self.path}: write {value!r} to {file}") from error
 
+    def _attach_devices(self, program: str) -> None:
+        try:
+            set_device_program(self.directory(""), binascii.a2b_base64(program))
+        except OSError as error:
+            raise describe_fault(error, f"cgroup {self.path}: attach the device program") from error
+
     def has(self, controller: str, file: str) -> bool:
-        """Whether the host has the knob (swap accounting, BFQ weights, huge pages); the group must exist."""
-        return controller in self._directories and os.path.exists(f"{self.directory(controller)}/{file}")
+        """Whether the group has the knob, or the controller for ""; the group must exist."""
+        if controller not in self._directories:
+            return False
+        directory = self._directories[controller]
+        if file or self.layout.version == 1 or not controller:
+            return os.path.exists(f"{directory}/{file}")
+        return controller in read_text(f"{directory}/cgroup.controllers").split()
+
+    def open_fd(self) -> int:
+        """A close-on-exec descriptor of the version 2 directory, for clone3(CLONE_INTO_CGROUP).
+
+        Raises NotFound on version 1, where a process cannot be born into a group.
+        """
+        try:
+            return os.open(self._directories[""], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except KeyError:
+            raise NotFound(f"cgroup {self.path}: only version 2 groups can be opened") from None
+        except OSError as error:
+            raise describe_fault(error, f"open cgroup {self.path}") from error
 
     def apply(self, writes: Iterable[tuple[str, str, str]]) -> None:
-        """Do (controller, file, value) writes in order.
+        """Do (controller, file, value) writes in order, as far as `filter_writes` lets them.
+
+        Raises FailedPrecondition for a limit that this host cannot keep.
 
         What is refused gets a second try after the rest: memory.limit_in_bytes
         may not pass memory.memsw.limit_in_bytes, nor a quota its parent's ratio
         over the period, so raising needs another order than lowering.
         """
         again: list[tuple[str, str, str]] = []
-        for controller, file, value in writes:
+        for controller, file, value in list(filter_writes(writes, self.has)):
             try:
                 self.write(controller, file, value)
             except (InvalidArgument, FailedPrecondition):

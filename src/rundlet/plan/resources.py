@@ -8,16 +8,19 @@ in crun: silence would promise a limit that is not there.  `memory.kernel`,
 `useHierarchy` and `checkBeforeUpdate` are obsolete in the kernel and ignored.
 """
 
+import base64
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from rundlet.errors import FailedPrecondition, InvalidArgument
+from rundlet.plan.device_filter import build_device_filter
+from rundlet.plan.device_rules import list_v1, read_rules
+from rundlet.plan.knobs import DEVICE_PROGRAM
 from rundlet.spec.runtime import (
     BlockIo,
     Cpu,
-    DeviceRule,
     HugepageLimit,
     Memory,
     NetworkClass,
@@ -29,25 +32,6 @@ from rundlet.spec.runtime import (
 _PAGE_SIZE = re.compile(r"[1-9][0-9]*[KMG]B")
 _UNIFIED_KEY = re.compile(r"[a-z][a-zA-Z0-9_.-]*")
 _DEFAULT_PERIOD_US = 100_000
-
-# Every container may use these (config-linux.md#default-devices) and make
-# device nodes, which it cannot open unless a rule lets it.
-_DEFAULT_DEVICE_RULES = tuple(
-    DeviceRule(allow=True, type=kind, major=major, minor=minor, access=access)
-    for kind, major, minor, access in (
-        ("c", None, None, "m"),
-        ("b", None, None, "m"),
-        ("c", 1, 3, "rwm"),  # null
-        ("c", 1, 5, "rwm"),  # zero
-        ("c", 1, 7, "rwm"),  # full
-        ("c", 1, 8, "rwm"),  # random
-        ("c", 1, 9, "rwm"),  # urandom
-        ("c", 5, 0, "rwm"),  # tty
-        ("c", 5, 1, "rwm"),  # console
-        ("c", 5, 2, "rwm"),  # ptmx
-        ("c", 136, None, "rwm"),  # pts/*
-    )
-)
 
 
 class CgroupWrite(NamedTuple):
@@ -61,40 +45,39 @@ class CgroupWrite(NamedTuple):
 Writes = Iterator[CgroupWrite]
 
 
-def plan_resources(
-    resources: Resources, version: Literal[1, 2], *, bfq: bool = False
-) -> tuple[CgroupWrite, ...]:
+def plan_resources(resources: Resources, version: Literal[1, 2]) -> tuple[CgroupWrite, ...]:
     """The writes, in the order in which a fresh group takes them.
 
-    `bfq`: the host's block weights are those of the BFQ scheduler
-    (blkio.bfq.weight, io.bfq.weight) instead of blkio.weight and io.weight.
+    Block weights come under BFQ's names and under the plain ones;
+    `rundlet.plan.knobs.filter_writes` keeps those that the host has.
 
     Raises InvalidArgument for values that make no sense and FailedPrecondition
     for those that this cgroup version cannot express.
     """
-    return tuple(_plan_v1(resources, bfq) if version == 1 else _plan_v2(resources, bfq))
+    return tuple(_plan_v1(resources) if version == 1 else _plan_v2(resources))
 
 
-def _plan_v1(resources: Resources, bfq: bool) -> Writes:
+def _plan_v1(resources: Resources) -> Writes:
     if resources.unified:
         raise FailedPrecondition("linux.resources.unified needs cgroup v2 and this host has v1")
-    yield from plan_devices(resources.devices or ())
+    yield from _devices_v1(resources)
     yield from _cpuset(resources.cpu or Cpu())
     yield from _cpu_v1(resources.cpu or Cpu())
     yield from _memory_v1(resources.memory or Memory())
     yield from _pids(resources)
-    yield from _block_io_v1(resources.block_io or BlockIo(), bfq)
+    yield from _block_io_v1(resources.block_io or BlockIo())
     yield from _hugepages(resources.hugepage_limits or (), "limit_in_bytes")
     yield from _network_v1(resources.network or NetworkClass())
     yield from _rdma(resources.rdma or {})
 
 
-def _plan_v2(resources: Resources, bfq: bool) -> Writes:
+def _plan_v2(resources: Resources) -> Writes:
+    yield from _devices_v2(resources)
     yield from _cpuset(resources.cpu or Cpu())
     yield from _cpu_v2(resources.cpu or Cpu())
     yield from _memory_v2(resources.memory or Memory())
     yield from _pids(resources)
-    yield from _block_io_v2(resources.block_io or BlockIo(), bfq)
+    yield from _block_io_v2(resources.block_io or BlockIo())
     yield from _hugepages(resources.hugepage_limits or (), "max")
     yield from _rdma(resources.rdma or {})
     yield from _unified(resources.unified or {})
@@ -267,34 +250,31 @@ def _throttles(block: BlockIo) -> tuple[tuple[str, str, list[ThrottleDevice]], .
     )
 
 
-def _block_io_v1(block: BlockIo, bfq: bool) -> Writes:
-    prefix = "blkio.bfq" if bfq else "blkio"
-    yield from _set("blkio", f"{prefix}.weight", block.weight)
-    for item in block.weight_device or ():
-        yield from _device_weight("blkio", f"{prefix}.weight_device", item.major, item.minor, item.weight)
+def _block_io_v1(block: BlockIo) -> Writes:
+    for prefix in ("blkio.bfq", "blkio"):
+        yield from _set("blkio", f"{prefix}.weight", block.weight)
+        yield from _device_weights("blkio", f"{prefix}.weight_device", block, lambda weight: weight)
     for kind, _, devices in _throttles(block):
         for device in devices:
             value = f"{device.major}:{device.minor} {device.rate}"
             yield CgroupWrite("blkio", f"blkio.throttle.{kind}_device", value)
 
 
-def _block_io_v2(block: BlockIo, bfq: bool) -> Writes:
-    file = "io.bfq.weight" if bfq else "io.weight"
-    convert = (lambda weight: weight) if bfq else convert_block_weight
-    if block.weight:
-        yield CgroupWrite("io", file, str(convert(block.weight)))
-    for item in block.weight_device or ():
-        weight = convert(item.weight) if item.weight else None
-        yield from _device_weight("io", file, item.major, item.minor, weight)
+def _block_io_v2(block: BlockIo) -> Writes:
+    for file, convert in (("io.bfq.weight", lambda weight: weight), ("io.weight", convert_block_weight)):
+        if block.weight:
+            yield CgroupWrite("io", file, str(convert(block.weight)))
+        yield from _device_weights("io", file, block, convert)
     for _, key, devices in _throttles(block):
         for device in devices:
             rate = device.rate or "max"
             yield CgroupWrite("io", "io.max", f"{device.major}:{device.minor} {key}={rate}")
 
 
-def _device_weight(controller: str, file: str, major: int, minor: int, weight: int | None) -> Writes:
-    if weight:
-        yield CgroupWrite(controller, file, f"{major}:{minor} {weight}")
+def _device_weights(controller: str, file: str, block: BlockIo, convert: Callable[[int], int]) -> Writes:
+    for item in block.weight_device or ():
+        if item.weight:
+            yield CgroupWrite(controller, file, f"{item.major}:{item.minor} {convert(item.weight)}")
 
 
 def convert_block_weight(weight: int) -> int:
@@ -305,40 +285,15 @@ def convert_block_weight(weight: int) -> int:
 # -- device access -----------------------------------------------------------
 
 
-def plan_devices(rules: list[DeviceRule] | tuple[DeviceRule, ...]) -> Writes:
-    """Version 1's devices.allow and devices.deny: the rules in order, then the default devices.
+def _devices_v1(resources: Resources) -> Writes:
+    """Without rules the group keeps its parent's access."""
+    for file, value in list_v1(read_rules(resources.devices or ())):
+        yield CgroupWrite("devices", file, value)
 
-    Without rules the group keeps its parent's access.
-    """
+
+def _devices_v2(resources: Resources) -> Writes:
+    """Version 2 has no file for this: the value is the program to attach, in base64."""
+    rules = read_rules(resources.devices or ())
     if rules:
-        for rule in (*rules, *_DEFAULT_DEVICE_RULES):
-            yield from _device_writes(rule)
-
-
-def _device_writes(rule: DeviceRule) -> Writes:
-    file = "devices.allow" if rule.allow else "devices.deny"
-    access = rule.access or "rwm"
-    if set(access) - set("rwm"):
-        raise InvalidArgument(f"devices: access {rule.access!r} is not made of r, w and m")
-    for kind in _device_kinds(rule, access):
-        yield CgroupWrite(
-            "devices", file, f"{kind} {_device_number(rule.major)}:{_device_number(rule.minor)} {access}"
-        )
-
-
-def _device_kinds(rule: DeviceRule, access: str) -> tuple[str, ...]:
-    """The kernel reads "a" as everything whatever follows it, so a narrower rule is split."""
-    if rule.type in ("b", "c"):
-        return (rule.type,)
-    if rule.type not in ("", "a"):
-        raise InvalidArgument(f"devices: type {rule.type!r} is not a, b or c")
-    whole = _is_any(rule.major) and _is_any(rule.minor) and set(access) == set("rwm")
-    return ("a",) if whole else ("b", "c")
-
-
-def _is_any(number: int | None) -> bool:
-    return number is None or number < 0
-
-
-def _device_number(number: int | None) -> str:
-    return "*" if _is_any(number) else str(number)
+        program = base64.b64encode(build_device_filter(rules)).decode()
+        yield CgroupWrite("devices", DEVICE_PROGRAM, program)
