@@ -27,6 +27,7 @@ from rundlet.engine.records import ContainerRecord, require_state
 from rundlet.engine.signals import parse_signal
 from rundlet.engine.stats import StatsReader
 from rundlet.engine.status import ContainerStats, ContainerStatus, ExecResult
+from rundlet.engine.streams import AttachStreams, ExecStreams, start_attach, start_exec
 from rundlet.engine.undo import Undo
 from rundlet.engine.validate import check_container
 from rundlet.errors import DeadlineExceeded, Error, FailedPrecondition, InvalidArgument, NotFound
@@ -188,12 +189,44 @@ class Containers:
         Raises NotFound when the container is not running or has no such program,
         DeadlineExceeded after `timeout_s` (None or 0: no limit); the process is gone then.
         """
+        record = self._find_running(prefix, argv)
+        return run_exec(self._parts, record, argv, timeout_s or None)
+
+    def exec_stream(
+        self,
+        prefix: str,
+        argv: Sequence[str],
+        *,
+        stdin: bool = False,
+        stdout: bool = True,
+        stderr: bool = True,
+        terminal: bool = False,
+    ) -> ExecStreams:
+        """Run `argv` in the container with live streams; the caller closes them.
+
+        Raises NotFound when the container is not running or has no such program.
+        """
+        record = self._find_running(prefix, argv)
+        return start_exec(
+            self._parts, record, argv, stdin=stdin, stdout=stdout, stderr=stderr, terminal=terminal
+        )
+
+    def attach(
+        self, prefix: str, *, stdin: bool = False, stdout: bool = True, stderr: bool = True
+    ) -> AttachStreams:
+        """The container's own streams from now on; the caller closes them.
+
+        Raises FailedPrecondition when the container has ended.
+        """
+        return start_attach(self._parts, self._get(prefix), stdin=stdin, stdout=stdout, stderr=stderr)
+
+    def _find_running(self, prefix: str, argv: Sequence[str]) -> ContainerRecord:
         if not argv:
             raise InvalidArgument("cmd: must name a program")
         record = self._get(prefix)
         if record.state != "running":
             raise NotFound(f"container {record.id} is not running: it is {record.state}")
-        return run_exec(self._parts, record, argv, timeout_s or None)
+        return record
 
     def reopen_log(self, prefix: str) -> None:
         """Go on in a new log file after a rotation; raises FailedPrecondition when not running."""

@@ -22,6 +22,7 @@ from rundlet.engine.podfiles import mount_shm, remove_files, write_files
 from rundlet.engine.records import PodFacts, PodRecord
 from rundlet.engine.stats import StatsReader
 from rundlet.engine.status import PodStats, PodStatus
+from rundlet.engine.streams import Dial, dial_pod
 from rundlet.engine.undo import Undo
 from rundlet.engine.validate import check_pod
 from rundlet.errors import InvalidArgument, NotFound
@@ -99,6 +100,13 @@ class Pods:
             except NotFound:
                 continue  # it went between the two looks
         return found
+
+    def port_forward(self, prefix: str, port: int) -> Dial:
+        """Begin a TCP connection to `port` on the loopback of a pod, IPv4 or IPv6; the caller closes it.
+
+        Raises NotFound, FailedPrecondition for a stopped pod, Unavailable when nobody listens.
+        """
+        return dial_pod(self._parts, self._records.get(self._records.resolve(prefix)), port)
 
     def _read_stats(self, record: PodRecord) -> PodStats:
         containers = self._containers.list_stats(ContainerFilter(pod_id=record.id))
