@@ -9,7 +9,6 @@ from rundlet.errors import InvalidArgument
 from rundlet.plan.device_filter import build_device_filter
 from rundlet.plan.device_rules import Rule, read_rules
 from rundlet.spec.runtime import DeviceRule
-
 from tests.plan.device_model import REQUESTS, RULES, is_allowed
 
 BITS = {"m": 1, "r": 2, "w": 4}

@@ -9,7 +9,6 @@ from rundlet.plan.device_rules import list_v1, read_rules
 from rundlet.plan.resources import plan_resources
 from rundlet.spec.json import convert
 from rundlet.spec.runtime import DeviceRule, Resources
-
 from tests.plan.device_model import ACCESS, REQUESTS, RULES, is_allowed
 
 

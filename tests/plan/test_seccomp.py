@@ -198,7 +198,7 @@ def test_aarch64_has_its_own_numbers(run_program):
         (None, 4),
         ([], 0),
         (["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"], 3),
-        (["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"], 32),
+        (["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"], 0),
     ],
 )
 def test_flags(flags, value):
@@ -214,6 +214,7 @@ BAD = {
     "operator": profile("ALLOW", rule("read", "TRAP", arg(0, "LIKE", 1))),
     "argument index": profile("ALLOW", rule("read", "TRAP", arg(6, "EQ", 1))),
     "argument value": profile("ALLOW", rule("read", "TRAP", arg(0, "EQ", 2**64))),
+    "default that asks a listener": profile("NOTIFY"),
     "flag": profile("ALLOW", flags=["SECCOMP_FILTER_FLAG_FAST"]),
     "architecture": profile("ALLOW", architectures=["x86_64"]),
 }
@@ -227,9 +228,16 @@ def test_bad_profiles_are_refused(seccomp):
 
 def test_what_is_not_done_yet_says_so():
     with pytest.raises(Unimplemented):
-        compile_seccomp(profile("ALLOW", rule("read", "NOTIFY")), "x86_64")
-    with pytest.raises(Unimplemented):
         compile_seccomp(profile("ALLOW"), "s390x")
+
+
+def test_a_listener_is_asked_and_its_flags_fit(run_program):
+    flags = ["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
+    asking = compile_seccomp(profile("ALLOW", rule("mkdir", "NOTIFY"), flags=flags), "x86_64")
+    assert run_program(asking.filter, NUMBERS["mkdir"]) == 0x7FC00000
+    assert asking.flags == 1 << 3 | 1 << 5
+    silent = compile_seccomp(profile("ALLOW", flags=flags), "x86_64")
+    assert silent.flags == 1 << 0
 
 
 def test_a_profile_too_large_for_the_kernel_is_refused():

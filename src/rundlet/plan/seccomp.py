@@ -46,11 +46,12 @@ from rundlet.plan.bpf import (
 from rundlet.plan.syscalls import SIDE_DOORS, syscall_numbers
 from rundlet.spec.runtime import Seccomp, SeccompArg, SeccompSyscall
 
-COMPILER_VERSION = 1  # raise it whenever the same profile gives another program
+COMPILER_VERSION = 2  # raise it whenever the same profile gives another program
 
 _KILL_THREAD = 0x0000_0000
 _ERRNO = 0x0005_0000
 _TRACE = 0x7FF0_0000
+_NOTIFY = 0x7FC0_0000  # SECCOMP_RET_USER_NOTIF
 _LOG = 0x7FFC_0000
 _ALLOW = 0x7FFF_0000
 _ACTIONS = {
@@ -60,6 +61,7 @@ _ACTIONS = {
     "SCMP_ACT_TRAP": 0x0003_0000,
     "SCMP_ACT_ERRNO": _ERRNO,
     "SCMP_ACT_TRACE": _TRACE,
+    "SCMP_ACT_NOTIFY": _NOTIFY,
     "SCMP_ACT_LOG": _LOG,
     "SCMP_ACT_ALLOW": _ALLOW,
 }
@@ -72,6 +74,9 @@ _FLAGS = {
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 1 << 2,
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 1 << 5,
 }
+_TSYNC = _FLAGS["SECCOMP_FILTER_FLAG_TSYNC"]
+_WAIT_KILLABLE = _FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
+_NEW_LISTENER = 1 << 3
 # As in runc: a profile that is silent about flags keeps its speed on processors
 # where the kernel would turn on speculation barriers for filtered processes.
 _DEFAULT_FLAGS = _FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
@@ -126,11 +131,14 @@ class _Rule(NamedTuple):
 def compile_seccomp(profile: Seccomp, machine: str = os.uname().machine) -> SeccompProgram:
     """The program that decides as the profile says, for all ABIs that it allows and `machine` has.
 
-    A call through any other ABI kills its thread.  Raises InvalidArgument for a
-    profile that makes no sense and Unimplemented for SCMP_ACT_NOTIFY and for
-    machines without a syscall table.
+    A call through any other ABI kills its thread.  With SCMP_ACT_NOTIFY among the
+    rules the flags ask for a listener, which seccomp(2) then returns.
+    Raises InvalidArgument for a profile that makes no sense and Unimplemented
+    for machines without a syscall table.
     """
     default = _action(profile.default_action, profile.default_errno_ret)
+    if default == _NOTIFY:
+        raise InvalidArgument("seccomp: SCMP_ACT_NOTIFY as the default action would stop every call")
     rules = [
         (syscall.names, rule) for syscall in profile.syscalls or () for rule in _read_rules(syscall)
     ]  # fmt: skip
@@ -143,7 +151,8 @@ def compile_seccomp(profile: Seccomp, machine: str = os.uname().machine) -> Secc
         raise InvalidArgument(
             f"seccomp profile needs {len(program)} BPF instructions and the kernel takes {LONGEST_PROGRAM}"
         )
-    return SeccompProgram(encode_program(program), _read_flags(profile))
+    notifies = any(rule.action == _NOTIFY for _, rule in rules)
+    return SeccompProgram(encode_program(program), _adapt_flags(_read_flags(profile), notifies))
 
 
 # -- reading the profile -------------------------------------------------------
@@ -151,8 +160,6 @@ def compile_seccomp(profile: Seccomp, machine: str = os.uname().machine) -> Secc
 
 def _action(name: str, errno_ret: int | None) -> int:
     """SECCOMP_RET_* with its data."""
-    if name == "SCMP_ACT_NOTIFY":
-        raise Unimplemented("seccomp: SCMP_ACT_NOTIFY is not supported yet")
     if name not in _ACTIONS:
         raise InvalidArgument(f"seccomp: unknown action {name!r}")
     action = _ACTIONS[name]
@@ -198,6 +205,11 @@ def _read_flags(profile: Seccomp) -> int:
             raise InvalidArgument(f"seccomp: unknown flag {name!r}")
         flags |= _FLAGS[name]
     return flags
+
+
+def _adapt_flags(flags: int, notifies: bool) -> int:
+    """The kernel refuses TSYNC with a listener, and WAIT_KILLABLE_RECV without one."""
+    return flags & ~_TSYNC | _NEW_LISTENER if notifies else flags & ~_WAIT_KILLABLE
 
 
 def _select_abis(profile: Seccomp, machine: str) -> list[Abi]:
