@@ -55,6 +55,7 @@ def run(settings: Settings, address: str) -> None:
     """Serves until a signal comes; returns when every call has ended."""
     # gRPC and the engine take long to import: not for --help or a wrong option
     from rundlet.cri.server import Server, clear_stale_socket
+    from rundlet.cri.stream_server import StreamServer, StreamSettings
     from rundlet.engine.engine import Engine
 
     clear_stale_socket(socket_path(address))  # before the engine: its recovery must not meet another daemon
@@ -64,7 +65,19 @@ def run(settings: Settings, address: str) -> None:
         signal.signal(signum, lambda *_: stopping.set())
     with ExitStack() as undo:
         engine = undo.enter_context(closing(Engine(settings)))
-        server = Server(engine, address)
+        streams = StreamServer(
+            engine,
+            StreamSettings(
+                settings.stream_address,
+                settings.stream_port,
+                settings.stream_tls_cert,
+                settings.stream_tls_key,
+                settings.stream_idle_timeout_s,
+            ),
+        )
+        undo.callback(streams.stop)
+        streams.start()
+        server = Server(engine, address, streams)
         server.start()
         undo.callback(server.stop, GRACE_S)
         click.echo(f"rundletd {rundlet.__version__} listens on unix://{server.path}")
@@ -85,6 +98,14 @@ def _require_root() -> None:
 @click.option("--run-root", help="Directory of volatile state.")
 @click.option("--cni-conf", "cni_conf_dir", help="Directory of CNI configuration files.")
 @click.option("--cni-bin", "cni_bin_dirs", multiple=True, help="Directory of CNI plugins; may be repeated.")
+@click.option("--stream-address", help="Address for clients of exec, attach and port-forward (127.0.0.1).")
+@click.option(
+    "--stream-port", type=click.IntRange(0, 65535), help="Its port; 0, the default, takes a free one."
+)
+@click.option("--stream-tls-cert", help="PEM file: certificate for streaming over TLS.")
+@click.option(
+    "--stream-tls-key", help="PEM file: the certificate's key; both are read again when they change."
+)
 @click.option("--config", default="", help="TOML file with settings; the other options win over it.")
 @click.option("--log-level", type=click.Choice(LEVELS), help="How much to say on stderr.")
 @click.version_option(rundlet.__version__, prog_name="rundletd")

@@ -7,9 +7,12 @@ from rundlet.cri.containers import ContainerRpcs
 from rundlet.cri.node import NodeRpcs
 from rundlet.cri.pods import PodRpcs
 from rundlet.cri.stats import StatsRpcs
+from rundlet.cri.stream_server import StreamServer
+from rundlet.cri.streams import StreamRpcs
 from rundlet.engine.engine import Engine
 
 
-class RuntimeService(NodeRpcs, PodRpcs, ContainerRpcs, StatsRpcs):
-    def __init__(self, engine: Engine) -> None:
+class RuntimeService(NodeRpcs, PodRpcs, ContainerRpcs, StatsRpcs, StreamRpcs):
+    def __init__(self, engine: Engine, streams: StreamServer | None) -> None:
         self.engine = engine
+        self.streams = streams

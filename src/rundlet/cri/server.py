@@ -17,6 +17,7 @@ from rundlet.cri.guard import ErrorGuard
 from rundlet.cri.images import ImageService
 from rundlet.cri.proto import api_pb2_grpc
 from rundlet.cri.runtime import RuntimeService
+from rundlet.cri.stream_server import StreamServer
 from rundlet.engine.engine import Engine
 from rundlet.errors import AlreadyExists, FailedPrecondition, Unavailable
 
@@ -60,14 +61,14 @@ def clear_stale_socket(path: str) -> None:
 class Server:
     """Serves an engine from start() until stop()."""
 
-    def __init__(self, engine: Engine, address: str) -> None:
+    def __init__(self, engine: Engine, address: str, streams: StreamServer | None = None) -> None:
         self.path = socket_path(address)
         self._inode = 0
         size = [(f"grpc.max_{way}_message_length", MESSAGE_LIMIT_BYTES) for way in ("send", "receive")]
         self._server = grpc.server(
             ThreadPoolExecutor(WORKERS, thread_name_prefix="cri"), interceptors=[ErrorGuard()], options=size
         )
-        api_pb2_grpc.add_RuntimeServiceServicer_to_server(RuntimeService(engine), self._server)
+        api_pb2_grpc.add_RuntimeServiceServicer_to_server(RuntimeService(engine, streams), self._server)
         api_pb2_grpc.add_ImageServiceServicer_to_server(ImageService(engine), self._server)
 
     def start(self) -> None:

@@ -26,6 +26,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default_cgroup_parent: str = "/rundlet"
     shm_size_bytes: int = 64 * MIB
     exec_output_limit_bytes: int = 16 * MIB
+    stream_address: str = "127.0.0.1"
+    stream_port: int = 0
+    stream_tls_cert: str = ""
+    stream_tls_key: str = ""
+    stream_idle_timeout_s: float = 4 * 3600.0
     log_level: str = "warning"
 
     @property

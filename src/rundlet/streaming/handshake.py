@@ -79,7 +79,7 @@ def _read_request(request: h11.Request, rest: bytes) -> Upgrade:
     return Upgrade(
         method=request.method.decode("ascii"),
         path=target.path,
-        query=tuple(parse_qsl(target.query, max_num_fields=256)),
+        query=tuple(_parse_query(target.query)),
         transport=transport,
         protocols=_split(
             headers.get("sec-websocket-protocol" if transport == WEBSOCKET else _PROTOCOL_HEADER, "")
@@ -87,6 +87,13 @@ def _read_request(request: h11.Request, rest: bytes) -> Upgrade:
         key=key,
         rest=rest,
     )
+
+
+def _parse_query(text: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(text, max_num_fields=256)
+    except ValueError as error:
+        raise InvalidArgument(f"not an HTTP request: {error}") from error
 
 
 def _collect(headers: h11._headers.Headers) -> dict[str, str]:

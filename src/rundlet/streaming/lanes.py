@@ -44,6 +44,7 @@ class Lanes(Protocol):
     """`credit`: how many bytes may be sent on a lane now; `consume`: how many that came are used."""
 
     def receive(self, data: bytes) -> list[LaneEvent]: ...
+    def is_open(self, channel: Channel) -> bool: ...
     def credit(self, channel: Channel) -> int: ...
     def send(self, channel: Channel, data: bytes) -> None: ...
     def end(self, channel: Channel) -> None: ...
@@ -105,6 +106,10 @@ class SpdyLanes:
         self._awaited.discard(channel)
         return [LanesReady()] if was_awaited and not self._awaited else []
 
+    def is_open(self, channel: Channel) -> bool:
+        """Whether it is there and has not been reset."""
+        return self._spdy.is_open(self._ids.get(channel, 0))
+
     def credit(self, channel: Channel) -> int:
         return self._spdy.credit(self._ids.get(channel, 0))
 
@@ -155,6 +160,9 @@ class WebSocketLanes:
         if self._dialect.base64:
             return [LaneData(_channel(message[0] - ord("0")), _decode(message[1:]))]
         return [LaneData(_channel(message[0]), message[1:])]
+
+    def is_open(self, channel: Channel) -> bool:  # noqa: ARG002  # all are, always
+        return True
 
     def credit(self, channel: Channel) -> int:  # noqa: ARG002  # WebSocket has no windows
         return DATA_MAX_BYTES
