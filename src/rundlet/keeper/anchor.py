@@ -6,23 +6,31 @@
 
 It is the child subreaper: when a supervisor dies, its containers become the
 anchor's children, so their exit status is not lost.  It holds the listening
-socket across supervisors, starts a new one when one dies, and leaves when one
-leaves by itself.
+socket and what else must live on (`rundlet.keeper.link`), starts a new supervisor
+when one dies, and leaves when one leaves by itself.
+
+When the anchor itself dies, the supervisor takes its place with all that it has
+open, and forks a supervisor: nobody else can come in between, because it listens.
+When both die, the next client starts a keeper that finds the containers' files.
 """
 
 import fcntl
 import os
+import select
+import signal
 import socket
 import sys
 import time
 from typing import NoReturn
 
+from rundlet.keeper.link import Store, SupervisorLink
 from rundlet.keeper.protocol import connect_path, keeper_dir
 from rundlet.keeper.supervisor import run_supervisor
 from rundlet.kernel import mount, prctl
 
 _BACKLOG = 128
-_RESTART_PAUSE_S = 0.2
+_SHORT_LIFE_S = 1.0
+_RESTART_PAUSE_S = 0.1
 
 
 def enter_private_interpreter(argv: list[str]) -> NoReturn:
@@ -42,7 +50,6 @@ def start_anchor(run_root: str, ready_fd: int) -> NoReturn:
     """Become the keeper of `run_root`; says "ok" on `ready_fd` when it listens.  Never returns."""
     directory = keeper_dir(run_root)
     prctl.set_name("rundlet-keeper")
-    prctl.set_child_subreaper()
     _redirect_output(directory)
     listener = _listen(directory)
     os.write(ready_fd, b"ok")
@@ -76,36 +83,100 @@ def _listen(directory: str) -> socket.socket:
 
 
 def _supervise(run_root: str, listener: socket.socket) -> None:
-    """Start supervisors until one leaves by itself; hand on what the dead ones left to reap."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    """Start supervisors until one leaves by itself."""
+    anchor = Anchor({})
     while True:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        born = time.monotonic()
         pid = os.fork()
         if pid == 0:
             ours.close()
-            run_supervisor(run_root, listener, theirs)
-        status = _reap_until(pid, ours)
+            anchor.close()
+            # It comes back only when the anchor has died: this process is the anchor from here on.
+            anchor = Anchor(run_supervisor(run_root, listener, theirs, anchor.store))
+            continue
+        theirs.close()
+        status = anchor.serve(pid, ours)
         if status == 0:
             return
         print(
             f"supervisor {pid} ended with wait status {status}; starting another", file=sys.stderr, flush=True
         )
-        time.sleep(_RESTART_PAUSE_S)
+        if time.monotonic() - born < _SHORT_LIFE_S:
+            time.sleep(_RESTART_PAUSE_S)
 
 
-def _reap_until(supervisor: int, ours: socket.socket) -> int:
-    """The supervisor's wait status; every other child's goes to `ours`, where the next supervisor reads it."""
-    while True:
-        pid, status = os.wait()
-        if pid == supervisor:
-            return status
-        ours.send(b"%d %d %d" % (pid, status, time.time_ns()))
+class Anchor:
+    """Reaps what dead supervisors left, and holds `store`."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._ended: dict[int, bytes] = {}  # what no supervisor has written down yet, by pid
+        self._wake, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        prctl.set_child_subreaper()
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def close(self) -> None:
+        """In a supervisor: it has no part in this."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        os.close(self._wake)
+        os.close(self._wake_write)
+
+    def serve(self, supervisor: int, sock: socket.socket) -> int:
+        """Until the supervisor has ended: its wait status."""
+        link = SupervisorLink(sock, self.store)
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        poll.register(link.fileno(), select.POLLIN)
+        for message in self._ended.values():
+            link.send(message)
+        status = self._reap(supervisor, link)
+        while status is None:
+            ready = [fd for fd, _ in poll.poll()]
+            if self._wake in ready:
+                os.read(self._wake, 4096)
+            status = self._reap(supervisor, link)
+            if link.fileno() in ready:
+                self._hear(link)
+        while self._hear(link):
+            pass  # what the dead one had still said
+        link.close()
+        return status
+
+    def _reap(self, supervisor: int, link: SupervisorLink) -> int | None:
+        """The supervisor's wait status when it has ended; every other child's is told and remembered."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return 0
+            if not pid:
+                return None
+            if pid == supervisor:
+                return status
+            self._ended[pid] = b"exit %d %d %d" % (pid, status, time.time_ns())
+            link.send(self._ended[pid])
+
+    def _hear(self, link: SupervisorLink) -> bool:
+        """One packet; False when there was none."""
+        verb = link.receive()
+        for pid in link.done:
+            self._ended.pop(pid, None)
+        link.done.clear()
+        if verb == "sync":
+            for message in self._ended.values():
+                link.send(message)
+            link.send(b"synced")
+        return verb is not None
 
 
 def _leave(directory: str) -> NoReturn:
     """Take the files along; a client that comes now finds no socket and starts a new keeper."""
     lock = os.open(f"{directory}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    for name in ("sock", "log", "lock"):
+    for name in ("sock", "journal", "log", "lock"):
         try:
             os.unlink(f"{directory}/{name}")
         except FileNotFoundError:

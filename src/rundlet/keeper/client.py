@@ -343,7 +343,12 @@ class Keeper:
 
         `stdin` gives it one that stays open; with `stdin_once` it ends with the first attach that had it.
         """
-        args = {"plan": encode_plan(plan), "log_path": log_path, "stdin": stdin, "stdin_once": stdin_once}
+        args = {
+            "plan": encode_plan(plan),
+            "log_path": log_path,
+            "stdin": stdin,
+            "stdin_once": stdin_once,
+        }
         return int(self.call("create", args).message["pid"])
 
     def start(self, container_id: str) -> int:

@@ -4,7 +4,6 @@ creating ──ready──▶ created ──start──▶ running ──exit─
     └──error: nothing is left            └──────────delete──────────▶ gone
 """
 
-import json
 import os
 import signal
 from collections.abc import Callable
@@ -12,48 +11,27 @@ from typing import Any
 
 from rundlet.cgroup.group import Group
 from rundlet.keeper.attach import Audience, Stdin
-from rundlet.keeper.logfile import LogFile, Stream
+from rundlet.keeper.files import remove_tree, write_json
+from rundlet.keeper.identity import split_status
+from rundlet.keeper.logfile import LogFile
 from rundlet.keeper.loop import Loop
 from rundlet.keeper.protocol import ContainerState, ExitRecord
+from rundlet.keeper.stream import Scratch, Source, Stream, Terminal
 
 STATE_FILE = "state"
 EXIT_FILE = "exit"
 UNKNOWN_EXIT_CODE = 255
 
 
-def write_json(path: str, value: object) -> None:
-    """Atomically: the whole of it or nothing is read back."""
-    fresh = f"{path}.new"
-    with open(fresh, "w", encoding="utf-8") as file:
-        json.dump(value, file)
-    os.rename(fresh, path)
-
-
-def read_json(path: str) -> Any:
-    """What `write_json` wrote; None when it is not there."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except FileNotFoundError:
-        return None
-
-
-def read_start_time(pid: int) -> int:
-    """When `pid` began, in clock ticks since boot (proc(5), stat field 22): with it a pid names one process for ever.
-
-    0 when there is no such process.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-
-
 class Container:
-    """Kept from create to delete; all changes come from the supervisor's one thread."""
+    """Kept from create to delete; all changes come from the supervisor's one thread.
 
-    def __init__(self, container_id: str, directory: str, group: Group | None, loop: Loop) -> None:
+    `adopted`: an earlier supervisor made it, so it is not this process's child.
+    """
+
+    def __init__(
+        self, container_id: str, directory: str, group: Group | None, loop: Loop, scratch: Scratch
+    ) -> None:
         self.id = container_id
         self.directory = directory
         self.group = group
@@ -63,17 +41,18 @@ class Container:
         self.pidfd = -1
         self.start_time = 0
         self.started_at_ns = 0
+        self.adopted = False
         self.exit: ExitRecord | None = None
-        self.streams: list[Stream] = []
+        self.streams: dict[str, Stream] = {}
+        self.terminal: Terminal | None = None
         self.stdin = Stdin(loop)
-        self.stdin_once = False
+        self.stdin_mode = ""  # empty, "open" or "once"
+        self.on_stdin_closed: Callable[[], None] = lambda: None
         self.audience = Audience(loop, self.stdin, self._on_stdin_end)
-        self.terminal = False
+        self._loop = loop
+        self._scratch = scratch
 
-    def _on_stdin_end(self) -> None:
-        """stdin_once: the first caller that had stdin was the last one, too."""
-        if self.stdin_once and not self.stdin.is_terminal:
-            self.stdin.close()
+    # -- what others see --------------------------------------------------------
 
     def state(self) -> ContainerState:
         pid = self.pid if self.exit is None else 0
@@ -81,40 +60,100 @@ class Container:
 
     def save(self) -> None:
         """What a new supervisor needs to take the container over."""
-        write_json(
-            f"{self.directory}/{STATE_FILE}",
-            {
-                "id": self.id,
-                "status": self.status,
-                "pid": self.pid,
-                "start_time": self.start_time,
-                "started_at_ns": self.started_at_ns,
-                "log_path": self.log.path,
-                "cgroup": self.group.path if self.group else "",
-                "terminal": self.terminal,
-                "stdin_once": self.stdin_once,
-            },
-        )
+        saved: dict[str, Any] = {
+            "id": self.id,
+            "status": self.status,
+            "pid": self.pid,
+            "start_time": self.start_time,
+            "started_at_ns": self.started_at_ns,
+            "log": self.log.settings(),
+            "cgroup": self.group.path if self.group else "",
+            "stdin": self.stdin_mode,
+        }
+        write_json(f"{self.directory}/{STATE_FILE}", saved)
 
-    def open_stream(self, name: str) -> Stream:
-        """The reading end of a FIFO; it stays when the container's end is closed and opened again."""
-        fd = os.open(f"{self.directory}/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        return self.take_stream(fd, name)
+    def fds(self) -> dict[str, int]:
+        """Those that must outlive the supervisor, by name."""
+        held = {name: stream.fd for name, stream in self.streams.items()}
+        if self.terminal is not None:
+            held["terminal"] = self.terminal.fd
+        elif self.stdin.fd >= 0:
+            held["stdin"] = self.stdin.fd
+        return held
 
-    def take_stream(self, fd: int, name: str) -> Stream:
-        """The reading end of a pipe or a terminal, written to the log as `name`."""
-        stream = Stream(fd, name, self.log, self.audience)
-        self.streams.append(stream)
-        return stream
+    # -- streams ----------------------------------------------------------------
 
-    def take_terminal(self, fd: int) -> Stream:
-        """The master of the container's terminal: its output is stdout, its input stdin."""
-        self.terminal = True
+    def open_stream(self, name: str, fd: int = -1) -> None:
+        """Read the FIFO `name`, open as `fd` or to be opened; it stays when the container closes its end."""
+        if fd < 0:
+            fd = os.open(f"{self.directory}/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        source = Source(self.id, self.directory, self.log, self.audience)
+        self.streams[name] = Stream(fd, name, source, self._scratch)
+
+    def open_terminal(self, fd: int) -> None:
+        """The master: its output goes into the FIFO of stdout, its input is stdin."""
+        self.terminal = Terminal(fd, self.streams["stdout"].fd)
         self.stdin.open(fd, is_terminal=True)
-        return self.take_stream(fd, "stdout")
+        self._loop.add_edge(fd, self._on_terminal)
+
+    def listen(self) -> None:
+        """Serve the streams from now on."""
+        for stream in self.streams.values():
+            self._loop.add_edge(stream.fd, lambda stream=stream: self._on_output(stream))  # type: ignore[misc]
+
+    def _on_output(self, stream: Stream) -> None:
+        if stream.fd < 0:
+            return
+        if stream.pump():
+            self._loop.soon(lambda: self._on_output(stream))
+        elif stream.has_ended():
+            self._end_stream(stream)
+
+    def _on_terminal(self) -> None:
+        if self.terminal is not None and self.terminal.pump():
+            self._loop.soon(self._on_terminal)
+
+    def _end_stream(self, stream: Stream) -> None:
+        """Everyone who could write has gone; the process itself may go on without it."""
+        stream.finish()
+        self._loop.remove(stream.fd)
+        stream.close()
+        del self.streams[stream.name]
+        if not self.streams:
+            self.audience.close()
+
+    def _on_stdin_end(self) -> None:
+        """stdin_once: the first caller that had stdin was the last one, too."""
+        if self.stdin_mode == "once" and not self.stdin.is_terminal and self.stdin.fd >= 0:
+            self.stdin_mode = ""
+            self.save()
+            self.on_stdin_closed()
+            self.stdin.close()
+
+    def end_streams(self) -> None:
+        """The process has ended: all output to the log; whoever is attached is told by the end of its stream."""
+        if self.terminal is not None:
+            self.terminal.finish(self.streams["stdout"])
+        for stream in self.streams.values():
+            stream.finish()
+        self.close_streams()
+
+    def close_streams(self) -> None:
+        self.stdin.close()
+        for stream in self.streams.values():
+            self._loop.remove(stream.fd)
+            stream.close()
+        self.streams.clear()
+        if self.terminal is not None:
+            self._loop.remove(self.terminal.fd)
+            self.terminal.close()
+            self.terminal = None
+        self.audience.close()
+
+    # -- process ----------------------------------------------------------------
 
     def open_gate(self) -> None:
-        """Let the created process go on to execve(2).
+        """Let the created process go on to execve(2); OSError (ENXIO) when it does not wait there.
 
         The waiting process holds the FIFO open both ways, so this never blocks.
         """
@@ -142,58 +181,25 @@ class Container:
 
     def finish(self, wait_status: int | None, finished_at_ns: int, oom_killed: bool) -> ExitRecord:
         """Make and save the exit record; None for a status that nobody could know."""
-        for stream in self.streams:
-            stream.drain()
-        number = 0
-        code = UNKNOWN_EXIT_CODE
-        if wait_status is not None:
-            code = os.waitstatus_to_exitcode(wait_status)
-            number = -code if code < 0 else 0
-            code = 128 + number if code < 0 else code
+        self.end_streams()
+        code, number = split_status(wait_status) if wait_status is not None else (UNKNOWN_EXIT_CODE, 0)
         self.exit = ExitRecord(self.id, "", code, number, oom_killed, finished_at_ns)
         self.status = "stopped"
         write_json(f"{self.directory}/{EXIT_FILE}", self.exit)
         return self.exit
 
     def close(self) -> None:
-        """Every descriptor; the loop must have let go of them before."""
-        self.end_streams()
+        """Every descriptor; nothing more is written to the log."""
+        self.close_streams()
         self.log.close()
+        self.close_pidfd()
+
+    def close_pidfd(self) -> None:
         if self.pidfd >= 0:
+            self._loop.remove(self.pidfd)
             os.close(self.pidfd)
         self.pidfd = -1
 
-    def end_streams(self) -> None:
-        """No input, no output any more: whoever is attached is told by the end of its stream."""
-        self.stdin.close()
-        for stream in self.streams:
-            stream.close()
-        self.streams.clear()
-        self.audience.close()
-
     def remove_files(self) -> None:
         """The directory with all in it."""
-        for name in os.listdir(self.directory):
-            os.unlink(f"{self.directory}/{name}")
-        os.rmdir(self.directory)
-
-
-def restore_container(directory: str, make_group: Callable[[str], Group], loop: Loop) -> Container | None:
-    """A container as its files tell it; None when it was still being created."""
-    saved = read_json(f"{directory}/{STATE_FILE}")
-    if saved is None:
-        return None
-    group = make_group(saved["cgroup"]) if saved["cgroup"] else None
-    container = Container(saved["id"], directory, group, loop)
-    container.log.open(saved["log_path"])
-    container.status = saved["status"]
-    container.pid = saved["pid"]
-    container.start_time = saved["start_time"]
-    container.started_at_ns = saved["started_at_ns"]
-    container.terminal = saved["terminal"]
-    container.stdin_once = saved["stdin_once"]
-    exit_fields = read_json(f"{directory}/{EXIT_FILE}")
-    if exit_fields is not None:
-        container.exit = ExitRecord(*exit_fields)
-        container.status = "stopped"
-    return container
+        remove_tree(self.directory)

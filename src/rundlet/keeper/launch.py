@@ -2,14 +2,12 @@
 
 import json
 import os
-import shutil
 import socket
 from typing import Any, NamedTuple
 
 from rundlet.errors import Error, from_code
-from rundlet.keeper.container import Container, read_start_time
-from rundlet.keeper.logfile import Stream
-from rundlet.keeper.loop import Loop
+from rundlet.keeper.container import Container
+from rundlet.keeper.identity import read_start_time
 from rundlet.keeper.server import Request
 from rundlet.kernel import namespace
 from rundlet.kernel.clone import Cloned, clone
@@ -36,6 +34,7 @@ class Pending:
         self.report = report
         self.request: Request | None = None
         self.error: Error | None = None
+        self.starts = False  # goes through its gate as soon as it is ready
 
     def receive(self) -> Report:
         raw, fds, _, _ = socket.recv_fds(self.report, _REPORT_MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
@@ -65,12 +64,12 @@ class Launcher:
         self._home_pid_fd = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 
-    def start_container(self, container: Container, plan: ContainerPlan, stdin: bool) -> Pending:
+    def start_container(self, container: Container, plan: ContainerPlan) -> Pending:
         """Clone the first process of `container`; it reports by the Pending's socket."""
         borrowed: list[int] = []
         try:
             gate = _make_fifo(container, "start", os.O_RDWR, borrowed)
-            stdio = self._open_stdio(container, plan.process.terminal, stdin, borrowed)
+            stdio = self._open_stdio(container, plan.process.terminal, borrowed)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             join = JoinCgroup(container.group.join_files() if container.group else ())
             flags = sum(namespace.KINDS[kind].flag for kind in plan.clone)
@@ -85,14 +84,19 @@ class Launcher:
         container.start_time = read_start_time(child.pid)
         return Pending(ours)
 
-    def _open_stdio(self, container: Container, terminal: bool, stdin: bool, borrowed: list[int]) -> Stdio:
-        """The container's ends, opened both ways: a dead keeper must not mean SIGPIPE for the container."""
+    def _open_stdio(self, container: Container, terminal: bool, borrowed: list[int]) -> Stdio:
+        """The container's ends, opened both ways: a dead keeper must not mean SIGPIPE for the container.
+
+        Nor the end of a stdin that is to stay open; one that ends with the first attach can only be read.
+        """
         if terminal:
+            container.open_stream("stdout", _make_fifo(container, "stdout", os.O_RDWR, None))
             return Stdio(self._null_fd, self._null_fd, self._null_fd)
         read = self._null_fd
-        if stdin:
+        if container.stdin_mode:
             container.stdin.open(_make_fifo(container, "stdin", os.O_RDWR, None))
-            read = _open(f"{container.directory}/stdin", os.O_RDONLY, borrowed)
+            mode = os.O_RDWR if container.stdin_mode == "open" else os.O_RDONLY
+            read = _open(f"{container.directory}/stdin", mode, borrowed)
         ends = [_make_fifo(container, name, os.O_RDWR, borrowed) for name in ("stdout", "stderr")]
         for name in ("stdout", "stderr"):
             container.open_stream(name)
@@ -128,6 +132,10 @@ class Launcher:
         theirs.close()
         return child, Pending(ours)
 
+    def close(self) -> None:
+        os.close(self._home_pid_fd)
+        os.close(self._null_fd)
+
 
 def _open(path: str, flags: int, borrowed: list[int] | None) -> int:
     fd = os.open(path, flags | os.O_CLOEXEC)
@@ -140,23 +148,3 @@ def _make_fifo(container: Container, name: str, flags: int, borrowed: list[int] 
     path = f"{container.directory}/{name}"
     os.mkfifo(path, 0o600)
     return _open(path, flags, borrowed)
-
-
-def pump(loop: Loop, stream: Stream) -> None:
-    """One chunk of output; a stream that has ended is let go of."""
-    if not stream.pump():
-        loop.remove(stream.fd)
-        stream.close()
-
-
-def remove_empty(directory: str) -> None:
-    """rmdir(2), when it is there."""
-    try:
-        os.rmdir(directory)
-    except FileNotFoundError:
-        pass
-
-
-def discard(directory: str) -> None:
-    """What a supervisor left that died while creating; its process saw the report socket close."""
-    shutil.rmtree(directory, ignore_errors=True)

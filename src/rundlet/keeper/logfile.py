@@ -1,28 +1,39 @@
-"""A container's output: from its FIFOs, or its terminal, to its log file."""
+"""A container's log file: lines are added whole or not at all; rotated from outside or by size."""
 
 import os
-import time
 
-from rundlet.keeper.attach import CHANNELS, Audience
-from rundlet.plan.log import LineFormatter
-
-_READ_BYTES = 1 << 16
 _MODE = 0o640
 
 
 class LogFile:
-    """The file that one container's streams are written to; nothing is written while `path` is empty."""
+    """The file that one container's streams are written to; nothing is written while `path` is empty.
 
-    __slots__ = ("_fd", "path")
+    With `max_size_bytes` it is rotated when it has grown to that: `path` becomes
+    `path`.1, that `path`.2 and so on, `max_files` in all.
+    """
+
+    __slots__ = ("_fd", "_max_files", "max_size_bytes", "path")
 
     def __init__(self) -> None:
         self.path = ""
+        self.max_size_bytes = 0
+        self._max_files = 1
         self._fd = -1
 
-    def open(self, path: str) -> None:
+    def open(self, path: str, max_size_bytes: int = 0, max_files: int = 1) -> None:
         """Write to `path` from now on; OSError when it cannot be made."""
         self.path = path
+        self.max_size_bytes = max_size_bytes
+        self._max_files = max(1, max_files)
         self.reopen()
+
+    def settings(self) -> tuple[str, int, int]:
+        """What `open` was given."""
+        return self.path, self.max_size_bytes, self._max_files
+
+    @property
+    def is_open(self) -> bool:
+        return self._fd >= 0
 
     def reopen(self) -> None:
         """Open `path` anew, made when missing; the old file gets no further byte (log rotation)."""
@@ -35,13 +46,33 @@ class LogFile:
         self.close()
         self._fd = fresh
 
-    def write(self, text: bytes) -> None:
-        """All of it; a full disk loses the text and not the container."""
-        while text and self._fd >= 0:
-            try:
-                text = text[os.write(self._fd, text) :]
-            except OSError:
+    def position(self) -> tuple[int, int]:
+        """Inode and size, now."""
+        found = os.fstat(self._fd)
+        return found.st_ino, found.st_size
+
+    def append(self, text: bytes, offset: int) -> None:
+        """All of `text`, at `offset`, which is the file's end; a full disk loses it, and leaves no half line."""
+        rest = memoryview(text)
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError:
+            os.ftruncate(self._fd, offset)
+
+    def rotate(self) -> None:
+        """When the file has grown to its limit; where renaming fails it goes on growing."""
+        if not self.max_size_bytes or self.position()[1] < self.max_size_bytes:
+            return
+        try:
+            if self._max_files == 1:
+                os.ftruncate(self._fd, 0)
                 return
+            for number in range(self._max_files - 1, 0, -1):
+                _rename(f"{self.path}.{number - 1}" if number > 1 else self.path, f"{self.path}.{number}")
+            self.reopen()
+        except OSError:
+            return
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -49,48 +80,33 @@ class LogFile:
             self._fd = -1
 
 
-class Stream:
-    """The reading end of stdout, stderr or a terminal, never blocking."""
+def _rename(old: str, new: str) -> None:
+    try:
+        os.rename(old, new)
+    except FileNotFoundError:
+        pass
 
-    __slots__ = ("_audience", "_channel", "_formatter", "_log", "fd")
 
-    def __init__(self, fd: int, name: str, log: LogFile, audience: Audience) -> None:
-        os.set_blocking(fd, False)
-        self.fd = fd
-        self._formatter = LineFormatter(name)
-        self._log = log
-        self._audience = audience
-        self._channel = CHANNELS[name]
+def settle(path: str, inode: int, offset: int, text_bytes: int) -> bool:
+    """Whether a batch that was cut off is in the log whole; half of one is taken out again.
 
-    def pump(self) -> bool:
-        """Move one chunk to the log; False when the stream has ended."""
-        try:
-            chunk = os.read(self.fd, _READ_BYTES)
-        except BlockingIOError:
-            return True
-        except OSError:
-            chunk = b""  # EIO: the last slave of the terminal is closed (pty(7))
-        self._take(chunk)
-        return bool(chunk)
+    The file may have been renamed meanwhile, within its directory (log rotation);
+    when it is not to be found at all, it was complete.
+    """
+    found = _find_inode(path, inode)
+    if found is None:
+        return True
+    size = os.stat(found).st_size
+    if offset < size < offset + text_bytes:
+        os.truncate(found, offset)
+    return size >= offset + text_bytes
 
-    def _take(self, chunk: bytes) -> None:
-        if chunk:
-            self._log.write(self._formatter.feed(chunk, time.time_ns()))
-            self._audience.publish(self._channel, chunk)
 
-    def drain(self) -> None:
-        """Everything that is there now: called when the process has ended, before that is told."""
-        while True:
-            try:
-                chunk = os.read(self.fd, _READ_BYTES)
-            except OSError:
-                return
-            if not chunk:
-                return
-            self._take(chunk)
-
-    def close(self) -> None:
-        if self.fd >= 0:
-            self._log.write(self._formatter.close(time.time_ns()))
-            os.close(self.fd)
-            self.fd = -1
+def _find_inode(path: str, inode: int) -> str | None:
+    directory = os.path.dirname(path)
+    try:
+        with os.scandir(directory) as entries:
+            found = (entry.path for entry in entries if entry.stat(follow_symlinks=False).st_ino == inode)
+            return next(found, None)
+    except FileNotFoundError:
+        return None

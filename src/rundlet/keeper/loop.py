@@ -10,27 +10,42 @@ _WRITE = select.EPOLLOUT
 
 
 class Loop:
-    """Callbacks run one at a time, in the order the kernel reports; none may block for long."""
+    """Callbacks run one at a time, in the order the kernel reports; none may block for long.
+
+    What has more to do than one portion asks for `soon`, so that everybody gets a turn.
+    """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
+        self._edges: set[int] = set()
+        self._soon: list[Callback] = []
 
     def add(self, fd: int, callback: Callback) -> None:
-        """Call back whenever `fd` can be read or has ended."""
+        """Call back as long as `fd` can be read or has ended."""
+        self._change(fd, self._readers, callback)
+
+    def add_edge(self, fd: int, callback: Callback) -> None:
+        """Call back once whenever something has come to `fd`, read or not (epoll(7), EPOLLET)."""
+        self._edges.add(fd)
         self._change(fd, self._readers, callback)
 
     def add_writer(self, fd: int, callback: Callback) -> None:
-        """Call back whenever `fd` takes data."""
+        """Call back as long as `fd` takes data."""
         self._change(fd, self._writers, callback)
 
     def remove(self, fd: int) -> None:
         """No more reading; nothing to do when it was not added.  Before `fd` is closed, both."""
         self._change(fd, self._readers, None)
+        self._edges.discard(fd)
 
     def remove_writer(self, fd: int) -> None:
         self._change(fd, self._writers, None)
+
+    def soon(self, callback: Callback) -> None:
+        """Call back in the next turn, once."""
+        self._soon.append(callback)
 
     def _change(self, fd: int, callbacks: dict[int, Callback], callback: Callback | None) -> None:
         before = self._interest(fd)
@@ -49,17 +64,21 @@ class Loop:
             self._epoll.unregister(fd)
 
     def _interest(self, fd: int) -> int:
-        return (_READ if fd in self._readers else 0) | (_WRITE if fd in self._writers else 0)
+        interest = (_READ if fd in self._readers else 0) | (_WRITE if fd in self._writers else 0)
+        return interest | select.EPOLLET if interest and fd in self._edges else interest
 
     def turn(self, timeout_s: float | None) -> bool:
         """Wait for events and serve them; False when the time passed without any."""
-        events = self._epoll.poll(timeout_s if timeout_s is not None else -1)
+        soon, self._soon = self._soon, []
+        events = self._epoll.poll(0 if soon else -1 if timeout_s is None else timeout_s)
         for fd, happened in events:
             if happened & ~_WRITE:
                 self._readers.get(fd, _nothing)()
             if happened & ~select.EPOLLIN:
                 self._writers.get(fd, _nothing)()
-        return bool(events)
+        for callback in soon:
+            callback()
+        return bool(events or soon)
 
     def close(self) -> None:
         self._epoll.close()

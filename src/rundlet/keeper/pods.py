@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from rundlet.keeper.files import remove_empty
 from rundlet.kernel import mount, namespace, prctl
 from rundlet.kernel.clone import clone
 from rundlet.runtime.execute import sysctl_path
@@ -179,12 +180,12 @@ class Pods:
             _unpin(f"{directory}/{name}")
         os.rmdir(directory)
 
+    def close(self) -> None:
+        _close_all(list(self._home.values()))
+
     def remove_directory(self) -> None:
         """When the keeper leaves; there are no pods then."""
-        try:
-            os.rmdir(self._directory)
-        except FileNotFoundError:
-            pass
+        remove_empty(self._directory)
 
 
 def _write_sysctl(name: str, value: str) -> None:

@@ -100,6 +100,12 @@ class Server:
             return
         self.clients.add(Client(sock, self))
 
+    def close(self) -> None:
+        """Every connection; the listening socket stays."""
+        for client in list(self.clients):
+            client.close()
+        self.loop.remove(self._listener.fileno())
+
     def serve(self, verb: str, request: Request) -> None:
         """Run a verb; whatever it raises is the answer, and never the end of the keeper."""
         handler = self._verbs.get(verb)

@@ -42,48 +42,45 @@ def format_timestamp(time_ns: int) -> bytes:
     return b"%s.%09dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode(), rest)
 
 
-class LineFormatter:
-    """One stream of one container: chunks as they are read become log lines.
+def format_lines(stream: str, data: bytes, time_ns: int) -> tuple[bytes, int]:
+    """The log text of what is complete in `data`, and how many bytes of `data` that is.
 
-    A line that has not ended yet is kept back until it ends, grows over
-    LINE_MAX_BYTES (then it is written in P pieces) or the stream is closed.
+    Complete is a line that has ended, and LINE_MAX_BYTES of one that has not (a P piece).
     """
-
-    __slots__ = ("_rest", "_stream")
-
-    def __init__(self, stream: str) -> None:
-        self._stream = stream.encode()
-        self._rest = b""
-
-    def feed(self, chunk: bytes, time_ns: int) -> bytes:
-        """The log text that `chunk` completes."""
-        whole, newline, rest = (self._rest + chunk).rpartition(b"\n")
-        prefix = b"%s %s " % (format_timestamp(time_ns), self._stream)
-        text = self._format(whole, prefix) if newline else b""
-        pieces, self._rest = _cut(rest)
-        return text + b"".join(b"%sP %s\n" % (prefix, piece) for piece in pieces)
-
-    def _format(self, whole: bytes, prefix: bytes) -> bytes:
-        """Whole lines without their last newline; the quick way when none is too long."""
-        full = prefix + b"F "
-        if len(whole) <= LINE_MAX_BYTES or max(map(len, whole.split(b"\n"))) <= LINE_MAX_BYTES:
-            return full + whole.replace(b"\n", b"\n" + full) + b"\n"
-        return b"".join(self._format_long(line, prefix) for line in whole.split(b"\n"))
-
-    def _format_long(self, line: bytes, prefix: bytes) -> bytes:
-        pieces, last = _cut(line)
-        return b"".join(b"%sP %s\n" % (prefix, piece) for piece in pieces) + b"%sF %s\n" % (prefix, last)
-
-    def close(self, time_ns: int) -> bytes:
-        """What is left of a stream that did not end with a newline."""
-        rest, self._rest = self._rest, b""
-        return b"%s %s F %s\n" % (format_timestamp(time_ns), self._stream, rest) if rest else b""
+    prefix = b"%s %s " % (format_timestamp(time_ns), stream.encode())
+    end = data.rfind(b"\n")
+    text = _format_whole(data[:end], prefix) if end >= 0 else b""
+    used = end + 1
+    while len(data) - used > LINE_MAX_BYTES:
+        text += b"%sP %s\n" % (prefix, data[used : used + LINE_MAX_BYTES])
+        used += LINE_MAX_BYTES
+    return text, used
 
 
-def _cut(line: bytes) -> tuple[list[bytes], bytes]:
-    """Pieces of LINE_MAX_BYTES, and what is left (never longer than one)."""
-    pieces = []
-    while len(line) > LINE_MAX_BYTES:
-        pieces.append(line[:LINE_MAX_BYTES])
-        line = line[LINE_MAX_BYTES:]
-    return pieces, line
+def format_rest(stream: str, rest: bytes, time_ns: int, *, partial: bool) -> bytes:
+    """The log line of output that has not ended by a newline; `partial` when more of it may come."""
+    return b"%s %s %s %s\n" % (format_timestamp(time_ns), stream.encode(), b"P" if partial else b"F", rest)
+
+
+def _format_whole(whole: bytes, prefix: bytes) -> bytes:
+    """Whole lines without their last newline; the quick way when none is too long."""
+    full = prefix + b"F "
+    if _is_short(whole):
+        return full + whole.replace(b"\n", b"\n" + full) + b"\n"
+    return b"".join(_format_long(line, prefix) for line in whole.split(b"\n"))
+
+
+def _is_short(whole: bytes) -> bool:
+    """Whether no line is longer than LINE_MAX_BYTES: from newline to newline in strides of that length."""
+    start = 0
+    while len(whole) - start > LINE_MAX_BYTES:
+        start = whole.rfind(b"\n", start, start + LINE_MAX_BYTES + 1) + 1
+        if not start:
+            return False
+    return True
+
+
+def _format_long(line: bytes, prefix: bytes) -> bytes:
+    pieces = [line[start : start + LINE_MAX_BYTES] for start in range(0, len(line), LINE_MAX_BYTES)] or [b""]
+    last = pieces.pop()
+    return b"".join(b"%sP %s\n" % (prefix, piece) for piece in pieces) + b"%sF %s\n" % (prefix, last)

@@ -1,0 +1,133 @@
+"""Exit and delete: how a container ends, who is told, what is cleared away."""
+
+import os
+import signal
+import time
+
+from rundlet.cgroup.stats import read_oom_kills
+from rundlet.errors import Error, FailedPrecondition
+from rundlet.keeper.container import Container
+from rundlet.keeper.core import Core
+from rundlet.keeper.identity import find_wait_status, peek_wait_status
+from rundlet.keeper.launch import Pending
+from rundlet.keeper.link import Ended
+from rundlet.keeper.protocol import ExitRecord
+from rundlet.keeper.server import Request
+
+
+def _nothing(container: Container) -> None:
+    pass
+
+
+class Ending:
+    """Watches the containers' processes, and knows who waits for their end."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._waiting: dict[str, list[Request]] = {}
+        self._deleting: dict[str, list[Request]] = {}
+        self._watching: list[Request] = []
+        self.failed: dict[str, Pending] = {}  # those that never got ready
+        self.before_exit = _nothing
+
+    # -- exit -------------------------------------------------------------------
+
+    def watch_process(self, container: Container) -> None:
+        self._core.loop.add(container.pidfd, lambda: self._on_exit(container))
+
+    def _on_exit(self, container: Container) -> None:
+        self.before_exit(container)
+        self._core.loop.remove(container.pidfd)
+        if container.adopted:
+            self._finish_adopted(container)
+            return
+        # It stays a zombie until the exit is on disk: should this process be killed
+        # before, the anchor reaps it and tells the next one.
+        self.finish(container, peek_wait_status(container.pid), time.time_ns())
+        os.waitpid(container.pid, 0)
+
+    def _finish_adopted(self, container: Container) -> None:
+        """Somebody else's child: the kernel says how it ended, or the anchor, or nobody can."""
+        wait_status = find_wait_status(container.pid, container.pidfd)
+        if wait_status is None:
+            self.take_exits(self._core.anchor.sync())
+        if container.exit is None:
+            self.finish(container, wait_status, time.time_ns())
+
+    def take_exits(self, exits: list[Ended]) -> None:
+        """What the anchor has reaped; it may forget it when it is on disk."""
+        for ended in exits:
+            for container in list(self._core.containers.values()):
+                if container.adopted and container.pid == ended.pid and container.exit is None:
+                    self.finish(container, ended.wait_status, ended.finished_at_ns)
+            self._core.anchor.done(ended.pid)
+
+    def finish(self, container: Container, wait_status: int | None, finished_at_ns: int) -> None:
+        if container.status == "creating":
+            self._fail(container)
+            return
+        oom_killed = container.group is not None and read_oom_kills(container.group) > 0
+        record = container.finish(wait_status, finished_at_ns, oom_killed)
+        container.close()
+        self._core.anchor.drop(container.id)
+        for request in self._waiting.pop(container.id, []):
+            request.answer({"exit": record})
+        self._tell_watchers(record)
+        if container.id in self._deleting:
+            self.destroy(container)
+
+    def _fail(self, container: Container) -> None:
+        """It ended before it was ready: whoever asked for it is told why, when nothing is left of it."""
+        self.destroy(container)
+        pending = self.failed.pop(container.id, None)
+        if pending is not None:
+            died = FailedPrecondition(f"container {container.id}: its first process died before it was ready")
+            pending.fail(pending.error or died)
+
+    def _tell_watchers(self, record: ExitRecord) -> None:
+        self._watching = [request for request in self._watching if not request.is_abandoned]
+        for request in self._watching:
+            request.answer({"exit": record})
+
+    # -- delete -----------------------------------------------------------------
+
+    def destroy(self, container: Container) -> None:
+        """Nothing of it is left afterwards; whoever asked for that is told."""
+        failure: Error | None = None
+        container.close()
+        self._core.anchor.drop(container.id)
+        try:
+            if container.group is not None:
+                container.group.kill()
+                container.group.remove()
+        except Error as error:
+            failure = error
+        container.remove_files()
+        self._core.containers.pop(container.id, None)
+        for request in self._deleting.pop(container.id, []):
+            request.fail(failure) if failure else request.answer({})
+
+    def serve_delete(self, request: Request) -> None:
+        container = self._core.containers.get(request.args["container_id"])
+        if container is None:
+            request.answer({})
+            return
+        self._deleting.setdefault(container.id, []).append(request)
+        if container.exit is not None:
+            self.destroy(container)
+        else:
+            container.send_signal(signal.SIGKILL)
+
+    # -- those who wait ---------------------------------------------------------
+
+    def serve_wait(self, request: Request) -> None:
+        container = self._core.find(request)
+        if container.exit is not None:
+            request.answer({"exit": container.exit})
+            return
+        waiting = [other for other in self._waiting.get(container.id, []) if not other.is_abandoned]
+        self._waiting[container.id] = [*waiting, request]
+
+    def serve_watch(self, request: Request) -> None:
+        self._watching.append(request)
+        request.answer({})
