@@ -16,7 +16,7 @@ from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, N
 from rundlet.keeper.files import remove_empty
 from rundlet.kernel import mount, namespace, prctl
 from rundlet.kernel.clone import clone
-from rundlet.runtime.execute import sysctl_path
+from rundlet.runtime.namespaces import sysctl_path
 from rundlet.runtime.pause import open_program
 
 _KINDS = {"net": "network", "ipc": "ipc", "uts": "uts"}

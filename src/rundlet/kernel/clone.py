@@ -37,13 +37,19 @@ class Cloned(NamedTuple):
     pidfd: int
 
 
-def clone(namespace_flags: int = 0, cgroup_fd: int = -1) -> Cloned:
-    """Fork into new namespaces (CLONE_NEW* flags) and, on cgroup v2, into the cgroup open on `cgroup_fd`."""
+def clone(namespace_flags: int = 0, cgroup_fd: int = -1, *, sibling: bool = False) -> Cloned:
+    """Fork into new namespaces (CLONE_NEW* flags) and, on cgroup v2, into the cgroup open on `cgroup_fd`.
+
+    A `sibling` becomes the child of this process's parent, who gets its SIGCHLD.
+    """
     pidfd = ctypes.c_int(-1)
     args = _CloneArgs()
     args.flags = namespace_flags | CLONE_PIDFD | (CLONE_INTO_CGROUP if cgroup_fd >= 0 else 0)
     args.pidfd = ctypes.addressof(pidfd)
-    args.exit_signal = signal.SIGCHLD
+    if sibling:
+        args.flags |= CLONE_PARENT
+    else:
+        args.exit_signal = signal.SIGCHLD
     args.cgroup = max(cgroup_fd, 0)
     pid = syscall(_SYS_CLONE3, "clone3", ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args)))
     return Cloned(pid, pidfd.value if pid else -1)

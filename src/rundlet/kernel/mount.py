@@ -1,11 +1,12 @@
-"""mount(2), umount2(2), pivot_root(2), open_tree(2), move_mount(2), mount_setattr(2).
+"""mount(2), umount2(2), pivot_root(2), open_tree(2), move_mount(2), mount_setattr(2), fsopen(2).
 
 Constants are spelled as in <sys/mount.h> and <linux/mount.h>.  The new calls
-exist since Linux 5.2 (open_tree, move_mount) and 5.12 (mount_setattr) and have
+exist since Linux 5.2 (open_tree, move_mount, fsopen) and 5.12 (mount_setattr) and have
 the same numbers on all architectures that rundlet runs on.
 """
 
 import ctypes
+import os
 
 from rundlet.kernel.libc import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, BLOCKING, encode, os_error, syscall
 
@@ -50,10 +51,21 @@ MOUNT_ATTR_RELATIME = 0x0
 MOUNT_ATTR_NOATIME = 0x10
 MOUNT_ATTR_STRICTATIME = 0x20
 MOUNT_ATTR_NODIRATIME = 0x80
+MOUNT_ATTR_IDMAP = 0x100000
 MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+
+FSOPEN_CLOEXEC = 1
+FSMOUNT_CLOEXEC = 1
+FSCONFIG_SET_FLAG = 0
+FSCONFIG_SET_STRING = 1
+FSCONFIG_SET_FD = 5
+FSCONFIG_CMD_CREATE = 6
 
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
+_SYS_FSOPEN = 430
+_SYS_FSCONFIG = 431
+_SYS_FSMOUNT = 432
 _SYS_MOUNT_SETATTR = 442
 
 _mount = BLOCKING.mount
@@ -120,10 +132,14 @@ def mount_setattr(
     set_attrs: int = 0,
     clear_attrs: int = 0,
     propagation: int = 0,
+    userns_fd: int = 0,
     recursive: bool = False,
 ) -> None:
-    """Change attributes (MOUNT_ATTR_*) or propagation (MS_SHARED …) of the mount at fd + path (mount_setattr(2))."""
-    attr = _MountAttr(set_attrs, clear_attrs, propagation, 0)
+    """Change attributes (MOUNT_ATTR_*) or propagation (MS_SHARED …) of the mount at fd + path (mount_setattr(2)).
+
+    MOUNT_ATTR_IDMAP takes its mapping from the user namespace open on `userns_fd`.
+    """
+    attr = _MountAttr(set_attrs, clear_attrs, propagation, userns_fd)
     flags = (AT_RECURSIVE if recursive else 0) | (AT_EMPTY_PATH if not path else 0)
     syscall(
         _SYS_MOUNT_SETATTR,
@@ -135,3 +151,32 @@ def mount_setattr(
         ctypes.c_size_t(ctypes.sizeof(attr)),
         path=path or None,
     )
+
+
+def fsopen(fstype: str) -> int:
+    """A file system context to be configured (fsopen(2)); the caller closes it."""
+    return syscall(_SYS_FSOPEN, "fsopen", encode(fstype), FSOPEN_CLOEXEC, path=fstype)
+
+
+def fsconfig(
+    fs_fd: int, command: int, key: str | None = None, value: str | None = None, aux: int = 0
+) -> None:
+    """One option, or FSCONFIG_CMD_CREATE (fsconfig(2)); OSError names the option and what the kernel says of it."""
+    try:
+        syscall(_SYS_FSCONFIG, "fsconfig", fs_fd, command, encode(key), encode(value), aux, path=key)
+    except OSError as error:
+        said = _read_complaint(fs_fd)
+        raise OSError(error.errno, f"{error.strerror}: {said}" if said else error.strerror, key) from error
+
+
+def _read_complaint(fs_fd: int) -> str:
+    """The last message that the context keeps ("e " for an error before the text)."""
+    try:
+        return os.read(fs_fd, 1024).decode(errors="replace").strip()[2:]
+    except OSError:
+        return ""
+
+
+def fsmount(fs_fd: int, attrs: int = 0) -> int:
+    """A detached mount of a created context (fsmount(2)), as an O_PATH descriptor of its root."""
+    return syscall(_SYS_FSMOUNT, "fsmount", fs_fd, FSMOUNT_CLOEXEC, attrs)

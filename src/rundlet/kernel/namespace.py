@@ -76,3 +76,17 @@ def set_domainname(name: str) -> None:
     raw = os.fsencode(name)
     if _setdomainname(raw, ctypes.c_size_t(len(raw))) < 0:
         raise os_error("setdomainname", name)
+
+
+def pid_of(pidfd: int) -> int:
+    """The process that a pidfd is open on; ProcessLookupError when it has gone."""
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
+        pid = next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
+    if pid <= 0:
+        raise ProcessLookupError(3, "the process has ended")
+    return pid
+
+
+def is_same(pid: int, file: str) -> bool:
+    """Whether this process shares the namespace `file` ("user" …) with process `pid`."""
+    return os.readlink(f"/proc/{pid}/ns/{file}") == os.readlink(f"/proc/self/ns/{file}")

@@ -161,6 +161,12 @@ def set_up(ifindex: int, *, promiscuous: bool = False) -> Request:
     return Request(_RTM_NEWLINK, NLM_F_ACK, _INFO.pack(0, 0, ifindex, flags, flags), f"set link {ifindex} up")
 
 
+def move_link(ifindex: int, name: str, *, netns_fd: int) -> Request:
+    """Into another namespace, where it is called `name`; it goes down and loses its addresses on the way."""
+    body = _INFO.pack(0, 0, ifindex, 0, _IFF_UP) + attribute.pack_u32(_IFLA_NET_NS_FD, netns_fd) + _name(name)
+    return Request(_RTM_NEWLINK, NLM_F_ACK, body, f"move link {ifindex} to another namespace as {name}")
+
+
 def set_alias(name: str, alias: str) -> Request:
     body = _INFO.pack(0, 0, 0, 0, 0) + _name(name) + attribute.pack(_IFLA_IFALIAS, alias.encode())
     return Request(_RTM_NEWLINK, NLM_F_ACK, body, f"set the alias of {name}")

@@ -1,11 +1,15 @@
 """A container as the keeper takes it: a value in JSON, made by `rundlet.plan.planner`.
 
     clone3(new namespaces)
-      cgroup, joined namespaces, hostname, sysctls, OOM score
-      rootfs, mounts, devices, terminal, pivot_root, masks     `setup`, in this order
-      identity, limits, seccomp                                `process`
+      cgroup; joined namespaces, OOM score: with the host's rights     `entry`
+      hostname, sysctls, rootfs, mounts, devices, terminal, hooks,
+      masks, pivot_root: with the container's                          `setup`, in this order
+      identity, limits, seccomp                                        `process`
       -- gate: created, waits for start --
       execve
+
+With a user or time namespace, or network devices to move, the first process has
+a helper before it that does `entry` (`rundlet.runtime.helper`).
 
 This module imports nothing but the standard library: the keeper reads it too.
 """
@@ -13,7 +17,7 @@ This module imports nothing but the standard library: the keeper reads it too.
 from typing import Any, NamedTuple
 
 from rundlet.plan.process import ProcessPlan, decode_process, encode_process
-from rundlet.plan.steps import Step, decode_step, encode_step
+from rundlet.plan.steps import IdMap, MoveNetDevice, NewTimeNamespace, Step, decode_step, encode_step, freeze
 
 
 class CgroupPlan(NamedTuple):
@@ -24,6 +28,43 @@ class CgroupPlan(NamedTuple):
 
     def describe(self) -> str:
         return f"cgroup {self.path} with {len(self.writes)} settings"
+
+
+class UserNamespace(NamedTuple):
+    """One to be made with these mappings, or the one at `path` (mappings as far as they are known)."""
+
+    path: str
+    uid_map: IdMap = ()
+    gid_map: IdMap = ()
+
+    def describe(self) -> str:
+        if self.path:
+            return f"join user namespace {self.path}"
+        return f"new user namespace with root as {self.uid_map[0][1]}:{self.gid_map[0][1]}"
+
+
+class Hook(NamedTuple):
+    """`args` with the program's name first; `timeout_s` 0 waits for ever."""
+
+    path: str
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    timeout_s: int = 0
+
+
+class Hooks(NamedTuple):
+    """Programs run at points of the life of a container (config.md#posix-platform-hooks).
+
+    `state` is the state document without status and pid; `bundle` their working directory.
+    """
+
+    state: dict[str, Any]
+    prestart: tuple[Hook, ...] = ()
+    create_runtime: tuple[Hook, ...] = ()
+    create_container: tuple[Hook, ...] = ()
+    start_container: tuple[Hook, ...] = ()
+    poststart: tuple[Hook, ...] = ()
+    poststop: tuple[Hook, ...] = ()
 
 
 class ContainerPlan(NamedTuple):
@@ -37,8 +78,18 @@ class ContainerPlan(NamedTuple):
     clone: tuple[str, ...]
     pid_namespace: str
     cgroup: CgroupPlan
+    entry: tuple[Step, ...]
     setup: tuple[Step, ...]
     process: ProcessPlan
+    user: UserNamespace | None = None
+    hooks: Hooks | None = None
+
+    @property
+    def needs_helper(self) -> bool:
+        """Whether something must be done with the host's rights that the first process does not have."""
+        return self.user is not None or any(
+            isinstance(step, NewTimeNamespace | MoveNetDevice) for step in self.entry
+        )
 
     def describe(self) -> list[str]:
         """One line a step, in the order of execution."""
@@ -46,6 +97,8 @@ class ContainerPlan(NamedTuple):
         return [
             self.cgroup.describe(),
             namespaces,
+            *([self.user.describe()] if self.user else ()),
+            *(step.describe() for step in self.entry),
             *(step.describe() for step in self.setup),
             self.process.describe(),
         ]
@@ -54,6 +107,7 @@ class ContainerPlan(NamedTuple):
 def encode_plan(plan: ContainerPlan) -> dict[str, Any]:
     """The JSON form that the keeper takes."""
     fields = plan._asdict()
+    fields["entry"] = [encode_step(step) for step in plan.entry]
     fields["setup"] = [encode_step(step) for step in plan.setup]
     fields["process"] = encode_process(plan.process)
     return fields
@@ -66,7 +120,16 @@ def decode_plan(raw: dict[str, Any]) -> ContainerPlan:
         raw["container_id"],
         tuple(raw["clone"]),
         raw["pid_namespace"],
-        CgroupPlan(path, tuple((controller, file, value) for controller, file, value in writes)),
+        CgroupPlan(path, freeze(writes)),
+        tuple(decode_step(step) for step in raw["entry"]),
         tuple(decode_step(step) for step in raw["setup"]),
         decode_process(raw["process"]),
+        UserNamespace(*freeze(raw["user"])) if raw["user"] else None,
+        decode_hooks(raw["hooks"]) if raw["hooks"] else None,
     )
+
+
+def decode_hooks(raw: list[Any]) -> Hooks:
+    """From the JSON form: the fields in order."""
+    state, *kinds = raw
+    return Hooks(state, *(tuple(Hook(*freeze(hook)) for hook in hooks) for hooks in kinds))

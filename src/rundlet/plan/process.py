@@ -5,7 +5,8 @@ Used twice: for a container's first process and for every exec into it.
 
 from typing import Any, NamedTuple
 
-from rundlet.plan.steps import SetLimit
+from rundlet.plan.attributes import Attribute, SetLimit
+from rundlet.plan.steps import decode_step, encode_step, freeze
 
 
 class CapabilitySets(NamedTuple):
@@ -18,10 +19,24 @@ class CapabilitySets(NamedTuple):
     ambient: int
 
 
+class Listener(NamedTuple):
+    """Who answers for calls that a seccomp filter notifies of (config-linux.md#containerprocessstate).
+
+    `path` is a unix socket of the host's; `state` the state document without its pid.
+    """
+
+    path: str
+    metadata: str
+    state: dict[str, Any]
+
+
 class ProcessPlan(NamedTuple):
     """`env` holds "KEY=value"; `seccomp` is the BPF program in base64, empty for none.
 
+    `args` may be empty: such a container can be created and never started.
     `console_size` is (rows, columns) of the terminal, zeros for the kernel's own.
+    `affinity` holds the CPUs at the beginning and after joining the cgroup, of an exec only.
+    `labels` are (file below /proc/self/attr, what to write), for execve(2).
     """
 
     args: tuple[str, ...]
@@ -39,14 +54,18 @@ class ProcessPlan(NamedTuple):
     seccomp: str = ""
     seccomp_flags: int = 0
     console_size: tuple[int, int] = (0, 0)
+    attributes: tuple[Attribute, ...] = ()
+    affinity: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    labels: tuple[tuple[str, str], ...] = ()
+    listener: Listener | None = None
 
     def describe(self) -> str:
-        return f"exec {' '.join(self.args)} as {self.uid}:{self.gid}"
+        return f"exec {' '.join(self.args) or 'nothing'} as {self.uid}:{self.gid}"
 
 
 def encode_process(plan: ProcessPlan) -> list[Any]:
     """The JSON form: the fields in order."""
-    return list(plan)
+    return list(plan._replace(attributes=tuple(encode_step(step) for step in plan.attributes)))  # type: ignore[misc]
 
 
 def decode_process(raw: list[Any]) -> ProcessPlan:
@@ -59,5 +78,9 @@ def decode_process(raw: list[Any]) -> ProcessPlan:
         groups=tuple(plan.groups),
         capabilities=capabilities,
         limits=tuple(SetLimit(*limit) for limit in plan.limits),
-        console_size=(plan.console_size[0], plan.console_size[1]),
+        console_size=freeze(plan.console_size),
+        attributes=tuple(decode_step(list(step)) for step in plan.attributes),  # type: ignore[misc]
+        affinity=freeze(plan.affinity),
+        labels=freeze(plan.labels),
+        listener=Listener(*plan.listener) if plan.listener else None,
     )

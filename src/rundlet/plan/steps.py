@@ -15,6 +15,11 @@ This module imports nothing but the standard library: the keeper reads it too.
 
 from typing import Any, NamedTuple
 
+from rundlet.plan.attributes import Attribute
+
+IdMap = tuple[tuple[int, int, int], ...]
+"""(id inside, id outside, how many), as in /proc/PID/uid_map (user_namespaces(7))."""
+
 
 class JoinCgroup(NamedTuple):
     """Attach this very process: write "0" to each file while single-threaded (72 µs; a foreign pid costs 5-15 ms)."""
@@ -74,12 +79,17 @@ class SetRootPropagation(NamedTuple):
 
 
 class MountOverlay(NamedTuple):
-    """The rootfs from layers, `lower` with the topmost first."""
+    """The rootfs from layers, `lower` with the topmost first.
+
+    With `idmap` all layers are seen through the container's user namespace:
+    on disk the files belong to the same ids as in a container without one.
+    """
 
     lower: tuple[str, ...]
     upper: str
     work: str
     rootfs: str
+    idmap: bool = False
 
     def describe(self) -> str:
         return f"overlay of {len(self.lower)} layers on {self.rootfs}"
@@ -96,7 +106,10 @@ class BindRootfs(NamedTuple):
 
 
 class Mount(NamedTuple):
-    """A new file system; `flags` are MS_*, `data` its own options."""
+    """A new file system, or with MS_REMOUNT a change of one; `flags` are MS_*, `data` its own options.
+
+    `copy_up` fills it with what the directory below holds (tmpcopyup).
+    """
 
     fstype: str
     source: str
@@ -104,6 +117,7 @@ class Mount(NamedTuple):
     flags: int
     data: str
     propagation: str = ""
+    copy_up: bool = False
 
     def describe(self) -> str:
         return f"mount {self.fstype} on {self.target}" + (f" ({self.data})" if self.data else "")
@@ -113,6 +127,8 @@ class Bind(NamedTuple):
     """A bind mount, attributes (MOUNT_ATTR_*) set before anybody can see it.
 
     `whole_tree` applies the attributes to the mounts below it too (rro and friends).
+    `idmap` is empty, "idmap" or "ridmap" (the mounts below too), by `uid_map` and
+    `gid_map` as (id on disk, host id, count), or by the container's when those are empty.
     """
 
     source: str
@@ -122,6 +138,9 @@ class Bind(NamedTuple):
     clear_attrs: int
     propagation: str = ""
     whole_tree: bool = False
+    idmap: str = ""
+    uid_map: IdMap = ()
+    gid_map: IdMap = ()
 
     def describe(self) -> str:
         return f"bind {self.source} on {self.target}" + (" read-only" if self.set_attrs & 1 else "")
@@ -170,6 +189,15 @@ class PivotRoot(NamedTuple):
         return "pivot_root"
 
 
+class SetFinalPropagation(NamedTuple):
+    """Of the container's own root mount, when it has become the root (config-linux.md#rootfs-mount-propagation)."""
+
+    propagation: str
+
+    def describe(self) -> str:
+        return f"root becomes {self.propagation}"
+
+
 class SetRootReadonly(NamedTuple):
     def describe(self) -> str:
         return "root becomes read-only"
@@ -198,22 +226,55 @@ class SetOomScore(NamedTuple):
         return f"oom_score_adj {self.value}"
 
 
-class SetLimit(NamedTuple):
-    """`resource` is RLIMIT_* by number; -1 is infinity."""
+class NewTimeNamespace(NamedTuple):
+    """A time namespace for the processes made from here on; offsets as (clock, seconds, nanoseconds)."""
 
-    name: str
-    resource: int
-    soft: int
-    hard: int
+    offsets: tuple[tuple[str, int, int], ...]
 
     def describe(self) -> str:
-        return f"{self.name} {self.soft}:{self.hard}"
+        return "new time namespace" + "".join(f", {clock} {secs}s" for clock, secs, _ in self.offsets)
+
+
+class MoveNetDevice(NamedTuple):
+    """A network device of the runtime's namespace becomes the container's; its addresses come along."""
+
+    name: str
+    new_name: str
+
+    def describe(self) -> str:
+        return f"network device {self.name} -> {self.new_name}"
+
+
+class JoinResctrl(NamedTuple):
+    """A class of service below /sys/fs/resctrl; with `schemata` it is made and filled when missing."""
+
+    group: str
+    schemata: tuple[str, ...]
+    monitoring: str
+
+    def describe(self) -> str:
+        return f"resctrl group {self.group}"
+
+
+class AwaitHooks(NamedTuple):
+    """Let the parent run the prestart and createRuntime hooks; go on when it says so."""
+
+    def describe(self) -> str:
+        return "prestart and createRuntime hooks, by the runtime"
+
+
+class RunHooks(NamedTuple):
+    """The createContainer hooks, in the container's namespaces with the runtime's files in sight."""
+
+    def describe(self) -> str:
+        return "createContainer hooks"
 
 
 Step = (
-    JoinCgroup | JoinNamespace | Unshare | SetHostname | SetDomainname | WriteSysctl | SetRootPropagation
-    | MountOverlay | BindRootfs | Mount | Bind | MakeDevice | MakeSymlink | OpenTerminal | PivotRoot
-    | SetRootReadonly | MaskPath | SetReadonly | SetOomScore | SetLimit
+    JoinCgroup | JoinNamespace | Unshare | NewTimeNamespace | MoveNetDevice | JoinResctrl | SetHostname
+    | SetDomainname | WriteSysctl | SetRootPropagation | MountOverlay | BindRootfs | Mount | Bind | MakeDevice
+    | MakeSymlink | OpenTerminal | AwaitHooks | RunHooks | PivotRoot | SetRootReadonly | MaskPath | SetReadonly
+    | SetFinalPropagation | SetOomScore | Attribute
 )  # fmt: skip
 
 KINDS: dict[str, Any] = {kind.__name__: kind for kind in Step.__args__}
@@ -226,5 +287,10 @@ def encode_step(step: Step) -> list[Any]:
 
 def decode_step(raw: list[Any]) -> Step:
     """Inverse of `encode_step`; KeyError for a step of a newer version."""
-    step: Step = KINDS[raw[0]](*(tuple(field) if isinstance(field, list) else field for field in raw[1:]))
+    step: Step = KINDS[raw[0]](*map(freeze, raw[1:]))
     return step
+
+
+def freeze(value: Any) -> Any:
+    """JSON lists as the tuples they were."""
+    return tuple(map(freeze, value)) if isinstance(value, list) else value

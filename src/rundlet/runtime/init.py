@@ -2,11 +2,15 @@
 
     keeper                                   the new process
     ------                                   ---------------
-    clone3  ───────────────────────────────▶ steps of the plan, one after the other
+    clone3  ───────────────────────────────▶ cgroup, steps with the host's rights
+            ◀── {"child": pid} + pidfd       only with a helper (`rundlet.runtime.helper`), whose child goes on
+                                             steps of the plan, one after the other
+            ◀── {"hooks": true}              only with prestart or createRuntime hooks
+    runs them; {"go": true} ───────────────▶ goes on; ends when the socket is closed instead
                                              identity, limits; finds its program
             ◀── {"ready": true} + terminal   (an exec: only when it has a terminal)
     writes one byte to the gate's FIFO ────▶ reads it (a container's first process only)
-                                             seccomp, execve
+                                             startContainer hooks, seccomp, execve
             ◀── end of file                  the report socket closes at execve(2)
             ◀── {"error": [code, message, hint]}   at any time instead; then exit code 126 or 127
 
@@ -18,7 +22,6 @@ import gc
 import json
 import os
 import socket
-import stat
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
@@ -26,30 +29,20 @@ from rundlet.errors import Error, FailedPrecondition, NotFound
 from rundlet.kernel import namespace, prctl
 from rundlet.plan.container import ContainerPlan
 from rundlet.plan.process import ProcessPlan
-from rundlet.plan.steps import JoinCgroup, SetOomScore, Step
+from rundlet.plan.steps import JoinCgroup, MoveNetDevice, SetOomScore, Step
 from rundlet.runtime import process
-from rundlet.runtime.execute import Context, execute
+from rundlet.runtime.context import Context
+from rundlet.runtime.execute import execute, load
+from rundlet.runtime.process import Machine
+from rundlet.runtime.stdio import Stdio, own_stdio
 from rundlet.runtime.terminal import Terminal, make_controlling, open_terminal_here
+
+__all__ = ["Inheritance", "Machine", "Stdio", "run_exec", "run_first"]
 
 _EXEC_NAMESPACES = (
     namespace.CLONE_NEWNS | namespace.CLONE_NEWUTS | namespace.CLONE_NEWIPC
-    | namespace.CLONE_NEWNET | namespace.CLONE_NEWCGROUP
+    | namespace.CLONE_NEWNET | namespace.CLONE_NEWCGROUP | namespace.CLONE_NEWTIME
 )  # fmt: skip
-
-
-class Stdio(NamedTuple):
-    """Descriptors that become 0, 1 and 2."""
-
-    stdin: int
-    stdout: int
-    stderr: int
-
-
-class Machine(NamedTuple):
-    """What must be known before the host's /proc goes out of sight."""
-
-    architecture: str
-    last_capability: int
 
 
 class Inheritance(NamedTuple):
@@ -74,26 +67,54 @@ def run_first(
     gate_fd: int,
     inheritance: Inheritance = Inheritance(),
 ) -> NoReturn:
-    """A container's first process.  Never returns."""
+    """A container's first process.  Never returns.
+
+    Where `plan.needs_helper` the caller clones without any namespace: the
+    process becomes the helper, and says the first process's pid and pidfd.
+    """
 
     def live() -> None:
-        context = Context()
-        for step in (cgroup, *plan.setup):
+        context = Context(report, plan.hooks)
+        load((*plan.entry, *plan.setup, *plan.process.attributes))
+        _execute(cgroup, context)
+        _enter(plan, context, stdio, report)
+        prepared = process.open_before(plan.process, "creating")
+        for step in (*plan.setup, *plan.process.attributes):
             _execute(step, context)
-        _take_terminal_or(context.terminal, stdio, plan.process.uid)
+        _take_terminal_or(context.terminal, stdio, plan.process.uid if context.trees is None else 0)
         environment = process.build_environment(plan.process)
-        path = process.prepare_process(
-            plan.process,
-            machine.architecture,
-            machine.last_capability,
-            make_cwd=True,
-            new_keyring=not inheritance.session_keyring,
-        )
+        path = ""
+        if plan.process.args:
+            process.prepare_process(
+                plan.process, machine, prepared, is_first=True, new_keyring=not inheritance.session_keyring
+            )
+            path = process.find_program(plan.process, environment)
         _report_ready(report, context.terminal)
         os.read(gate_fd, 1)
-        _become(path, plan.process, environment, inheritance.extra_fds)
+        if not path:
+            raise FailedPrecondition("config.json: process: it is not set, so there is nothing to start")
+        if plan.hooks is not None and plan.hooks.start_container:
+            hooks.run_in_container("startContainer", plan.hooks.start_container, plan.hooks.state, "created")
+        _become(path, plan.process, environment, prepared, inheritance.extra_fds)
+
+    if plan.hooks is not None:
+        from rundlet.runtime import hooks
 
     _live(live, report, f"container {plan.container_id}", {*stdio, gate_fd}, inheritance)
+
+
+def _enter(plan: ContainerPlan, context: Context, stdio: Stdio, report: socket.socket) -> None:
+    """What needs the host's rights; with a helper only the first process comes back from here."""
+    if not plan.needs_helper:
+        for step in plan.entry:
+            _execute(step, context)
+        return
+    from rundlet.runtime.helper import give_birth
+
+    for step in plan.entry:
+        if not isinstance(step, MoveNetDevice):
+            _execute(step, context)
+    give_birth(plan, context, stdio, report)
 
 
 def run_exec(
@@ -109,21 +130,43 @@ def run_exec(
 
     def live() -> None:
         context = Context()
+        load(plan.attributes)
+        if plan.affinity[0]:
+            os.sched_setaffinity(0, plan.affinity[0])
         _execute(cgroup, context)
+        if plan.affinity[1]:
+            os.sched_setaffinity(0, plan.affinity[1])
         if plan.oom_score_adj is not None:
             _execute(SetOomScore(plan.oom_score_adj), context)
-        namespace.setns(pidfd, _EXEC_NAMESPACES)
+        prepared = process.open_before(plan, "running")
+        uid = _join_container(plan, stdio, pidfd)
+        for step in plan.attributes:
+            _execute(step, context)
         terminal = open_terminal_here(*plan.console_size, plan.uid) if plan.terminal else None
-        _take_terminal_or(terminal, stdio, plan.uid)
+        _take_terminal_or(terminal, stdio, uid)
         environment = process.build_environment(plan)
-        path = process.prepare_process(
-            plan, machine.architecture, machine.last_capability, make_cwd=False, new_keyring=True
-        )
+        process.prepare_process(plan, machine, prepared, is_first=False, new_keyring=True)
+        path = process.find_program(plan, environment)
         if terminal is not None:
             _report_ready(report, terminal)
-        _become(path, plan, environment, inheritance.extra_fds)
+        _become(path, plan, environment, prepared, inheritance.extra_fds)
 
     _live(live, report, "exec", {*stdio, pidfd}, inheritance)
+
+
+def _join_container(plan: ProcessPlan, stdio: Stdio, pidfd: int) -> int:
+    """Enter its namespaces; the uid that stdio still is to belong to, 0 when that is done."""
+    pid = namespace.pid_of(pidfd)
+    if namespace.is_same(pid, "user"):
+        namespace.setns(pidfd, _EXEC_NAMESPACES)
+        return plan.uid
+    from rundlet.runtime.userns import become_root, map_id, raise_limits, read_mapping
+
+    own_stdio(stdio, map_id(read_mapping(pid, "uid_map"), plan.uid))
+    raise_limits(plan.limits)
+    namespace.setns(pidfd, _EXEC_NAMESPACES | namespace.CLONE_NEWUSER)
+    become_root()
+    return 0
 
 
 def _live(
@@ -151,6 +194,9 @@ def _live(
     except Error as error:
         code = 127 if isinstance(error, NotFound) else 126  # as shells have it
         _report(report, error, inheritance.answer_fd)
+    except OSError as error:
+        about = f" ({error.filename})" if error.filename else ""
+        _report(report, FailedPrecondition(f"{what}: {error.strerror}{about}"), inheritance.answer_fd)
     except BaseException as error:
         _report(report, FailedPrecondition(f"{what}: {type(error).__name__}: {error}"), inheritance.answer_fd)
     finally:
@@ -192,16 +238,22 @@ def _take_terminal_or(terminal: Terminal | None, stdio: Stdio, uid: int) -> None
 
 def _take_stdio(stdio: Stdio, uid: int) -> None:
     """Become 0, 1 and 2, owned by the user: programs reopen /dev/stdout."""
-    for fd in stdio:
-        if uid and stat.S_ISFIFO(os.fstat(fd).st_mode):
-            os.fchown(fd, uid, -1)
+    if uid:
+        own_stdio(stdio, uid)
     high = [os.dup(fd) if fd < len(stdio) else fd for fd in stdio]
     for number, fd in enumerate(high):
         os.dup2(fd, number, inheritable=True)
 
 
-def _become(path: str, plan: ProcessPlan, environment: dict[str, str], extra_fds: int) -> NoReturn:
+def _become(
+    path: str,
+    plan: ProcessPlan,
+    environment: dict[str, str],
+    prepared: process.Prepared,
+    extra_fds: int,
+) -> NoReturn:
     process.close_descriptors(extra_fds)
+    process.write_labels(prepared)
     if plan.seccomp and plan.no_new_privileges:
-        process.load_seccomp(plan)
+        process.load_seccomp(plan, prepared)
     process.execute_program(path, plan, environment)

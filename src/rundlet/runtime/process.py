@@ -7,15 +7,22 @@ import base64
 import os
 import resource
 import signal
-from typing import NoReturn
+import stat
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from rundlet.errors import InvalidArgument, NotFound, PermissionDenied
 from rundlet.kernel import capability, prctl
-from rundlet.kernel.seccomp import load_filter
+from rundlet.kernel.seccomp import SECCOMP_FILTER_FLAG_NEW_LISTENER, load_filter
 from rundlet.kernel.sigaction import reset_reserved_signals
+from rundlet.plan.attributes import SetLimit
 from rundlet.plan.process import ProcessPlan
 
+if TYPE_CHECKING:
+    from rundlet.runtime.listener import Agent
+
 _PASSWD_MAX_BYTES = 1 << 20
+_DEFAULT_PATH = "/bin:/usr/bin"  # execvp(3)
 _FIRST_FREE_FD = 3
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
@@ -33,31 +40,74 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def prepare_process(
-    plan: ProcessPlan, machine: str, last_capability: int, *, make_cwd: bool, new_keyring: bool
-) -> str:
-    """Everything but the last step; the path of the program.
+class Machine(NamedTuple):
+    """What must be known before the host's /proc goes out of sight."""
 
-    `machine` and `last_capability` were read before the host's files went out of
-    sight.  Raises OSError, or NotFound/PermissionDenied for the program.
+    architecture: str
+    last_capability: int
+
+
+class Prepared(NamedTuple):
+    """What was opened while the host's files were in sight: label files, and the seccomp agent."""
+
+    labels: tuple[tuple[int, str], ...] = ()
+    agent: "Agent | None" = None
+
+
+def open_before(plan: ProcessPlan, status: str) -> Prepared:
+    """`status` is the container's, for the agent.  Raises FailedPrecondition or OSError."""
+    labels = tuple(
+        (os.open(f"/proc/self/attr/{name}", os.O_WRONLY | os.O_CLOEXEC), text) for name, text in plan.labels
+    )
+    if plan.listener is None:
+        return Prepared(labels)
+    from rundlet.runtime.listener import connect_agent
+
+    return Prepared(labels, connect_agent(plan.listener, status))
+
+
+def prepare_process(
+    plan: ProcessPlan, machine: Machine, prepared: Prepared, *, is_first: bool, new_keyring: bool
+) -> None:
+    """Everything but the program itself; raises OSError.
+
+    Without `new_keyring` the session keyring stays the caller's.
     """
-    for limit in plan.limits:
-        resource.setrlimit(limit.resource, (limit.soft, limit.hard))
+    set_limits(plan.limits)
     if new_keyring:
-        prctl.join_session_keyring(machine)
+        prctl.join_session_keyring(machine.architecture)
     os.umask(0o022 if plan.umask is None else plan.umask)
-    enter_directory(plan.cwd, make=make_cwd)
+    enter_directory(plan.cwd, make=is_first)
     if plan.seccomp and not plan.no_new_privileges:
         # Loading a filter needs CAP_SYS_ADMIN unless no_new_privs is set, so it comes before that is given up.
-        load_seccomp(plan)
-    set_identity(plan, last_capability)
+        load_seccomp(plan, prepared)
+    set_identity(plan, machine.last_capability)
     if plan.no_new_privileges:
         prctl.set_no_new_privs()
-    return find_program(plan)
 
 
-def load_seccomp(plan: ProcessPlan) -> None:
-    load_filter(base64.b64decode(plan.seccomp), plan.seccomp_flags)
+def set_limits(limits: Iterable[SetLimit]) -> None:
+    """setrlimit(2); raises PermissionDenied where a hard limit cannot be raised."""
+    for limit in limits:
+        try:
+            resource.setrlimit(limit.resource, (limit.soft, limit.hard))
+        except ValueError as error:  # what the module makes of EPERM and EINVAL
+            raise PermissionDenied(
+                f"{limit.describe()}: {error}", hint="a higher hard limit needs CAP_SYS_RESOURCE"
+            ) from error
+
+
+def load_seccomp(plan: ProcessPlan, prepared: Prepared) -> None:
+    """The filter; where it notifies of calls, its listener goes to the agent at once."""
+    result = load_filter(base64.b64decode(plan.seccomp), plan.seccomp_flags)
+    if prepared.agent is not None and plan.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
+        prepared.agent.send(result)
+
+
+def write_labels(prepared: Prepared) -> None:
+    """What the security modules are to make of the program (execve(2))."""
+    for fd, text in prepared.labels:
+        os.write(fd, text.encode())
 
 
 def enter_directory(path: str, *, make: bool) -> None:
@@ -106,26 +156,42 @@ def _find_home(uid: int) -> str:
     return "/"
 
 
-def find_program(plan: ProcessPlan) -> str:
-    """The file to execute, as execvp(3) looks for it: by PATH of the planned environment unless it has a slash."""
+def find_program(plan: ProcessPlan, environment: dict[str, str]) -> str:
+    """The file to execute, with the user's own rights, as execvp(3) looks for it: by PATH unless it has a slash.
+
+    Raises NotFound, or PermissionDenied when there is a file that cannot be executed.
+    """
     name = plan.args[0]
     if "/" in name:
         candidates = [name]
     else:
-        path = next((entry[5:] for entry in plan.env if entry.startswith("PATH=")), "/bin:/usr/bin")
-        candidates = [os.path.join(directory or ".", name) for directory in path.split(":")]
-    found_other = False
+        path = environment.get("PATH", _DEFAULT_PATH)
+        candidates = [os.path.join(directory or ".", name) for directory in path.split(":")] if name else []
+    refused = ""
     for candidate in candidates:
-        if os.path.isfile(candidate):
-            if os.access(candidate, os.X_OK, effective_ids=True):
-                return candidate
-            found_other = True
-    if found_other:
+        reason = _why_not(candidate)
+        if reason is None:
+            return candidate
+        refused = refused or reason
+    if refused:
         raise PermissionDenied(
-            f"exec {name!r}: permission denied", hint="the file is there but not executable for this user"
+            f"exec {name!r}: {refused}", hint="it is there but not executable for this user"
         )
-    where = "no such file or directory" if "/" in name else "executable file not found in $PATH"
+    where = "no such file" if "/" in name else "executable file not found in $PATH"
     raise NotFound(f"exec {name!r}: {where}")
+
+
+def _why_not(path: str) -> str | None:
+    """None for a file to execute, empty where there is nothing, else what is wrong with it."""
+    try:
+        found = os.stat(path)
+    except PermissionError:
+        return "permission denied"
+    except (OSError, ValueError):
+        return ""
+    if stat.S_ISDIR(found.st_mode):
+        return "is a directory"
+    return None if os.access(path, os.X_OK, effective_ids=True) else "permission denied"
 
 
 def execute_program(path: str, plan: ProcessPlan, environment: dict[str, str]) -> NoReturn:

@@ -1,0 +1,184 @@
+"""The helper of a first process that needs something done with the host's rights.
+
+    keeper             helper                                  first process
+    ------             ------                                  -------------
+    clone3  ─────────▶ cgroup, OOM score, joined namespaces
+                       clone3 with new namespaces  ──────────▶ waits
+                       writes uid_map and gid_map
+                       opens rootfs and binds as detached
+                       mounts, owner of stdio, devices
+            ◀───────── {"child": pid} + its pidfd
+                       mounts by descriptor, "go"  ──────────▶ becomes root of its user namespace
+                       ends                                    the rest of the plan
+
+The first process is the keeper's child from the start (CLONE_PARENT), so exits
+and restarts are as for any other.  A user namespace joined by path is entered
+by the helper, after everything else, so that the other new namespaces belong to it.
+"""
+
+import json
+import os
+import signal
+import socket
+from typing import NamedTuple
+
+from rundlet.errors import Unimplemented
+from rundlet.kernel import capability, namespace, setfsuid
+from rundlet.kernel import mount as m
+from rundlet.kernel.clone import Cloned, clone
+from rundlet.plan.container import ContainerPlan
+from rundlet.plan.steps import Bind, BindRootfs, IdMap, MountOverlay, MoveNetDevice
+from rundlet.runtime.context import Context
+from rundlet.runtime.mounts import map_ids, open_bind
+from rundlet.runtime.stdio import Stdio, own_stdio
+from rundlet.runtime.userns import become_root, map_id, raise_limits, read_mappings_of, write_mappings
+
+_FDS_A_PACKET = 200  # SCM_MAX_FD is 253
+_GO = b"go"
+_MORE = b"more"
+
+
+class _User(NamedTuple):
+    """The container's user namespace as the helper has it."""
+
+    fd: int
+    uid_map: IdMap
+    gid_map: IdMap
+
+
+def give_birth(plan: ContainerPlan, context: Context, stdio: Stdio, report: socket.socket) -> None:
+    """Clone the first process.  Returns in that process only, when all is ready for it."""
+    if plan.pid_namespace:
+        namespace.join(plan.pid_namespace, namespace.CLONE_NEWPID)
+    raise_limits(plan.process.limits)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    flags = sum(namespace.KINDS[kind].flag for kind in plan.clone)
+    user = _find_user(plan)
+    trees = _prepare(plan, user, stdio) if user else []
+    if user:
+        namespace.setns(user.fd, namespace.CLONE_NEWUSER)
+    elif plan.user:
+        flags |= namespace.CLONE_NEWUSER
+    child = clone(flags, sibling=True)
+    if child.pid == 0:
+        ours.close()
+        _wait(theirs, context, has_trees=plan.user is not None)
+        return
+    theirs.close()
+    try:
+        if plan.user and not user:
+            trees = _prepare(plan, _make_user(plan, child), stdio)
+        _move_devices(plan, child)
+        socket.send_fds(report, [json.dumps({"child": child.pid}).encode()], [child.pidfd])
+        _hand_over(ours, trees)
+    except BaseException:
+        signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+        raise
+    os._exit(0)
+
+
+def _find_user(plan: ContainerPlan) -> _User | None:
+    """The user namespace to join, if that is planned."""
+    if plan.user is None or not plan.user.path:
+        return None
+    fd = os.open(plan.user.path, os.O_RDONLY | os.O_CLOEXEC)
+    if plan.user.uid_map and plan.user.gid_map:
+        return _User(fd, plan.user.uid_map, plan.user.gid_map)
+    return _User(fd, *read_mappings_of(fd))
+
+
+def _make_user(plan: ContainerPlan, child: Cloned) -> _User | None:
+    """The user namespace that the child was cloned into gets its mappings."""
+    if plan.user is None:
+        return None
+    write_mappings(child.pid, plan.user.uid_map, plan.user.gid_map)
+    fd = os.open(f"/proc/{child.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    return _User(fd, plan.user.uid_map, plan.user.gid_map)
+
+
+def _prepare(plan: ContainerPlan, user: _User | None, stdio: Stdio) -> list[int]:
+    """Everything that lies on paths, or belongs to ids, which the container's root has no rights on."""
+    if user is None:
+        return []
+    own_stdio(stdio, map_id(user.uid_map, plan.process.uid))
+    trees = []
+    for step in plan.setup:
+        try:
+            if isinstance(step, Bind):
+                trees.append(open_bind(step, user.fd))
+            elif isinstance(step, BindRootfs):
+                trees.append(m.open_tree(step.source, recursive=True))
+            elif isinstance(step, MountOverlay):
+                trees.append(_open_overlay(step, user))
+        except OSError as error:
+            raise OSError(error.errno, f"{step.describe()}: {error.strerror}", error.filename) from error
+    return trees
+
+
+def _open_overlay(step: MountOverlay, user: _User) -> int:
+    """A detached overlay of idmapped layers (Linux 6.13: layers by descriptor).
+
+    The layers on disk keep the ids that they have without a user namespace.
+    Files are made by ids that the mapping knows, or overlayfs gives up writing:
+    hence the file owner set around the mount, whose credentials overlayfs keeps.
+    """
+    if not step.idmap:
+        raise Unimplemented(f"{step.describe()}: without idmapped layers in a user namespace")
+    base = os.path.dirname(step.upper)
+    top = _open_mapped(base, user.fd)
+    upper = os.open(os.path.relpath(step.upper, base), os.O_PATH | os.O_CLOEXEC, dir_fd=top)
+    work = os.open(os.path.relpath(step.work, base), os.O_PATH | os.O_CLOEXEC, dir_fd=top)
+    layers = [("lowerdir+", _open_mapped(path, user.fd)) for path in step.lower]
+    context = m.fsopen("overlay")
+    for key, fd in (*layers, ("upperdir", upper), ("workdir", work)):
+        m.fsconfig(context, m.FSCONFIG_SET_FD, key, aux=fd)
+        os.close(fd)
+    sets = capability.read_sets()
+    setfsuid.set_file_owner(max(map_id(user.uid_map, 0), 0), max(map_id(user.gid_map, 0), 0))
+    capability.set_sets(sets["permitted"], sets["permitted"], sets["inheritable"])
+    try:
+        m.fsconfig(context, m.FSCONFIG_CMD_CREATE)
+    finally:
+        setfsuid.set_file_owner(0, 0)
+    tree = m.fsmount(context)
+    os.close(context)
+    os.close(top)
+    return tree
+
+
+def _open_mapped(path: str, userns_fd: int) -> int:
+    tree = m.open_tree(path)
+    map_ids(tree, userns_fd, path)
+    return tree
+
+
+def _move_devices(plan: ContainerPlan, child: Cloned) -> None:
+    devices = [step for step in plan.entry if isinstance(step, MoveNetDevice)]
+    if devices:
+        from rundlet.runtime.netdevices import move_devices, target_namespace
+
+        move_devices(devices, target_namespace(plan.entry, child.pid))
+
+
+def _hand_over(ours: socket.socket, trees: list[int]) -> None:
+    """The descriptors in their order, then the word to go on."""
+    for first in range(0, len(trees), _FDS_A_PACKET):
+        socket.send_fds(ours, [_MORE], trees[first : first + _FDS_A_PACKET])
+    ours.send(_GO)
+
+
+def _wait(theirs: socket.socket, context: Context, *, has_trees: bool) -> None:
+    """In the first process: take what the helper hands over; end silently with it, as it has said why."""
+    os.setsid()
+    trees: list[int] = []
+    while True:
+        data, fds, _, _ = socket.recv_fds(theirs, 16, _FDS_A_PACKET, socket.MSG_CMSG_CLOEXEC)
+        trees += fds
+        if data != _MORE:
+            break
+    if data != _GO:
+        os._exit(126)
+    theirs.close()
+    if has_trees:
+        context.trees = trees
+        become_root()

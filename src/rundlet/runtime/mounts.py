@@ -1,0 +1,183 @@
+"""Steps that mount something inside the rootfs."""
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any
+
+from rundlet.kernel import mount as m
+from rundlet.plan import steps
+from rundlet.runtime.context import Context
+from rundlet.runtime.paths import is_directory, open_mountpoint, open_path
+
+_PROPAGATIONS = {
+    "private": m.MS_PRIVATE,
+    "slave": m.MS_SLAVE,
+    "shared": m.MS_SHARED,
+    "unbindable": m.MS_UNBINDABLE,
+}
+
+
+def propagation_flags(name: str) -> tuple[int, bool]:
+    """(MS_*, recursive) of "rslave" and its kin."""
+    recursive = name not in _PROPAGATIONS
+    return _PROPAGATIONS[name[1:] if recursive else name], recursive
+
+
+def _mount(step: steps.Mount, context: Context) -> None:
+    fd, data = _open_target(step, context.root_fd)
+    flags = step.flags & ~m.MS_RDONLY if step.copy_up else step.flags
+    try:
+        m.mount(step.source, f"/proc/self/fd/{fd}", step.fstype or None, flags, data or None)
+        if step.copy_up:
+            _fill(step, context.root_fd, fd)
+    except OSError as error:
+        if step.fstype != "sysfs" or error.errno != errno.EPERM:
+            error.filename = step.target
+            raise
+        _bind_sysfs(fd, step.flags)
+    finally:
+        os.close(fd)
+    if step.propagation:
+        _set_propagation(context.root_fd, step.target, step.propagation)
+
+
+def _open_target(step: steps.Mount, root_fd: int) -> tuple[int, str]:
+    """The place to mount on, and the options: a tmpfs takes the mode of the directory that it covers, as runc has it."""
+    try:
+        fd = open_path(root_fd, step.target)
+    except FileNotFoundError:
+        if step.flags & m.MS_REMOUNT:
+            raise
+        return open_mountpoint(root_fd, step.target, directory=True), step.data
+    if step.fstype != "tmpfs" or "mode=" in step.data or step.flags & m.MS_REMOUNT:
+        return fd, step.data
+    mode = f"mode={os.fstat(fd).st_mode & 0o7777:o}"
+    return fd, f"{step.data},{mode}" if step.data else mode
+
+
+def _fill(step: steps.Mount, root_fd: int, below_fd: int) -> None:
+    """tmpcopyup: the new tmpfs starts with what it covers, and is made read-only afterwards."""
+    from rundlet.runtime.copyup import copy_directory
+
+    fd = open_path(root_fd, step.target)
+    try:
+        copy_directory(below_fd, fd)
+        if step.flags & m.MS_RDONLY:
+            m.mount_setattr(fd, set_attrs=m.MOUNT_ATTR_RDONLY)
+    finally:
+        os.close(fd)
+
+
+def _bind_sysfs(fd: int, flags: int) -> None:
+    """Without a network namespace of the user namespace's own no sysfs can be made: the host's is bound."""
+    tree = m.open_tree("/sys", recursive=True)
+    try:
+        attrs = m.MOUNT_ATTR_RDONLY if flags & m.MS_RDONLY else 0
+        attrs |= m.MOUNT_ATTR_NOSUID | m.MOUNT_ATTR_NODEV | m.MOUNT_ATTR_NOEXEC
+        m.mount_setattr(tree, set_attrs=attrs, recursive=True)
+        m.move_mount(tree, fd)
+    finally:
+        os.close(tree)
+
+
+def _set_propagation(root_fd: int, target: str, propagation: str) -> None:
+    flags, recursive = propagation_flags(propagation)
+    fd = open_path(root_fd, target)
+    try:
+        m.mount_setattr(fd, propagation=flags, recursive=recursive)
+    finally:
+        os.close(fd)
+
+
+def open_bind(step: steps.Bind, userns_fd: int = -1) -> int:
+    """The source as a detached tree with all its attributes; `userns_fd` is the container's user namespace."""
+    tree = m.open_tree(step.source, recursive=step.recursive)
+    try:
+        if step.idmap:
+            _map_ids(tree, step, userns_fd)
+        if step.set_attrs or step.clear_attrs:
+            m.mount_setattr(
+                tree, set_attrs=step.set_attrs, clear_attrs=step.clear_attrs, recursive=step.whole_tree
+            )
+        if step.propagation:
+            flags, recursive = propagation_flags(step.propagation)
+            m.mount_setattr(tree, propagation=flags, recursive=recursive)
+    except BaseException:
+        os.close(tree)
+        raise
+    return tree
+
+
+def _map_ids(tree: int, step: steps.Bind, userns_fd: int) -> None:
+    from rundlet.runtime.userns import make_user_namespace
+
+    own = make_user_namespace(step.uid_map, step.gid_map) if step.uid_map else -1
+    try:
+        map_ids(tree, own if own >= 0 else userns_fd, step.source, recursive=step.idmap == "ridmap")
+    finally:
+        if own >= 0:
+            os.close(own)
+
+
+def map_ids(tree: int, userns_fd: int, path: str, *, recursive: bool = False) -> None:
+    """Show a detached tree through the ids of a user namespace (mount_setattr(2), MOUNT_ATTR_IDMAP)."""
+    try:
+        m.mount_setattr(tree, set_attrs=m.MOUNT_ATTR_IDMAP, userns_fd=userns_fd, recursive=recursive)
+    except OSError as error:
+        reason = error.strerror
+        if error.errno == errno.EINVAL:
+            reason = "its file system cannot be idmapped, or is already"
+        raise OSError(error.errno, reason, path) from error
+
+
+def _bind(step: steps.Bind, context: Context) -> None:
+    tree = open_bind(step) if context.trees is None else context.trees.pop(0)
+    try:
+        target = open_mountpoint(context.root_fd, step.target, directory=is_directory(tree))
+        try:
+            m.move_mount(tree, target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(tree)
+
+
+def _open_if_there(context: Context, path: str) -> int:
+    """-1 where the rootfs has no such path: there is nothing to protect then."""
+    try:
+        return open_path(context.root_fd, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return -1
+
+
+def _set_readonly(step: steps.SetReadonly, context: Context) -> None:
+    fd = _open_if_there(context, step.target)
+    if fd < 0:
+        return
+    tree = m.open_tree("", dir_fd=fd, recursive=True)
+    m.mount_setattr(tree, set_attrs=m.MOUNT_ATTR_RDONLY, recursive=True)
+    m.move_mount(tree, fd)
+    os.close(tree)
+    os.close(fd)
+
+
+def _mask_path(step: steps.MaskPath, context: Context) -> None:
+    fd = _open_if_there(context, step.target)
+    if fd < 0:
+        return
+    if is_directory(fd):
+        m.mount("tmpfs", f"/proc/self/fd/{fd}", "tmpfs", m.MS_RDONLY, "size=0k,mode=000")
+    else:
+        tree = m.open_tree("/dev/null")
+        m.move_mount(tree, fd)
+        os.close(tree)
+    os.close(fd)
+
+
+EXECUTORS: dict[type, Callable[[Any, Context], None]] = {
+    steps.Mount: _mount,
+    steps.Bind: _bind,
+    steps.SetReadonly: _set_readonly,
+    steps.MaskPath: _mask_path,
+}

@@ -1,0 +1,91 @@
+"""User namespaces: mappings, and namespaces that exist only to carry one (user_namespaces(7))."""
+
+import os
+import resource
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from rundlet.kernel import namespace
+from rundlet.kernel.clone import Cloned, clone
+from rundlet.plan.attributes import SetLimit
+from rundlet.plan.steps import IdMap
+from rundlet.runtime.context import write_file
+from rundlet.runtime.process import set_limits
+
+
+def map_id(mapping: IdMap, inside: int) -> int:
+    """The id outside; -1 when it is not mapped."""
+    for first, outside, count in mapping:
+        if first <= inside < first + count:
+            return outside + inside - first
+    return -1
+
+
+def write_mappings(pid: int, uid_map: IdMap, gid_map: IdMap) -> None:
+    """Of the user namespace of process `pid`, once for all; needs CAP_SETUID and CAP_SETGID outside."""
+    for name, mapping in (("uid_map", uid_map), ("gid_map", gid_map)):
+        write_file(f"/proc/{pid}/{name}", "".join(f"{a} {b} {count}\n" for a, b, count in mapping))
+
+
+def read_mapping(pid: int, name: str) -> IdMap:
+    """`name` is uid_map or gid_map."""
+    with open(f"/proc/{pid}/{name}", encoding="ascii") as file:
+        rows = [tuple(map(int, line.split())) for line in file]
+    return tuple((row[0], row[1], row[2]) for row in rows)
+
+
+def make_user_namespace(uid_map: IdMap, gid_map: IdMap) -> int:
+    """A user namespace with these mappings and nobody in it, open; it lasts as long as the descriptor."""
+    with _waiting_child(namespace.CLONE_NEWUSER) as child:
+        write_mappings(child.pid, uid_map, gid_map)
+        return os.open(f"/proc/{child.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def read_mappings_of(userns_fd: int) -> tuple[IdMap, IdMap]:
+    """(uids, gids) of an existing user namespace, told by a child that goes there to look."""
+    with _waiting_child(0, userns_fd) as child:
+        return read_mapping(child.pid, "uid_map"), read_mapping(child.pid, "gid_map")
+
+
+def raise_limits(limits: Iterable[SetLimit]) -> None:
+    """Hard limits above this process's own, before it enters a user namespace: there nobody may raise them."""
+    for limit in limits:
+        soft, hard = resource.getrlimit(limit.resource)
+        if hard != -1 and (limit.hard == -1 or limit.hard > hard):
+            set_limits([limit._replace(soft=soft)])
+
+
+def become_root() -> None:
+    """Of the user namespace; where it has no id 0, the process stays what it is, with all capabilities there."""
+    for change in (os.setresgid, os.setresuid):
+        try:
+            change(0, 0, 0)
+        except OSError:
+            pass  # EINVAL: 0 is not mapped
+
+
+@contextmanager
+def _waiting_child(flags: int, userns_fd: int = -1) -> Iterator[Cloned]:
+    """A process that does nothing, in new namespaces or in the given user namespace, until the block ends."""
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    child = clone(flags)
+    if child.pid == 0:
+        try:
+            if userns_fd >= 0:
+                namespace.setns(userns_fd, namespace.CLONE_NEWUSER)
+            os.write(write_fd, b"1")
+            while True:
+                signal.pause()
+        finally:
+            os._exit(1)
+    os.close(write_fd)
+    try:
+        if not os.read(read_fd, 1):
+            raise PermissionError(1, "the user namespace cannot be entered")
+        yield child
+    finally:
+        os.close(read_fd)
+        signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+        os.waitpid(child.pid, 0)
+        os.close(child.pidfd)
