@@ -29,12 +29,12 @@ def parse_group_path(text: str) -> str:
     if text.count(":") == 2 and not text.startswith("/"):
         raise InvalidArgument(
             f"cgroup path {text!r} is in the systemd driver's notation slice:prefix:name",
-            hint="only the cgroupfs driver is there yet: use an absolute path like /kubepods/pod1",
+            hint="choose the systemd driver, or an absolute path like /kubepods/pod1",
         )
     if text.endswith(".slice") and "/" not in text:
         raise InvalidArgument(
             f"cgroup path {text!r} is a systemd slice",
-            hint="only the cgroupfs driver is there yet: use an absolute path like /kubepods/pod1",
+            hint="the systemd driver takes slice:prefix:name; cgroupfs an absolute path like /kubepods/pod1",
         )
     names = [name for name in text.split("/") if name not in ("", ".")]
     if ".." in names or "\0" in text or "\n" in text:
@@ -107,6 +107,9 @@ class Group:
             pass
         if self.layout.version == 1 and controller == "cpuset":
             _inherit_cpuset(directory)
+
+    def settle(self) -> None:
+        """The first process has joined: what kept the group alive until then can go."""
 
     def write(self, controller: str, file: str, value: str) -> None:
         """Write one knob of the group, or attach a device program (version 2).

@@ -17,6 +17,8 @@ Has = Callable[[str, str], bool]  # controller, file ("" asks for the controller
 
 # Not a file: the value is a device program (struct bpf_insn[] in base64) to attach on version 2.
 DEVICE_PROGRAM = "devices.program"
+# Not a controller: the file is a property of systemd's unit, the value [signature, value] in JSON.
+UNIT = "systemd"
 
 _SWAP_FILES = ("memory.swap.max", "memory.memsw.limit_in_bytes")
 # Block weights are under one name or the other; a plan has both, BFQ's first.
