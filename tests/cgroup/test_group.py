@@ -48,7 +48,7 @@ def test_paths_that_are_refused(text):
 def test_systemds_notation_says_what_to_do():
     with pytest.raises(InvalidArgument) as caught:
         parse_group_path("system.slice:rundlet:1")
-    assert "cgroupfs" in caught.value.hint
+    assert "systemd driver" in caught.value.hint
 
 
 def test_absolute_paths_count_from_the_mount_and_relative_ones_from_us():
