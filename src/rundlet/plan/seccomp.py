@@ -43,10 +43,9 @@ from rundlet.plan.bpf import (
     match_all,
     search,
 )
+from rundlet.plan.seccomp_program import SeccompProgram
 from rundlet.plan.syscalls import SIDE_DOORS, syscall_numbers
 from rundlet.spec.runtime import Seccomp, SeccompArg, SeccompSyscall
-
-COMPILER_VERSION = 2  # raise it whenever the same profile gives another program
 
 _KILL_THREAD = 0x0000_0000
 _ERRNO = 0x0005_0000
@@ -54,7 +53,7 @@ _TRACE = 0x7FF0_0000
 _NOTIFY = 0x7FC0_0000  # SECCOMP_RET_USER_NOTIF
 _LOG = 0x7FFC_0000
 _ALLOW = 0x7FFF_0000
-_ACTIONS = {
+ACTIONS = {
     "SCMP_ACT_KILL": _KILL_THREAD,
     "SCMP_ACT_KILL_THREAD": _KILL_THREAD,
     "SCMP_ACT_KILL_PROCESS": 0x8000_0000,
@@ -68,20 +67,20 @@ _ACTIONS = {
 _HIGHEST_ERRNO = 4095  # MAX_ERRNO; the kernel cuts larger ones down to it
 _NO_SUCH_CALL = _ERRNO | errno.ENOSYS
 
-_FLAGS = {
+FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 1 << 0,
     "SECCOMP_FILTER_FLAG_LOG": 1 << 1,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 1 << 2,
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 1 << 5,
 }
-_TSYNC = _FLAGS["SECCOMP_FILTER_FLAG_TSYNC"]
-_WAIT_KILLABLE = _FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
+_TSYNC = FLAGS["SECCOMP_FILTER_FLAG_TSYNC"]
+_WAIT_KILLABLE = FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
 _NEW_LISTENER = 1 << 3
 # As in runc: a profile that is silent about flags keeps its speed on processors
 # where the kernel would turn on speculation barriers for filtered processes.
-_DEFAULT_FLAGS = _FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
+_DEFAULT_FLAGS = FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
 
-_OPERATORS = {
+OPERATORS = {
     "SCMP_CMP_NE": "ne",
     "SCMP_CMP_LT": "lt",
     "SCMP_CMP_LE": "le",
@@ -103,7 +102,7 @@ class Abi(NamedTuple):
 
 _X32_BIT = 0x4000_0000
 _SKIPPED_CALL = 0xFFFF_FFFF
-_ABIS = {
+ABIS = {
     "SCMP_ARCH_X86_64": Abi("x86_64", 0xC000_003E),
     "SCMP_ARCH_X86": Abi("i386", 0x4000_0003, wide=False),
     "SCMP_ARCH_X32": Abi("x32", 0xC000_003E, _X32_BIT, wide=False),
@@ -114,13 +113,6 @@ _MACHINES = {
     "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
     "aarch64": ("SCMP_ARCH_AARCH64",),
 }
-
-
-class SeccompProgram(NamedTuple):
-    """`filter` is struct sock_filter[], `flags` those of seccomp(SECCOMP_SET_MODE_FILTER)."""
-
-    filter: bytes
-    flags: int
 
 
 class _Rule(NamedTuple):
@@ -160,9 +152,9 @@ def compile_seccomp(profile: Seccomp, machine: str = os.uname().machine) -> Secc
 
 def _action(name: str, errno_ret: int | None) -> int:
     """SECCOMP_RET_* with its data."""
-    if name not in _ACTIONS:
+    if name not in ACTIONS:
         raise InvalidArgument(f"seccomp: unknown action {name!r}")
-    action = _ACTIONS[name]
+    action = ACTIONS[name]
     if action not in (_ERRNO, _TRACE):
         if errno_ret is not None:
             raise InvalidArgument(f"seccomp: action {name} takes no errnoRet")
@@ -186,14 +178,14 @@ def _read_rules(syscall: SeccompSyscall) -> Iterator[_Rule]:
 def _read_comparison(arg: SeccompArg) -> Comparison:
     if not 0 <= arg.index <= 5:
         raise InvalidArgument(f"seccomp: argument index {arg.index} is not in 0 to 5")
-    if arg.op not in _OPERATORS:
+    if arg.op not in OPERATORS:
         raise InvalidArgument(f"seccomp: unknown operator {arg.op!r}")
     for value in (arg.value, arg.value_two):
         if not 0 <= value < 1 << 64:
             raise InvalidArgument(f"seccomp: argument value {value} does not fit 64 bits")
     if arg.op == "SCMP_CMP_MASKED_EQ":
         return Comparison(arg.index, "eq", arg.value_two & arg.value, mask=arg.value)
-    return Comparison(arg.index, _OPERATORS[arg.op], arg.value)
+    return Comparison(arg.index, OPERATORS[arg.op], arg.value)
 
 
 def _read_flags(profile: Seccomp) -> int:
@@ -201,9 +193,9 @@ def _read_flags(profile: Seccomp) -> int:
         return _DEFAULT_FLAGS
     flags = 0
     for name in profile.flags:
-        if name not in _FLAGS:
+        if name not in FLAGS:
             raise InvalidArgument(f"seccomp: unknown flag {name!r}")
-        flags |= _FLAGS[name]
+        flags |= FLAGS[name]
     return flags
 
 
@@ -221,7 +213,7 @@ def _select_abis(profile: Seccomp, machine: str) -> list[Abi]:
             raise InvalidArgument(f"seccomp: unknown architecture {name!r}")
     native, *others = _MACHINES[machine]
     return [
-        _ABIS[name] for name in (native, *others) if name == native or name in (profile.architectures or ())
+        ABIS[name] for name in (native, *others) if name == native or name in (profile.architectures or ())
     ]
 
 

@@ -161,6 +161,13 @@ def _make_reader(text: str, scope: dict[str, Any]) -> Reader:
 def _read_str(value: Any, where: str) -> Any:
     if type(value) is not str:
         raise Mismatch(f"{where}: expected str, got {_word(value)}")
+    if "\0" in value:
+        raise Mismatch(f"{where}: expected str without null characters")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise Mismatch(f"{where}: expected str, got half a surrogate pair") from None
     return value
 
 
@@ -185,8 +192,6 @@ def _make_list_reader(read_item: Reader) -> Reader:
     def read(value: Any, where: str) -> Any:
         if type(value) is not list:
             raise Mismatch(f"{where}: expected array, got {_word(value)}")
-        if read_item is _read_str and all(type(item) is str for item in value):
-            return value
         return [read_item(item, f"{where}[{index}]") for index, item in enumerate(value)]
 
     return read

@@ -1,0 +1,1 @@
+"""`rundlet-runtime`: an OCI runtime with the command line of runc."""

@@ -1,0 +1,174 @@
+"""From a bundle to a process that waits at its gate: what `create` and `run` share."""
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from rundlet.cgroup.group import Group
+from rundlet.errors import InvalidArgument, Unimplemented
+from rundlet.oci import containers, groups, notify
+from rundlet.oci.arguments import Arguments
+from rundlet.oci.bundle import Bundle, read_bundle
+from rundlet.oci.console import check_console, send_master
+from rundlet.oci.containers import Container, Record
+from rundlet.oci.context import Context
+from rundlet.oci.launch import Child, Ready, await_ready, count_extra_fds, launch_first
+from rundlet.plan.container import Hooks
+from rundlet.plan.planner import Filter, plan_container
+from rundlet.plan.seccomp_cache import load_program
+from rundlet.plan.steps import JoinCgroup
+from rundlet.runtime.init import Inheritance
+from rundlet.runtime.stdio import Stdio
+from rundlet.spec.runtime import Resources, RuntimeConfig
+
+_SECCOMP_CACHE = ".seccomp"
+
+
+class Created(NamedTuple):
+    """`master` is the terminal's, still ours, or -1."""
+
+    container: Container
+    child: Child
+    master: int
+
+
+def create_container(context: Context, container_id: str, arguments: Arguments) -> Created:
+    """The container, created; or an error, and nothing of it left."""
+    bundle = read_bundle(arguments.text("bundle"), arguments.text("config"))
+    _check(bundle.config, arguments)
+    with ExitStack() as undo:
+        created = _create(context, container_id, arguments, bundle, undo)
+        undo.pop_all()
+    return created
+
+
+def _check(config: RuntimeConfig, arguments: Arguments) -> None:
+    if arguments.has("no-pivot"):
+        raise Unimplemented(
+            "flag --no-pivot: rundlet-runtime always uses pivot_root(2), which a chroot cannot replace safely",
+            hint="put the rootfs on a file system of its own instead of the initial ramdisk",
+        )
+    check_console(config.process is not None and config.process.terminal, arguments)
+
+
+def _create(
+    context: Context, container_id: str, arguments: Arguments, bundle: Bundle, undo: ExitStack
+) -> Created:
+    listen_fds = _read_listen_fds()
+    extra_fds = count_extra_fds(arguments.number("preserve-fds"), listen_fds)
+    path = groups.choose_path(container_id, bundle.linux.cgroups_path)
+    group = groups.open_group(path, systemd=context.systemd_cgroup)
+    record = _make_record(container_id, bundle)._replace(
+        cgroup=groups.pin_path(group), systemd_cgroup=context.systemd_cgroup
+    )
+    container, lock = containers.reserve(context.root, record, bundle.raw)
+    undo.callback(containers.forget, container.directory)
+    config = notify.hand_over(_pass_listen_fds(bundle.config, listen_fds), container.directory)
+    plan = plan_container(
+        container_id,
+        config,
+        groups.read_host(group),
+        bundle=bundle.path,
+        cgroup=groups.plan_group(group, bundle.linux.resources or Resources()),
+        seccomp=load_filter(context, config),
+    )
+    _make_group(group, plan.cgroup.writes, undo)
+    gate, answer = (
+        _make_fifo(f"{container.directory}/{name}") for name in (containers.GATE, containers.ANSWER)
+    )
+    inheritance = Inheritance(extra_fds, arguments.has("no-new-keyring"), answer)
+    child = launch_first(plan, JoinCgroup(group.join_files()), Stdio(0, 1, 2), gate, inheritance)
+    undo.callback(_kill, child)
+    os.close(answer)
+    child, master = _await_ready(child, plan.hooks, undo)
+    os.close(gate)
+    if arguments.text("console-socket"):
+        send_master(arguments.text("console-socket"), master)
+        os.close(master)
+        master = -1
+    started = containers.read_start_time(child.pid)
+    container = container.save(record._replace(pid=child.pid, start_time=started))
+    write_pid_file(arguments.text("pid-file"), child.pid)
+    os.close(lock)
+    return Created(container, child, master)
+
+
+def _make_record(container_id: str, bundle: Bundle) -> Record:
+    return Record(
+        id=container_id,
+        bundle=bundle.path,
+        rootfs=bundle.rootfs,
+        oci_version=bundle.config.oci_version,
+        annotations=bundle.config.annotations or {},
+        created_at_ns=time.time_ns(),
+        owner_uid=os.getuid(),
+    )
+
+
+def _make_group(group: Group, writes: tuple[tuple[str, str, str], ...], undo: ExitStack) -> None:
+    """A group that was there before is not ours to remove."""
+    existed = group.exists()
+    group.make()
+    if not existed:
+        undo.callback(group.remove)
+    group.apply(writes)
+
+
+def _make_fifo(path: str) -> int:
+    """Open both ways: neither side ever waits for the other to open it."""
+    os.mkfifo(path, 0o600)
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+
+def _await_ready(child: Child, hooks: Hooks | None, undo: ExitStack) -> Ready:
+    """With a helper the process that counts is another one, to be killed as well when something fails."""
+    ready = await_ready(child, hooks)
+    if ready.child.pid != child.pid:
+        undo.callback(_kill, ready.child)
+    return ready
+
+
+def _kill(child: Child) -> None:
+    try:
+        signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+        os.waitpid(child.pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass  # it has ended by itself
+
+
+def load_filter(context: Context, config: RuntimeConfig) -> Filter | None:
+    """The compiled seccomp profile, from the cache below the root where it can be."""
+    profile = config.linux.seccomp if config.linux else None
+    if profile is None:
+        return None
+    program = load_program(profile, f"{context.root}/{_SECCOMP_CACHE}")
+    return Filter(program.filter, program.flags)
+
+
+def _read_listen_fds() -> int:
+    """sd_listen_fds(3): how many sockets our caller hands on to the container."""
+    text = os.environ.get("LISTEN_FDS", "")
+    if not text:
+        return 0
+    if not text.isdigit():
+        raise InvalidArgument(f"environment: LISTEN_FDS: expected a number, got {text!r}")
+    return int(text)
+
+
+def _pass_listen_fds(config: RuntimeConfig, count: int) -> RuntimeConfig:
+    if not count or config.process is None:
+        return config
+    env = [*(config.process.env or []), f"LISTEN_FDS={count}", "LISTEN_PID=1"]
+    return config.replace(process=config.process.replace(env=env))
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """By rename, so that a reader never sees half a number; nothing when `path` is empty."""
+    if not path:
+        return
+    fresh = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}")
+    with open(fresh, "w", encoding="ascii") as file:
+        file.write(str(pid))
+    os.rename(fresh, path)

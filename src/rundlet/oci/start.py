@@ -1,0 +1,72 @@
+"""`start`: open a created container's gate."""
+
+import os
+
+from rundlet.errors import Error, FailedPrecondition, from_code
+from rundlet.oci import containers, groups, json, notify
+from rundlet.oci.arguments import Arguments
+from rundlet.oci.bundle import read_config, read_hooks
+from rundlet.oci.containers import Container
+from rundlet.oci.context import Context
+from rundlet.oci.destruction import kill_first
+
+_ANSWER_MAX_BYTES = 1 << 16
+
+
+def start(context: Context, arguments: Arguments) -> int:
+    with containers.locked(context.root, arguments.words[0]) as container:
+        start_container(container)
+    return 0
+
+
+def start_container(container: Container) -> None:
+    """Raises FailedPrecondition unless it is created; else what keeps its program from running."""
+    status = container.status()
+    if status != "created":
+        raise FailedPrecondition(
+            f'container "{container.record.id}": cannot start a container in the {status} state'
+        )
+    config = read_config(container.read_config())
+    if config.process is None:
+        raise FailedPrecondition(f'container "{container.record.id}": process is not set, nothing to start')
+    relay = notify.Relay(container) if notify.needs_relay(container) else None
+    open_gate(container)
+    _run_poststart(container)
+    if relay is not None:
+        relay.pass_on()
+
+
+def _run_poststart(container: Container) -> None:
+    """A failing hook ends the container (runtime.md#lifecycle)."""
+    hooks = read_hooks(container)
+    if hooks is None or not hooks.poststart:
+        return
+    from rundlet.runtime.hooks import Group, run_hooks
+
+    state = {**hooks.state, "status": "running", "pid": container.record.pid}
+    try:
+        run_hooks([Group("poststart", hooks.poststart)], state)
+    except Error:
+        kill_first(container, groups.group_of(container.record))
+        raise
+
+
+def open_gate(container: Container) -> None:
+    """Returns when the program runs."""
+    gate, answer = (f"{container.directory}/{name}" for name in (containers.GATE, containers.ANSWER))
+    try:
+        answer_fd = os.open(answer, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        gate_fd = os.open(gate, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:  # ENXIO: nobody holds it any more
+        raise FailedPrecondition(
+            f'container "{container.record.id}": cannot start a container in the stopped state'
+        ) from error
+    os.unlink(gate)
+    os.write(gate_fd, b"0")
+    os.close(gate_fd)
+    os.set_blocking(answer_fd, True)
+    message = os.read(answer_fd, _ANSWER_MAX_BYTES)
+    os.close(answer_fd)
+    os.unlink(answer)
+    if message:
+        raise from_code(*json.read(message, "answer")["error"])
