@@ -154,8 +154,9 @@ class SizeReader:
 
 
 def _read_size(value: Any) -> Size:
-    fields = {key.lower(): field for key, field in value.items()} if isinstance(value, dict) else {}
-    size = Size(fields.get("width", 0), fields.get("height", 0))
-    if not all(type(field) is int and 0 <= field <= SIZE_LIMIT for field in size):
+    """Names in any case, as Go reads them; a field that is missing is 0."""
+    fields = {key.lower(): field for key, field in value.items()} if isinstance(value, dict) else None
+    size = Size(fields.get("width", 0), fields.get("height", 0)) if fields is not None else None
+    if size is None or not all(type(field) is int and 0 <= field <= SIZE_LIMIT for field in size):
         raise InvalidArgument(f"not a terminal size: {str(value)[:80]}")
     return size
