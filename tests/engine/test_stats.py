@@ -10,4 +10,4 @@ Inter-|   Receive                                                |  Transmit
 
 def test_net_dev():
     (found,) = parse_net_dev(NET_DEV)
-    assert found == type(found)("eth0", 2476, 3, 1006, 4)
+    assert found == type(found)("eth0", 2476, 3, 1006, 4, 30, 0, 11, 0)

@@ -19,6 +19,7 @@ from rundlet.engine.events import ExitWatcher
 from rundlet.engine.groups import ParentGroups
 from rundlet.engine.images import Images
 from rundlet.engine.locks import KeyedLocks
+from rundlet.engine.metricset import PodMetrics, read_pod_metrics
 from rundlet.engine.names import process_identity
 from rundlet.engine.node import read_node_status
 from rundlet.engine.parts import Parts, read_host_facts
@@ -51,7 +52,7 @@ class Engine:
             raise PermissionDenied("the engine needs root", hint="run it with sudo")
         self.settings = settings
         self._parts = _open_parts(settings)
-        stats = StatsReader(self._parts)
+        stats = self._stats = StatsReader(self._parts)
         self._watcher = ExitWatcher(self._parts)
         self.containers = Containers(self._parts, stats, self._watcher)
         self.pods = Pods(self._parts, self.containers, stats)
@@ -63,6 +64,10 @@ class Engine:
     def status(self) -> NodeStatus:
         """Conditions and abilities of this node."""
         return read_node_status(self._parts)
+
+    def metrics(self) -> list[PodMetrics]:
+        """Every metric family of every ready pod and its running containers."""
+        return read_pod_metrics(self._parts, self._stats)
 
     def close(self) -> None:
         """Let go of files and threads; pods and containers go on."""

@@ -51,7 +51,7 @@ class StatsReader:
             cpu=self._cpu(record.id, now_ns, usage),
             memory=_memory(now_ns, usage),
             pids=usage.pids,
-            writable_layer=self._writable_layer(record.id, now_ns),
+            writable_layer=self.read_writable_layer(record.id, now_ns),
         )
 
     def read_pod(
@@ -65,7 +65,7 @@ class StatsReader:
             cpu=self._cpu(record.id, now_ns, usage),
             memory=_memory(now_ns, usage),
             pids=usage.pids,
-            interfaces=self._interfaces(record),
+            interfaces=self.read_interfaces(record),
             containers=containers,
         )
 
@@ -84,11 +84,11 @@ class StatsReader:
                 self._samples[object_id] = sample
         return CpuStats(now_ns, usage.cpu_usage_ns, sample.nanocores)
 
-    def _writable_layer(self, container_id: str, now_ns: int) -> FilesystemUsage:
+    def read_writable_layer(self, container_id: str, now_ns: int) -> FilesystemUsage:
         used_bytes, inodes = self._parts.store.snapshots.usage(container_id)
         return FilesystemUsage(now_ns, f"{self._parts.settings.root}/snapshots", used_bytes, inodes)
 
-    def _interfaces(self, record: PodRecord) -> tuple[InterfaceStats, ...]:
+    def read_interfaces(self, record: PodRecord) -> tuple[InterfaceStats, ...]:
         """Counters as some process of the pod sees them; empty while it has none."""
         if "net" not in record.facts.namespaces:
             return ()
@@ -132,6 +132,10 @@ def parse_net_dev(text: str) -> tuple[InterfaceStats, ...]:
         name, _, rest = line.partition(":")
         if name.strip() == "lo" or not rest:
             continue
-        columns = [int(word) for word in rest.split()]
-        found.append(InterfaceStats(name.strip(), columns[0], columns[2], columns[8], columns[10]))
+        rx, tx = (rest.split()[start : start + 8] for start in (0, 8))
+        (rx_bytes, rx_packets, rx_errors, rx_dropped), (tx_bytes, tx_packets, tx_errors, tx_dropped) = (
+            map(int, words[:4]) for words in (rx, tx)
+        )
+        counted = (rx_bytes, rx_errors, tx_bytes, tx_errors, rx_packets, rx_dropped, tx_packets, tx_dropped)
+        found.append(InterfaceStats(name.strip(), *counted))
     return tuple(found)

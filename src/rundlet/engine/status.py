@@ -99,6 +99,10 @@ class InterfaceStats(_Status, frozen=True):
     rx_errors: int
     tx_bytes: int
     tx_errors: int
+    rx_packets: int = 0
+    rx_dropped: int = 0
+    tx_packets: int = 0
+    tx_dropped: int = 0
 
 
 class PodStats(_Status, frozen=True):
