@@ -1,15 +1,19 @@
 """Create and start: from a request to a process that waits at its gate, and through it."""
 
 import os
+import signal
 import time
 
-from rundlet.errors import AlreadyExists, FailedPrecondition
+from rundlet.errors import AlreadyExists, Error, FailedPrecondition
 from rundlet.keeper.container import Container
 from rundlet.keeper.core import Core, check_id
 from rundlet.keeper.ending import Ending
+from rundlet.keeper.hooks import read_hooks, save_hooks, start_kinds
+from rundlet.keeper.identity import read_start_time
 from rundlet.keeper.launch import Launcher, Pending
 from rundlet.keeper.server import Request
-from rundlet.plan.container import ContainerPlan, decode_plan
+from rundlet.plan.container import ContainerPlan, Hooks, decode_plan
+from rundlet.runtime.report import Report, let_go_on
 
 
 class Creation:
@@ -35,6 +39,7 @@ class Creation:
             self._ending.destroy(container)
             raise
         pending.request = request
+        pending.hooks = plan.hooks
         pending.starts = bool(request.args.get("start"))
         self._pending[container.id] = pending
         container.listen()
@@ -46,6 +51,7 @@ class Creation:
         container.log.open(args["log_path"], args.get("log_max_size_bytes", 0), args.get("log_max_files", 1))
         container.stdin_mode = ("once" if args["stdin_once"] else "open") if args["stdin"] else ""
         container.save()  # "creating": whoever finds that clears it away
+        save_hooks(container, plan.hooks)
         if container.group is not None:
             container.group.make()
             container.group.apply(plan.cgroup.writes)
@@ -64,11 +70,11 @@ class Creation:
         if pending is not None and pending.request is not None:
             raise FailedPrecondition(f"container {container.id} is being started already")
         self._start(container)
-        if pending is None:  # made by an earlier supervisor: nobody will report
-            container.status = "running"
-            request.answer({"started_at_ns": container.started_at_ns})
-        else:
+        if pending is not None:
             pending.request = request
+            return
+        container.status = "running"  # made by an earlier supervisor: nobody will report
+        self._run_poststart(container, read_hooks(container), request)
 
     def _start(self, container: Container) -> None:
         """First written down, then done: a new supervisor opens the gate of one that is "starting" again."""
@@ -84,14 +90,66 @@ class Creation:
         if pending is None:
             return
         report = pending.receive()
-        if report.terminal_fd >= 0:
-            container.open_terminal(report.terminal_fd)
-        if report.kind == "ready":
+        if report.kind == "child":
+            self._on_child(container, report)
+        elif report.kind == "hooks" and pending.hooks is not None:
+            self._run_create_runtime(container, pending, pending.hooks)
+        elif report.kind == "ready":
+            if report.fd >= 0:
+                container.open_terminal(report.fd)
             self._on_ready(container, pending)
         elif report.kind == "error" and report.error is not None:
             pending.error = report.error
         elif report.kind == "end":
             self._end_pending(container, pending)
+
+    def _on_child(self, container: Container, report: Report) -> None:
+        """What was cloned was only the helper of the first process, and ends."""
+        helper_pid, helper_pidfd = container.pid, container.pidfd
+
+        def on_end() -> None:
+            self._core.loop.remove(helper_pidfd)
+            os.waitpid(helper_pid, 0)
+            os.close(helper_pidfd)
+
+        self._core.loop.remove(helper_pidfd)
+        self._core.loop.add(helper_pidfd, on_end)
+        container.pid, container.pidfd = report.pid, report.fd
+        container.start_time = read_start_time(report.pid)
+        container.save()
+        self._ending.watch_process(container)
+        if self._ending.is_deleting(container):
+            container.send_signal(signal.SIGKILL)
+
+    def _run_create_runtime(self, container: Container, pending: Pending, hooks: Hooks) -> None:
+        """The first process waits for these; when one fails it is killed, and the creation fails with that error."""
+
+        def then(error: Error | None) -> None:
+            if container.id not in self._pending:
+                return  # it has died meanwhile
+            if error is None:
+                let_go_on(pending.report)
+                return
+            pending.error = error
+            container.send_signal(signal.SIGKILL)
+
+        start_kinds(self._core.loop, hooks, ("prestart", "createRuntime"), "creating", container.pid, then)
+
+    def _run_poststart(self, container: Container, hooks: Hooks | None, waiting: Pending | Request) -> None:
+        """The program runs; start is answered when these have, and one that fails stops the container."""
+        answer = {"pid": container.pid, "started_at_ns": container.started_at_ns}
+        if hooks is None or not hooks.poststart:
+            waiting.answer(answer)
+            return
+
+        def then(error: Error | None) -> None:
+            if error is None:
+                waiting.answer(answer)
+                return
+            container.send_signal(signal.SIGKILL)
+            waiting.fail(error)
+
+        start_kinds(self._core.loop, hooks, ("poststart",), "running", container.pid, then)
 
     def _on_ready(self, container: Container, pending: Pending) -> None:
         self._core.hold(container)
@@ -109,15 +167,16 @@ class Creation:
         del self._pending[container.id]
         if container.status == "created" and pending.error is None:
             container.status = "running"
-            pending.answer({"pid": container.pid, "started_at_ns": container.started_at_ns})
+            self._run_poststart(container, pending.hooks, pending)
         elif container.status == "creating":
             self._ending.failed[container.id] = pending  # told when nothing is left of it
         elif pending.error is not None:
             pending.fail(pending.error)
 
     def _hear_last_words(self, container: Container) -> None:
-        """All that its first process reported before it ended."""
-        while container.id in self._pending:
+        """All that its first process reported before it ended, or that its helper did."""
+        pid = container.pid
+        while container.id in self._pending and container.pid == pid:
             self._on_report(container)
 
     def close(self) -> None:

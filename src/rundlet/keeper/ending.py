@@ -2,12 +2,14 @@
 
 import os
 import signal
+import sys
 import time
 
 from rundlet.cgroup.stats import read_oom_kills
 from rundlet.errors import Error, FailedPrecondition
 from rundlet.keeper.container import Container
 from rundlet.keeper.core import Core
+from rundlet.keeper.hooks import read_hooks, start_kinds
 from rundlet.keeper.identity import find_wait_status, peek_wait_status
 from rundlet.keeper.launch import Pending
 from rundlet.keeper.link import Ended
@@ -36,7 +38,10 @@ class Ending:
         self._core.loop.add(container.pidfd, lambda: self._on_exit(container))
 
     def _on_exit(self, container: Container) -> None:
+        pid = container.pid
         self.before_exit(container)
+        if container.pid != pid:
+            return  # its helper has ended, and the first process lives
         self._core.loop.remove(container.pidfd)
         if container.adopted:
             self._finish_adopted(container)
@@ -94,6 +99,7 @@ class Ending:
     def destroy(self, container: Container) -> None:
         """Nothing of it is left afterwards; whoever asked for that is told."""
         failure: Error | None = None
+        hooks = read_hooks(container)
         container.close()
         self._core.anchor.drop(container.id)
         try:
@@ -104,8 +110,18 @@ class Ending:
             failure = error
         container.remove_files()
         self._core.containers.pop(container.id, None)
-        for request in self._deleting.pop(container.id, []):
-            request.fail(failure) if failure else request.answer({})
+        requests = self._deleting.pop(container.id, [])
+
+        def then(error: Error | None) -> None:
+            if error is not None:
+                print(f"keeper: container {container.id}: {error}", file=sys.stderr, flush=True)
+            for request in requests:
+                request.fail(failure) if failure else request.answer({})
+
+        if hooks is not None and hooks.poststop:
+            start_kinds(self._core.loop, hooks, ("poststop",), "stopped", 0, then, go_on=True)
+        else:
+            then(None)
 
     def serve_delete(self, request: Request) -> None:
         container = self._core.containers.get(request.args["container_id"])
@@ -117,6 +133,9 @@ class Ending:
             self.destroy(container)
         else:
             container.send_signal(signal.SIGKILL)
+
+    def is_deleting(self, container: Container) -> bool:
+        return container.id in self._deleting
 
     # -- those who wait ---------------------------------------------------------
 

@@ -101,7 +101,7 @@ class Execs:
         if report.kind == "error":
             pending.error = report.error
         elif report.kind == "ready":
-            item.terminal_fd = report.terminal_fd
+            item.terminal_fd = report.fd
         else:
             self._end_pending(item, pending)
 

@@ -1,30 +1,20 @@
 """Making processes: descriptors and FIFOs before clone3(2), the report after it."""
 
-import json
 import os
 import socket
-from typing import Any, NamedTuple
+from typing import Any
 
-from rundlet.errors import Error, from_code
+from rundlet.errors import Error
 from rundlet.keeper.container import Container
 from rundlet.keeper.identity import read_start_time
 from rundlet.keeper.server import Request
 from rundlet.kernel import namespace
 from rundlet.kernel.clone import Cloned, clone
-from rundlet.plan.container import ContainerPlan
+from rundlet.plan.container import ContainerPlan, Hooks
 from rundlet.plan.process import ProcessPlan
 from rundlet.plan.steps import JoinCgroup
 from rundlet.runtime.init import Machine, Stdio, run_exec, run_first
-
-_REPORT_MAX_BYTES = 1 << 16
-
-
-class Report(NamedTuple):
-    """`kind` is ready, error or end (the socket closed); see `rundlet.runtime.init`."""
-
-    kind: str
-    error: Error | None = None
-    terminal_fd: int = -1
+from rundlet.runtime.report import Report, receive_report
 
 
 class Pending:
@@ -34,16 +24,11 @@ class Pending:
         self.report = report
         self.request: Request | None = None
         self.error: Error | None = None
+        self.hooks: Hooks | None = None
         self.starts = False  # goes through its gate as soon as it is ready
 
     def receive(self) -> Report:
-        raw, fds, _, _ = socket.recv_fds(self.report, _REPORT_MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
-        if not raw:
-            return Report("end")
-        message = json.loads(raw)
-        if "error" in message:
-            return Report("error", from_code(*message["error"]))
-        return Report("ready", None, fds[0] if fds else -1)
+        return receive_report(self.report)
 
     def answer(self, ok: dict[str, Any]) -> None:
         request, self.request = self.request, None
@@ -72,8 +57,7 @@ class Launcher:
             stdio = self._open_stdio(container, plan.process.terminal, borrowed)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             join = JoinCgroup(container.group.join_files() if container.group else ())
-            flags = sum(namespace.KINDS[kind].flag for kind in plan.clone)
-            child = self._clone(flags, plan.pid_namespace)
+            child = self._clone_first(plan)
             if child.pid == 0:
                 run_first(plan, join, self._machine, stdio, theirs, gate)
             theirs.close()
@@ -101,6 +85,12 @@ class Launcher:
         for name in ("stdout", "stderr"):
             container.open_stream(name)
         return Stdio(read, *ends)
+
+    def _clone_first(self, plan: ContainerPlan) -> Cloned:
+        """The first process, or its helper, which makes the namespaces itself."""
+        if plan.needs_helper:
+            return clone()
+        return self._clone(sum(namespace.KINDS[kind].flag for kind in plan.clone), plan.pid_namespace)
 
     def _clone(self, flags: int, pid_namespace: str) -> Cloned:
         """clone3(2), into an existing PID namespace where one is named."""

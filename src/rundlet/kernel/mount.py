@@ -166,7 +166,7 @@ def fsconfig(
         syscall(_SYS_FSCONFIG, "fsconfig", fs_fd, command, encode(key), encode(value), aux, path=key)
     except OSError as error:
         said = _read_complaint(fs_fd)
-        raise OSError(error.errno, f"{error.strerror}: {said}" if said else error.strerror, key) from error
+        raise OSError(error.errno, error.strerror, ": ".join(filter(None, (key, said)))) from error
 
 
 def _read_complaint(fs_fd: int) -> str:

@@ -3,7 +3,9 @@
 import os
 import socket
 
+from rundlet.errors import FailedPrecondition
 from rundlet.plan.container import Hooks
+from rundlet.plan.steps import Step
 from rundlet.runtime.terminal import Terminal
 
 
@@ -23,6 +25,12 @@ class Context:
         self.trees: list[int] | None = None
         self.report = report
         self.hooks = hooks
+
+
+def refusal(step: Step, error: OSError) -> FailedPrecondition:
+    """The kernel's refusal of a step: what was to be done, why not, and where."""
+    about = f" ({error.filename})" if error.filename else ""
+    return FailedPrecondition(f"{step.describe()}: {os.strerror(error.errno or 0).lower()}{about}")
 
 
 def write_file(path: str, text: str) -> None:

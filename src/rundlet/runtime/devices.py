@@ -1,11 +1,11 @@
 """Steps below /dev: device nodes, links, the terminal."""
 
-import errno
 import os
 import stat
 from collections.abc import Callable
 from typing import Any
 
+from rundlet.errors import FailedPrecondition
 from rundlet.kernel import mount as m
 from rundlet.plan import steps
 from rundlet.runtime.context import Context
@@ -40,7 +40,9 @@ def _bind_device(step: steps.MakeDevice, context: Context) -> None:
     tree = m.open_tree(step.target)
     try:
         if not _is_device(os.fstat(tree), step):
-            raise OSError(errno.EPERM, "mknod, and the host has another device of that name", step.target)
+            raise FailedPrecondition(
+                f"{step.describe()}: it cannot be made here, and the host's own is another device"
+            )
         target = open_mountpoint(context.root_fd, step.target, directory=False)
         m.move_mount(tree, target)
         os.close(target)

@@ -4,10 +4,10 @@
     ------             ------                                  -------------
     clone3  ─────────▶ cgroup, OOM score, joined namespaces
                        clone3 with new namespaces  ──────────▶ waits
+            ◀───────── {"child": pid} + its pidfd
                        writes uid_map and gid_map
                        opens rootfs and binds as detached
                        mounts, owner of stdio, devices
-            ◀───────── {"child": pid} + its pidfd
                        mounts by descriptor, "go"  ──────────▶ becomes root of its user namespace
                        ends                                    the rest of the plan
 
@@ -28,7 +28,7 @@ from rundlet.kernel import mount as m
 from rundlet.kernel.clone import Cloned, clone
 from rundlet.plan.container import ContainerPlan
 from rundlet.plan.steps import Bind, BindRootfs, IdMap, MountOverlay, MoveNetDevice
-from rundlet.runtime.context import Context
+from rundlet.runtime.context import Context, refusal
 from rundlet.runtime.mounts import map_ids, open_bind
 from rundlet.runtime.stdio import Stdio, own_stdio
 from rundlet.runtime.userns import become_root, map_id, raise_limits, read_mappings_of, write_mappings
@@ -66,10 +66,10 @@ def give_birth(plan: ContainerPlan, context: Context, stdio: Stdio, report: sock
         return
     theirs.close()
     try:
+        socket.send_fds(report, [json.dumps({"child": child.pid}).encode()], [child.pidfd])
         if plan.user and not user:
             trees = _prepare(plan, _make_user(plan, child), stdio)
         _move_devices(plan, child)
-        socket.send_fds(report, [json.dumps({"child": child.pid}).encode()], [child.pidfd])
         _hand_over(ours, trees)
     except BaseException:
         signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
@@ -107,12 +107,18 @@ def _prepare(plan: ContainerPlan, user: _User | None, stdio: Stdio) -> list[int]
             if isinstance(step, Bind):
                 trees.append(open_bind(step, user.fd))
             elif isinstance(step, BindRootfs):
-                trees.append(m.open_tree(step.source, recursive=True))
+                trees.append(_open_rootfs(step))
             elif isinstance(step, MountOverlay):
                 trees.append(_open_overlay(step, user))
         except OSError as error:
-            raise OSError(error.errno, f"{step.describe()}: {error.strerror}", error.filename) from error
+            raise refusal(step, error) from error
     return trees
+
+
+def _open_rootfs(step: BindRootfs) -> int:
+    tree = m.open_tree(step.source, recursive=True)
+    m.mount_setattr(tree, propagation=m.MS_PRIVATE)  # pivot_root(2) wants it so
+    return tree
 
 
 def _open_overlay(step: MountOverlay, user: _User) -> int:
@@ -130,9 +136,9 @@ def _open_overlay(step: MountOverlay, user: _User) -> int:
     work = os.open(os.path.relpath(step.work, base), os.O_PATH | os.O_CLOEXEC, dir_fd=top)
     layers = [("lowerdir+", _open_mapped(path, user.fd)) for path in step.lower]
     context = m.fsopen("overlay")
-    for key, fd in (*layers, ("upperdir", upper), ("workdir", work)):
+    parts = (*layers, ("upperdir", upper), ("workdir", work))
+    for key, fd in parts:
         m.fsconfig(context, m.FSCONFIG_SET_FD, key, aux=fd)
-        os.close(fd)
     sets = capability.read_sets()
     setfsuid.set_file_owner(max(map_id(user.uid_map, 0), 0), max(map_id(user.gid_map, 0), 0))
     capability.set_sets(sets["permitted"], sets["permitted"], sets["inheritable"])
@@ -141,8 +147,8 @@ def _open_overlay(step: MountOverlay, user: _User) -> int:
     finally:
         setfsuid.set_file_owner(0, 0)
     tree = m.fsmount(context)
-    os.close(context)
-    os.close(top)
+    for fd in (context, top, *(fd for _, fd in parts)):  # a detached mount lives as long as its descriptor
+        os.close(fd)
     return tree
 
 

@@ -31,7 +31,7 @@ from rundlet.plan.container import ContainerPlan
 from rundlet.plan.process import ProcessPlan
 from rundlet.plan.steps import JoinCgroup, MoveNetDevice, SetOomScore, Step
 from rundlet.runtime import process
-from rundlet.runtime.context import Context
+from rundlet.runtime.context import Context, refusal
 from rundlet.runtime.execute import execute, load
 from rundlet.runtime.process import Machine
 from rundlet.runtime.stdio import Stdio, own_stdio
@@ -217,10 +217,7 @@ def _execute(step: Step, context: Context) -> None:
     try:
         execute(step, context)
     except OSError as error:
-        about = f" ({error.filename})" if error.filename else ""
-        raise FailedPrecondition(
-            f"{step.describe()}: {os.strerror(error.errno or 0).lower()}{about}"
-        ) from error
+        raise refusal(step, error) from error
 
 
 def _report_ready(report: socket.socket, terminal: Terminal | None) -> None:

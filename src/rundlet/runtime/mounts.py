@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from rundlet.errors import FailedPrecondition
 from rundlet.kernel import mount as m
 from rundlet.plan import steps
 from rundlet.runtime.context import Context
@@ -125,10 +126,11 @@ def map_ids(tree: int, userns_fd: int, path: str, *, recursive: bool = False) ->
     try:
         m.mount_setattr(tree, set_attrs=m.MOUNT_ATTR_IDMAP, userns_fd=userns_fd, recursive=recursive)
     except OSError as error:
-        reason = error.strerror
-        if error.errno == errno.EINVAL:
-            reason = "its file system cannot be idmapped, or is already"
-        raise OSError(error.errno, reason, path) from error
+        if error.errno != errno.EINVAL:
+            raise
+        raise FailedPrecondition(
+            f"idmapped mount of {path}: its file system cannot do that, or it is one already"
+        ) from error
 
 
 def _bind(step: steps.Bind, context: Context) -> None:

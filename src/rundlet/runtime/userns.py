@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rundlet.kernel import namespace
-from rundlet.kernel.clone import Cloned, clone
+from rundlet.kernel.clone import clone
 from rundlet.plan.attributes import SetLimit
 from rundlet.plan.steps import IdMap
 from rundlet.runtime.context import write_file
@@ -38,14 +38,14 @@ def read_mapping(pid: int, name: str) -> IdMap:
 def make_user_namespace(uid_map: IdMap, gid_map: IdMap) -> int:
     """A user namespace with these mappings and nobody in it, open; it lasts as long as the descriptor."""
     with _waiting_child(namespace.CLONE_NEWUSER) as child:
-        write_mappings(child.pid, uid_map, gid_map)
-        return os.open(f"/proc/{child.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        write_mappings(child, uid_map, gid_map)
+        return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def read_mappings_of(userns_fd: int) -> tuple[IdMap, IdMap]:
     """(uids, gids) of an existing user namespace, told by a child that goes there to look."""
     with _waiting_child(0, userns_fd) as child:
-        return read_mapping(child.pid, "uid_map"), read_mapping(child.pid, "gid_map")
+        return read_mapping(child, "uid_map"), read_mapping(child, "gid_map")
 
 
 def raise_limits(limits: Iterable[SetLimit]) -> None:
@@ -66,8 +66,12 @@ def become_root() -> None:
 
 
 @contextmanager
-def _waiting_child(flags: int, userns_fd: int = -1) -> Iterator[Cloned]:
-    """A process that does nothing, in new namespaces or in the given user namespace, until the block ends."""
+def _waiting_child(flags: int, userns_fd: int = -1) -> Iterator[int]:
+    """A process that does nothing, in new namespaces or in the given user namespace, until the block ends.
+
+    Its pid is that of the /proc in sight, which may be the host's while this
+    process lives in a container's PID namespace already.
+    """
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     child = clone(flags)
     if child.pid == 0:
@@ -83,7 +87,7 @@ def _waiting_child(flags: int, userns_fd: int = -1) -> Iterator[Cloned]:
     try:
         if not os.read(read_fd, 1):
             raise PermissionError(1, "the user namespace cannot be entered")
-        yield child
+        yield namespace.pid_of(child.pidfd)
     finally:
         os.close(read_fd)
         signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)

@@ -1,0 +1,3 @@
+from tests.keeper.conftest import bundle, keeper, run
+
+__all__ = ["bundle", "keeper", "run"]
