@@ -215,6 +215,34 @@ def test_lists_and_streams_agree(cri, pod):
     assert sum(len(chunk.images) for chunk in images) == len(cri.ListImages().images)
 
 
+def test_events_tell_the_life_of_a_container(cri, pod):
+    stream = cri.client.runtime.GetContainerEvents(api.GetEventsRequest(), timeout=30)
+    stream.initial_metadata()  # the subscription stands
+    container = cri.start(pod, "sleep", "100")
+    cri.StopContainer(container_id=container, timeout=0)
+    cri.RemoveContainer(container_id=container)
+    told = []
+    for event in stream:
+        if event.container_id == container:
+            told.append(event.container_event_type)
+            assert event.pod_sandbox_status.id == pod
+        if event.container_event_type == api.CONTAINER_DELETED_EVENT:
+            break
+    stream.cancel()
+    assert told == [0, 1, 2, 3]
+
+
+def test_metrics_have_as_many_labels_as_described(cri, pod):
+    cri.start(pod, "sleep", "100")
+    keys = {item.name: len(item.label_keys) for item in cri.ListMetricDescriptors().descriptors}
+    assert len(keys) == 56
+    (found,) = [item for item in cri.ListPodSandboxMetrics().pod_metrics if item.pod_sandbox_id == pod]
+    metrics = [*found.metrics, *found.container_metrics[0].metrics]
+    assert all(len(metric.label_values) == keys[metric.name] for metric in metrics)
+    streamed = cri.client.runtime.StreamPodSandboxMetrics(api.StreamPodSandboxMetricsRequest())
+    assert pod in [item.pod_sandbox_id for answer in streamed for item in answer.pod_sandbox_metrics]
+
+
 @pytest.mark.parametrize("name", ["StopPodSandbox", "RemovePodSandbox", "StopContainer", "RemoveContainer"])
 def test_ends_are_idempotent(cri, name):
     field = "pod_sandbox_id" if "Pod" in name else "container_id"

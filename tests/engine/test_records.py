@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from rundlet.engine.feed import Feed
 from rundlet.engine.names import new_id
 from rundlet.engine.options import ContainerFilter, ContainerOptions, PodFilter, PodOptions, Resources
 from rundlet.engine.records import (
@@ -30,12 +31,12 @@ def database(tmp_path):
 
 @pytest.fixture
 def pods(database):
-    return PodRecords(database)
+    return PodRecords(database, Feed())
 
 
 @pytest.fixture
 def containers(database):
-    return ContainerRecords(database)
+    return ContainerRecords(database, Feed())
 
 
 def add_pod(pods: PodRecords, pod_id: str = "", **fields: object) -> PodRecord:

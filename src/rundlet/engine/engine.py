@@ -16,6 +16,7 @@ from typing import Self
 from rundlet.cgroup.layout import detect_layout
 from rundlet.engine.containers import Containers
 from rundlet.engine.events import ExitWatcher
+from rundlet.engine.feed import Feed
 from rundlet.engine.groups import ParentGroups
 from rundlet.engine.images import Images
 from rundlet.engine.locks import KeyedLocks
@@ -51,7 +52,8 @@ class Engine:
         if os.geteuid() != 0:
             raise PermissionDenied("the engine needs root", hint="run it with sudo")
         self.settings = settings
-        self._parts = _open_parts(settings)
+        self.feed = Feed()
+        self._parts = _open_parts(settings, self.feed)
         stats = self._stats = StatsReader(self._parts)
         self._watcher = ExitWatcher(self._parts)
         self.containers = Containers(self._parts, stats, self._watcher)
@@ -71,6 +73,7 @@ class Engine:
 
     def close(self) -> None:
         """Let go of files and threads; pods and containers go on."""
+        self.feed.close()
         self._watcher.close()
         self._parts.keeper.close()
         self._parts.store.close()
@@ -84,7 +87,7 @@ class Engine:
         self.close()
 
 
-def _open_parts(settings: Settings) -> Parts:
+def _open_parts(settings: Settings, feed: Feed) -> Parts:
     with translating(f"open the engine's roots {settings.root} and {settings.run_root}"):
         for directory in (settings.root, settings.run_root):
             os.makedirs(directory, mode=0o711, exist_ok=True)
@@ -98,8 +101,8 @@ def _open_parts(settings: Settings) -> Parts:
         network=Network(_choose_network(settings)),
         layout=layout,
         groups=ParentGroups(layout, locks),
-        pods=PodRecords(store.database),
-        containers=ContainerRecords(store.database),
+        pods=PodRecords(store.database, feed),
+        containers=ContainerRecords(store.database, feed),
         locks=locks,
         host=read_host_facts(layout),
         identity=process_identity(os.getpid()),

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from rundlet.engine.feed import Change, Feed, Kind
 from rundlet.engine.names import is_id_prefix, pick_id
 from rundlet.engine.options import ContainerFilter, ContainerOptions, PodFilter, PodOptions, Resources
 from rundlet.engine.status import UserStatus
@@ -142,10 +143,12 @@ def _text(value: Struct) -> str:
 class _Table:
     """Look-up by id or unique prefix, for both tables."""
 
-    def __init__(self, database: Database, name: str, kind: str) -> None:
+    def __init__(self, database: Database, name: str, kind: Kind, feed: Feed) -> None:
         self._database = database
         self._name = name
-        self._kind = kind
+        self._kind: Kind = kind
+        self._pod_column = "id" if kind == "pod" else "pod_id"
+        self._feed = feed
 
     def resolve(self, prefix: str) -> str:
         """The full id; NotFound, or InvalidArgument when it is ambiguous."""
@@ -158,11 +161,26 @@ class _Table:
 
     def delete(self, full_id: str) -> None:
         """Nothing happens when it is gone."""
+        query = f"DELETE FROM {self._name} WHERE id = ? RETURNING state, {self._pod_column}"  # noqa: S608
         try:
             with self._database.write() as connection:
-                connection.execute(f"DELETE FROM {self._name} WHERE id = ?", (full_id,))  # noqa: S608
+                rows = connection.execute(query, (full_id,)).fetchall()
         except sqlite3.IntegrityError as error:
             raise FailedPrecondition(f"cannot forget {self._kind} {full_id}: it has containers") from error
+        for state, pod_id in rows:
+            if state != "creating":
+                self._feed.tell(self._kind, full_id, pod_id, "deleted")
+
+    def _update(
+        self, full_id: str, assignments: str, values: Iterable[Any], condition: str, change: Change | None
+    ) -> None:
+        """Change one row; `change` is told when the condition held."""
+        query = f"UPDATE {self._name} SET {assignments} WHERE id = ? {condition} RETURNING {self._pod_column}"  # noqa: S608
+        with self._database.write() as connection:
+            rows = connection.execute(query, (*values, full_id)).fetchall()
+        if change is not None:
+            for (pod_id,) in rows:
+                self._feed.tell(self._kind, full_id, pod_id, change)
 
     def _fetch(self, where: str, values: Iterable[Any]) -> list[sqlite3.Row]:
         query = f"SELECT * FROM {self._name} WHERE {where} ORDER BY created_at_ns DESC, id"  # noqa: S608
@@ -179,8 +197,8 @@ class _Table:
 
 
 class PodRecords(_Table):
-    def __init__(self, database: Database) -> None:
-        super().__init__(database, "pods", "pod")
+    def __init__(self, database: Database, feed: Feed) -> None:
+        super().__init__(database, "pods", "pod", feed)
 
     def reserve(self, record: PodRecord) -> None:
         """Take the name; AlreadyExists when a pod, or one being made, has it."""
@@ -201,17 +219,13 @@ class PodRecords(_Table):
 
     def publish(self, full_id: str, facts: PodFacts) -> None:
         """creating → ready."""
-        self._set(full_id, "state = 'ready', owner = '', facts = ?", (_text(facts),))
+        self._update(full_id, "state = 'ready', owner = '', facts = ?", (_text(facts),), "", "started")
 
     def mark_stopped(self, full_id: str) -> None:
-        self._set(full_id, "state = 'notready'", ())
+        self._update(full_id, "state = 'notready'", (), "AND state != 'notready'", "stopped")
 
     def save_facts(self, full_id: str, facts: PodFacts) -> None:
-        self._set(full_id, "facts = ?", (_text(facts),))
-
-    def _set(self, full_id: str, assignments: str, values: tuple[Any, ...]) -> None:
-        with self._database.write() as connection:
-            connection.execute(f"UPDATE pods SET {assignments} WHERE id = ?", (*values, full_id))  # noqa: S608
+        self._update(full_id, "facts = ?", (_text(facts),), "", None)
 
     def get(self, full_id: str) -> PodRecord:
         return _read_pod(self._get_row(full_id))
@@ -242,8 +256,8 @@ def _read_pod(row: sqlite3.Row) -> PodRecord:
 
 
 class ContainerRecords(_Table):
-    def __init__(self, database: Database) -> None:
-        super().__init__(database, "containers", "container")
+    def __init__(self, database: Database, feed: Feed) -> None:
+        super().__init__(database, "containers", "container", feed)
 
     def reserve(self, record: ContainerRecord) -> None:
         """Take the name in the pod; AlreadyExists when it is taken."""
@@ -264,41 +278,41 @@ class ContainerRecords(_Table):
 
     def publish(self, full_id: str, facts: ContainerFacts) -> None:
         """creating → created, unless it has ended already."""
-        self._set(
+        self._update(
             full_id,
             "state = CASE state WHEN 'creating' THEN 'created' ELSE state END, owner = '', facts = ?",
             (_text(facts),),
+            "",
+            "created",
         )
 
     def mark_started(self, full_id: str, started_at_ns: int) -> None:
         """created → running; one that has ended meanwhile keeps its state."""
-        self._set(
+        self._update(
             full_id,
             "started_at_ns = ?, state = CASE state WHEN 'created' THEN 'running' ELSE state END",
             (started_at_ns,),
+            "",
+            "started",
         )
 
     def mark_unknown(self, full_id: str) -> None:
-        self._set(full_id, "state = 'unknown'", (), "AND state IN ('created', 'running')")
+        self._update(full_id, "state = 'unknown'", (), "AND state IN ('created', 'running')", None)
 
     def mark_exited(self, full_id: str, end: Exit, *, overrule: bool = False) -> None:
         """The first report of an end counts, unless a later one knows better (`overrule`)."""
-        self._set(
+        self._update(
             full_id,
             "state = 'exited', exit_code = ?, finished_at_ns = ?, reason = ?, message = ?",
             (end.exit_code, end.finished_at_ns, end.reason, end.message),
             "" if overrule else "AND state != 'exited'",
+            "stopped",
         )
 
     def save_resources(self, full_id: str, resources: Resources) -> None:
         """What an update has changed shows in the options from now on."""
         options = replace(self.get(full_id).options, resources=resources)
-        self._set(full_id, "options = ?", (_text(options),))
-
-    def _set(self, full_id: str, assignments: str, values: tuple[Any, ...], condition: str = "") -> None:
-        query = f"UPDATE containers SET {assignments} WHERE id = ? {condition}"  # noqa: S608
-        with self._database.write() as connection:
-            connection.execute(query, (*values, full_id))
+        self._update(full_id, "options = ?", (_text(options),), "", None)
 
     def get(self, full_id: str) -> ContainerRecord:
         return _read_container(self._get_row(full_id))
