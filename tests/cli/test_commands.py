@@ -4,11 +4,15 @@ import json
 
 import pytest
 
+from rundlet.cli.forwarding import parse_ports
+from rundlet.cli.stream import DetachScanner
+from rundlet.errors import InvalidArgument
+
 POD_A, POD_B = "a1" * 32, "b2" * 32
 RUNNING, EXITED, CREATED = "c3" * 32, "d4" * 32, "e5" * 32
 COMMANDS = (
     "version info pull images inspecti rmi imagefsinfo runp pods inspectp statsp stopp rmp create start ps "
-    "inspect exec logs stats update stop rm runtime-config completion"
+    "inspect exec attach port-forward logs stats update stop rm runtime-config completion"
 ).split()
 
 
@@ -93,9 +97,9 @@ def test_the_environment_names_the_endpoint(shelf, monkeypatch, capfd):
 
 
 def test_exec_passes_both_outputs_and_the_exit_code(rundlet, shelf):
-    outcome = rundlet("exec", "c3", "exit", "7")
+    outcome = rundlet("exec", "--sync", "c3", "exit", "7")
     assert (outcome.code, outcome.stdout, outcome.stderr) == (7, "out\n", "err\n")
-    assert rundlet("exec", "--ignore-errors", "c3", "exit", "7").code == 0
+    assert rundlet("exec", "-s", "--ignore-errors", "c3", "exit", "7").code == 0
     assert list(shelf.requests[0].cmd) == ["exit", "7"]
 
 
@@ -106,17 +110,46 @@ def test_exec_leaves_the_programs_options_alone(rundlet, shelf):
 
 
 def test_exec_by_filter_takes_no_id(rundlet, shelf):
-    outcome = rundlet("exec", "--name", "redis", "hostname")
+    outcome = rundlet("exec", "-s", "--name", "redis", "hostname")
     assert outcome.stdout == f"{RUNNING}:\nout\n"
     assert shelf.requests[0].container_id == RUNNING
 
 
-@pytest.mark.parametrize("flag", ["-i", "-t", "-it"])
-def test_exec_with_streams_says_what_is_missing(rundlet, flag):
-    outcome = rundlet("exec", flag, "c3", "sh")
-    assert outcome.code == 1
-    assert "streaming" in outcome.stderr
-    assert "hint: " in outcome.stderr
+@pytest.mark.parametrize(
+    ("flags", "text"), [(["-t"], "--tty needs --interactive"), (["-it"], "stdin is not a terminal")]
+)
+def test_exec_with_a_terminal_needs_one(rundlet, flags, text):
+    outcome = rundlet("exec", *flags, "c3", "sh")
+    assert outcome.code != 0
+    assert text in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"), [("8080:80", (8080, 80)), (":80", (0, 80)), ("80", (80, 80)), ("65535:1", (65535, 1))]
+)
+def test_port_forward_reads_ports(text, pair):
+    assert parse_ports(text) == pair
+
+
+@pytest.mark.parametrize("text", ["", ":", "80:", "a:b", "80:0", "1:2:3", "65536", "-1", "٣"])
+def test_port_forward_refuses_what_is_no_port(text):
+    with pytest.raises(InvalidArgument):
+        parse_ports(text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent", "detached"),
+    [
+        ([b"ls\r"], b"ls\r", False),
+        ([b"a\x10\x11b"], b"a", True),
+        ([b"a\x10", b"\x11"], b"a", True),
+        ([b"\x10", b"\x10", b"x"], b"\x10\x10x", False),
+    ],
+)
+def test_the_detach_keys(typed, sent, detached):
+    scanner = DetachScanner()
+    assert b"".join(map(scanner.scan, typed)) == sent
+    assert scanner.is_detached == detached
 
 
 def test_stop_sends_the_timeout(rundlet, shelf):

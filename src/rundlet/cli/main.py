@@ -38,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ps": ("ps", "List containers."),
     "inspect": ("inspect", "Show the status of containers."),
     "exec": ("exec", "Run a command in a running container."),
+    "attach": ("attach", "Follow a running container, and type into it."),
+    "port-forward": ("port_forward", "Forward local ports to a pod sandbox."),
     "logs": ("logs", "Show the log of a container."),
     "stats": ("stats", "Show resource usage of containers."),
     "update": ("update", "Change the limits of running containers."),

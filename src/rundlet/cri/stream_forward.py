@@ -162,8 +162,11 @@ class ForwardSession(Session):
             self._drop(key)
 
     def _read(self, key: str, target: _Target, sock: socket.socket) -> None:
+        credit = self._server.credit(key)
+        if not credit:
+            return  # another connection has used up the window that they share
         try:
-            data = sock.recv(min(_READ_BYTES, self._server.credit(key)))
+            data = sock.recv(min(_READ_BYTES, credit))
         except BlockingIOError:
             return
         if data:

@@ -1,11 +1,11 @@
-"""One session: bytes from the wire to a protocol value and back, in the session's own thread.
+"""One session: bytes from the wire to a protocol value and back, in one thread that polls.
 
-    client socket ──▶ protocol ──▶ events ──▶ what the session is for (process, connections)
+    peer's socket ──▶ protocol ──▶ events ──▶ what the session is for (process, connections, user)
                  ◀── outgoing  ◀── protocol ◀──
 
-`Session` has the loop, the outgoing buffer, the idle time and the orderly end; its children have
-the rest.  Back pressure: the client is read only while the child has room (`has_room`), and the
-child reads its sources only while `is_clear`.
+`Session` has the loop, the outgoing buffer, the idle time and the orderly end; its children, of
+the server as of the client, have the rest.  Back pressure: the peer is read only while the child
+has room (`_has_room`), and the child reads its sources only while `_is_clear`.
 """
 
 import logging
@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from rundlet.cri.stream_socket import READ, WRITE, ClientSocket, wait_for
-from rundlet.errors import Error
 
 OUTGOING_MAX_BYTES = 256 * 1024
-_LINGER_S = 5.0  # for the client to hang up after the goodbye: closing earlier could cost it the last bytes
+_LINGER_S = 5.0  # for the peer to hang up after the goodbye: closing earlier could cost it the last bytes
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +36,17 @@ class Session:
         self._idle_timeout_s = idle_timeout_s
         self._outgoing = bytearray()
         self._active_at_s = time.monotonic()
-        self._is_gone = False  # the client
+        self._is_gone = False  # the peer
         self._is_finished = False
 
     # -- what children add ------------------------------------------------------------
 
     def _receive(self, data: bytes) -> None:
-        """Bytes from the client; an Error ends the session."""
+        """Bytes from the peer; an Error ends the session."""
         raise NotImplementedError
 
     def _interest(self) -> Mapping[int, int]:
-        """What to wait for beside the client."""
+        """What to wait for beside the peer."""
         raise NotImplementedError
 
     def _handle(self, ready: Mapping[int, int]) -> None:
@@ -59,27 +58,28 @@ class Session:
         raise NotImplementedError
 
     def _has_room(self) -> bool:
-        """Whether more of what the client sends can be taken."""
+        """Whether more of what the peer sends can be taken."""
         raise NotImplementedError
 
     def _close(self) -> None:
-        """Let go of everything but the client."""
+        """Let go of everything but the peer."""
         raise NotImplementedError
 
     # -- the loop -----------------------------------------------------------------------
 
     def run(self, rest: bytes, answer: bytes) -> None:
-        """Until the end; `answer` goes out first, `rest` is what came behind the request."""
+        """Until the end; `answer` goes out first, `rest` is what came behind the request.
+
+        Raises an Error when the peer breaks the protocol, OSError when its connection does.
+        """
         self._outgoing += answer
         try:
             self._take(rest)
             while not (self._is_finished or self._is_gone):
                 self._turn()
-        except Error as error:
-            log.info("streaming session: %s", error)
-        except OSError as error:
-            log.info("streaming session: the client's connection: %s", error)
+        except OSError:
             self._is_gone = True
+            raise
         finally:
             self._close()
             self._say_goodbye()
@@ -132,11 +132,11 @@ class Session:
 
     @property
     def _is_clear(self) -> bool:
-        """Whether there is room for more to the client."""
+        """Whether there is room for more to the peer."""
         return len(self._outgoing) < OUTGOING_MAX_BYTES
 
     def _say_goodbye(self) -> None:
-        """The last bytes, and then the client's hanging up is awaited for a while."""
+        """The last bytes, and then the peer's hanging up is awaited for a while."""
         deadline_s = time.monotonic() + _LINGER_S
         has_ended = False
         try:

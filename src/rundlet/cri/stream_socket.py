@@ -1,4 +1,4 @@
-"""The client's connection without waiting, plain or TLS, and poll(2) over a session's descriptors."""
+"""A peer's connection without waiting, plain or TLS, and poll(2) over a session's descriptors."""
 
 import select
 import socket
@@ -10,6 +10,7 @@ WRITE = select.POLLOUT
 _BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 CHUNK_BYTES = 1 << 16
+_TIMEOUT_MAX_S = 1e6  # poll(2) takes milliseconds in an int
 
 
 def wait_for(interest: Mapping[int, int], timeout_s: float | None) -> dict[int, int]:
@@ -21,7 +22,9 @@ def wait_for(interest: Mapping[int, int], timeout_s: float | None) -> dict[int, 
     for fd, mask in interest.items():
         if mask:
             poller.register(fd, mask)
-    timeout_ms = None if timeout_s is None else max(0, int(timeout_s * 1000) + 1)
+    timeout_ms = (
+        None if timeout_s is None else int(min(max(0.0, timeout_s), _TIMEOUT_MAX_S) * 1000) + bool(timeout_s)
+    )
     found = poller.poll(timeout_ms)
     return {fd: interest[fd] if events & _BROKEN else events for fd, events in found}
 
