@@ -3,96 +3,22 @@
 Thread-safe: calls in parallel use connections of their own, kept for the next call.
 """
 
-import fcntl
 import os
 import socket
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import rundlet
-from rundlet.errors import DeadlineExceeded, Unavailable, from_code
+from rundlet.errors import DeadlineExceeded, Error, NotFound, Unavailable
 from rundlet.keeper.attach import DATA_MAX_BYTES
-from rundlet.keeper.protocol import (
-    PROTOCOL_VERSION,
-    ContainerState,
-    ExitRecord,
-    Packet,
-    PodNamespaces,
-    connect_path,
-    keeper_dir,
-    receive_packet,
-    send_packet,
-)
+from rundlet.keeper.connection import Connection, connect
+from rundlet.keeper.protocol import ContainerState, ExitRecord, Packet, PodNamespaces
 from rundlet.plan.container import ContainerPlan, encode_plan
 from rundlet.plan.process import ProcessPlan, encode_process
 
-_BOOTSTRAP = (
-    "import sys; sys.path.insert(0, sys.argv[3]); from rundlet.keeper.anchor import main; main(sys.argv[1:])"
-)
-_START_TIMEOUT_S = 15.0
 _IDLE_CONNECTIONS_MAX = 8
-
-
-class Connection:
-    """One SOCK_SEQPACKET connection, used by one thread at a time."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._next_id = 0
-        self.is_stopped = False
-
-    def send(self, verb: str, args: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-        self._next_id += 1
-        self._sock.setblocking(True)
-        try:
-            send_packet(self._sock, {"id": self._next_id, "verb": verb, "args": args}, fds)
-        except OSError as error:
-            raise Unavailable(f"keeper: {verb}: {os.strerror(error.errno or 0).lower()}") from error
-
-    def receive(self, timeout_s: float | None = None) -> Packet:
-        """The next answer; raises what the keeper says went wrong, DeadlineExceeded when nothing came in time."""
-        self._sock.settimeout(timeout_s)
-        try:
-            packet = receive_packet(self._sock)
-        except TimeoutError:
-            raise DeadlineExceeded("keeper: no answer in time") from None
-        except OSError as error:
-            raise Unavailable(f"keeper: {os.strerror(error.errno or 0).lower()}") from error
-        if packet is None:
-            raise Unavailable(
-                "keeper: it has closed the connection",
-                hint="the call may or may not have been done; ask for the state",
-            )
-        if "error" in packet.message:
-            raise from_code(*packet.message["error"])
-        return Packet(packet.message["ok"], packet.fds)
-
-    def stop(self) -> None:
-        """End it from another thread: who waits in `receive` gets Unavailable at once."""
-        self.is_stopped = True
-        try:
-            self._sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # the keeper was faster
-
-    def is_stale(self) -> bool:
-        """The other end has gone since the last answer (a supervisor was replaced)."""
-        self._sock.setblocking(False)
-        try:
-            return not self._sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def close(self) -> None:
-        self._sock.close()
+_ATTEMPTS = 4
 
 
 def _to_exit(fields: Sequence[Any]) -> ExitRecord:
@@ -111,10 +37,17 @@ class ExecHandle:
     """
 
     def __init__(
-        self, keeper: "Keeper", connection: Connection, exec_id: str, pid: int, terminal_fd: int = -1
+        self,
+        keeper: "Keeper",
+        connection: Connection,
+        container_id: str,
+        exec_id: str,
+        pid: int,
+        terminal_fd: int = -1,
     ) -> None:
         self._keeper = keeper
         self._connection = connection
+        self._container_id = container_id
         self.exec_id = exec_id
         self.pid = pid
         self.terminal_fd = terminal_fd
@@ -124,11 +57,19 @@ class ExecHandle:
         return self._connection.fileno()
 
     def wait(self, timeout_s: float | None = None) -> ExitRecord | None:
-        """How it ended; None when it has not within `timeout_s`."""
+        """How it ended; None when it has not within `timeout_s`.
+
+        Unavailable when the keeper died with its anchor and nobody can know.
+        """
         try:
             return _to_exit(self._connection.receive(timeout_s).message["exit"])
         except DeadlineExceeded:
             return None
+        except Unavailable as error:
+            try:
+                return self._keeper.wait_exec(self._container_id, self.exec_id, timeout_s)
+            except NotFound:
+                raise error from None
 
     def signal(self, signum: int) -> None:
         """To the process and its process group; NotFound when it has ended."""
@@ -200,7 +141,6 @@ class Keeper:
 
     def __init__(self, run_root: str) -> None:
         self.run_root = os.path.abspath(run_root)
-        self._directory = keeper_dir(self.run_root)
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
 
@@ -217,11 +157,25 @@ class Keeper:
         except (Unavailable, DeadlineExceeded):
             connection.close()
             raise
-        except BaseException:
+        except Error:
             self._give_back(connection)
+            raise
+        except BaseException:
+            connection.close()  # an answer may still come
             raise
         self._give_back(connection)
         return packet
+
+    def _ask(self, verb: str, args: dict[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
+        """A request that may be made twice: a supervisor that is replaced meanwhile is not noticed."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        for _ in range(_ATTEMPTS):
+            left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                return self.call(verb, args, timeout_s=left_s).message
+            except Unavailable as error:
+                failure = error
+        raise failure
 
     def _take(self) -> Connection:
         with self._lock:
@@ -230,7 +184,7 @@ class Keeper:
                 if not connection.is_stale():
                     return connection
                 connection.close()
-        return self._connect()
+        return connect(self.run_root)
 
     def _give_back(self, connection: Connection) -> None:
         with self._lock:
@@ -238,57 +192,6 @@ class Keeper:
                 self._idle.append(connection)
                 return
         connection.close()
-
-    def _connect(self) -> Connection:
-        """A connection on which the keeper has answered; a keeper is started when none is there."""
-        connection = self._try_connect()
-        if connection is None:
-            connection = self._start()
-        return connection
-
-    def _try_connect(self) -> Connection | None:
-        try:
-            fd, address = connect_path(self._directory)
-        except FileNotFoundError:
-            return None
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        connection = Connection(sock)
-        try:
-            sock.connect(address)
-            connection.send("version", {})
-            answer = connection.receive(_START_TIMEOUT_S).message
-        except (OSError, Unavailable):
-            connection.close()
-            return None
-        finally:
-            os.close(fd)
-        if answer["protocol"] != PROTOCOL_VERSION:
-            connection.close()
-            raise Unavailable(
-                f"keeper: it speaks protocol {answer['protocol']}, this rundlet speaks {PROTOCOL_VERSION}",
-                hint="remove the containers of the other version first; its keeper then leaves by itself",
-            )
-        return connection
-
-    def _start(self) -> Connection:
-        """Start a keeper, or use the one that somebody else started meanwhile."""
-        os.makedirs(self._directory, mode=0o700, exist_ok=True)
-        lock = os.open(f"{self._directory}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not _is_linked(lock, f"{self._directory}/lock"):
-                return self._start()  # an old keeper left while we waited, and took the directory along
-            connection = self._try_connect()
-            if connection is None:
-                _launch(self.run_root)
-                connection = self._try_connect()
-            if connection is None:
-                raise Unavailable(
-                    f"keeper: it does not answer in {self._directory}", hint=f"see {self._directory}/log"
-                )
-            return connection
-        finally:
-            os.close(lock)
 
     def close(self) -> None:
         """Let go of idle connections: a keeper with nothing to keep leaves when nobody is connected."""
@@ -324,7 +227,7 @@ class Keeper:
 
     def remove_pod(self, pod_id: str) -> None:
         """Let go of its namespaces; nothing happens when it is unknown."""
-        self.call("remove_pod", {"pod_id": pod_id})
+        self._ask("remove_pod", {"pod_id": pod_id})
 
     def pod_socket(self, pod_id: str, family: int) -> socket.socket:
         """A new TCP socket of `family` (AF_INET or AF_INET6) that lives in the pod's network namespace.
@@ -362,23 +265,21 @@ class Keeper:
     def wait(self, container_id: str, timeout_s: float | None = None) -> ExitRecord | None:
         """How it ended; None when it has not within `timeout_s`."""
         try:
-            return _to_exit(
-                self.call("wait", {"container_id": container_id}, timeout_s=timeout_s).message["exit"]
-            )
+            return _to_exit(self._ask("wait", {"container_id": container_id}, timeout_s)["exit"])
         except DeadlineExceeded:
             return None
 
     def delete(self, container_id: str) -> None:
         """Kill what is left of it, remove its cgroup and files; nothing happens when it is unknown."""
-        self.call("delete", {"container_id": container_id})
+        self._ask("delete", {"container_id": container_id})
 
     def state(self, container_id: str) -> ContainerState:
         """NotFound when the keeper does not know it."""
-        return _to_state(self.call("state", {"container_id": container_id}).message["state"])
+        return _to_state(self._ask("state", {"container_id": container_id})["state"])
 
     def list(self) -> dict[str, ContainerState]:
         """Every container by id."""
-        states = self.call("list", {}).message["states"]
+        states = self._ask("list", {})["states"]
         return {container_id: _to_state(fields) for container_id, fields in states.items()}
 
     def reopen_log(self, container_id: str) -> None:
@@ -414,11 +315,25 @@ class Keeper:
         except BaseException:
             connection.close()
             raise
-        return ExecHandle(self, connection, answer["exec_id"], answer["pid"], fds[0] if fds else -1)
+        return ExecHandle(
+            self, connection, container_id, answer["exec_id"], answer["pid"], fds[0] if fds else -1
+        )
+
+    def wait_exec(self, container_id: str, exec_id: str, timeout_s: float | None = None) -> ExitRecord | None:
+        """How an exec ended whose handle is closed or cut off; None when it has not within `timeout_s`.
+
+        Kept until it is asked for the first time here or there, for the newest ends of a
+        container; NotFound else.
+        """
+        args = {"container_id": container_id, "exec_id": exec_id}
+        try:
+            return _to_exit(self._ask("wait_exec", args, timeout_s)["exit"])
+        except DeadlineExceeded:
+            return None
 
     def watch(self) -> Watch:
         """Every container's end from now on."""
-        connection = self._connect()
+        connection = connect(self.run_root)
         try:
             connection.send("watch", {})
             connection.receive()
@@ -426,53 +341,3 @@ class Keeper:
             connection.close()
             raise
         return Watch(connection)
-
-
-def _is_linked(fd: int, path: str) -> bool:
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(found, os.fstat(fd))
-
-
-def _launch(run_root: str) -> None:
-    """Start the anchor, detached from this process, and wait until it listens."""
-    source = os.path.dirname(os.path.dirname(os.path.abspath(rundlet.__file__)))
-    read_fd, write_fd = os.pipe()
-    try:
-        argv = [
-            sys.executable,
-            "-I",
-            "-S",
-            "-c",
-            _BOOTSTRAP,
-            "launch",
-            _BOOTSTRAP,
-            source,
-            run_root,
-            str(write_fd),
-        ]
-        starter = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=(write_fd,),
-            env={},
-        )
-        os.close(write_fd)
-        write_fd = -1
-        with open(read_fd, "rb", closefd=False) as ready:
-            said = ready.read()
-        # The anchor keeps its stderr until it listens, so this ends when it has, or has failed.
-        complaint = starter.communicate()[1]
-    finally:
-        os.close(read_fd)
-        if write_fd >= 0:
-            os.close(write_fd)
-    if said != b"ok":
-        last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
-        raise Unavailable(
-            f"keeper: it could not be started: {last or 'it said nothing'}", hint="the keeper needs root"
-        )

@@ -75,6 +75,8 @@ class Container:
     def fds(self) -> dict[str, int]:
         """Those that must outlive the supervisor, by name."""
         held = {name: stream.fd for name, stream in self.streams.items()}
+        if self.pidfd >= 0:
+            held["pidfd"] = self.pidfd  # it can tell the exit status even when the process has been reaped
         if self.terminal is not None:
             held["terminal"] = self.terminal.fd
         elif self.stdin.fd >= 0:

@@ -24,7 +24,7 @@ from rundlet.keeper.identity import (
     split_status,
 )
 from rundlet.keeper.launch import Launcher, Pending
-from rundlet.keeper.link import Ended
+from rundlet.keeper.link import Ended, Store
 from rundlet.keeper.protocol import ExitRecord
 from rundlet.keeper.server import Request
 from rundlet.plan.process import decode_process
@@ -51,8 +51,12 @@ class Exec:
         self.terminal_fd = -1
 
     @property
+    def name(self) -> str:
+        return f"{_PREFIX}{self.id}"
+
+    @property
     def path(self) -> str:
-        return f"{self.container.directory}/{_PREFIX}{self.id}"
+        return f"{self.container.directory}/{self.name}"
 
     def close_terminal(self) -> None:
         if self.terminal_fd >= 0:
@@ -147,6 +151,8 @@ class Execs:
         self._core.loop.remove(item.pidfd)
         if item.pidfd >= 0:
             os.close(item.pidfd)
+        if item.adopted:
+            self._core.anchor.drop(item.container.id, item.name)
         del self._running[item.id]
         code, number = split_status(wait_status) if wait_status is not None else (UNKNOWN_EXIT_CODE, 0)
         record = ExitRecord(item.container.id, item.id, code, number, False, finished_at_ns)
@@ -190,20 +196,23 @@ class Execs:
 
     # -- restart ----------------------------------------------------------------
 
-    def restore(self) -> None:
+    def restore(self, store: Store) -> None:
         """Those of an earlier supervisor."""
         for container in self._core.containers.values():
             for name in sorted(os.listdir(container.directory)):
                 if name.startswith(_PREFIX) and not name.endswith(".new"):
-                    self._adopt(container, name.removeprefix(_PREFIX))
+                    pidfd = store.get(container.id, {}).get(name, -1)
+                    self._adopt(container, name.removeprefix(_PREFIX), pidfd)
 
-    def _adopt(self, container: Container, exec_id: str) -> None:
+    def _adopt(self, container: Container, exec_id: str, pidfd: int) -> None:
         saved = _read_record(container, exec_id)
         if saved is None or "exit" in saved:
             return
-        pidfd = open_process(saved["pid"], saved["start_time"])
+        if pidfd < 0:
+            pidfd = open_process(saved["pid"], saved["start_time"])
         item = Exec(exec_id, container, saved["pid"], pidfd, adopted=True)
         if pidfd >= 0:
+            self._core.anchor.put(container.id, {item.name: pidfd})
             self._watch(item)
             return
         self._running[exec_id] = item
@@ -211,9 +220,10 @@ class Execs:
         if exec_id in self._running:
             self._finish(item, None, time.time_ns())
 
-    def close(self) -> None:
+    def release(self, store: Store) -> None:
+        """Into `store`, so that the next supervisor sees them end."""
         for item in self._running.values():
-            os.close(item.pidfd)
+            store.setdefault(item.container.id, {})[item.name] = item.pidfd
             item.close_terminal()
             if item.pending is not None:
                 item.pending.report.close()

@@ -54,7 +54,10 @@ from typing import Any, NamedTuple
 
 from rundlet.errors import Unavailable
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+OLDEST_VERSION = 2
+"""The oldest protocol that this side still speaks."""
+
 PACKET_MAX_BYTES = 96 * 1024
 FDS_MAX = 4
 

@@ -36,9 +36,9 @@ def restore_containers(core: Core, ending: Ending, store: Store) -> None:
         if container is not None:
             core.containers[container.id] = container
     for container in list(core.containers.values()):
-        _reopen(core, container, store.pop(container.id, {}))
+        _reopen(core, container, store.get(container.id, {}))
     _settle_batch(core)
-    for container_id in list(store):
+    for container_id in store.keys() - core.containers.keys():
         core.anchor.drop(container_id)
     ending.take_exits(core.anchor.sync())
     for container in list(core.containers.values()):
@@ -65,15 +65,19 @@ def _read_container(core: Core, name: str) -> Container | None:
         container.status = "stopped"
     else:
         container.log.open(*saved["log"])
-        container.pidfd = open_process(container.pid, container.start_time)
     return container
 
 
 def _reopen(core: Core, container: Container, held: dict[str, int]) -> None:
-    if container.exit is not None or container.status == "creating":
+    if container.exit is not None:
         for fd in held.values():
             os.close(fd)
         core.anchor.drop(container.id)
+        return
+    container.pidfd = held.get("pidfd", -1)
+    if container.pidfd < 0:
+        container.pidfd = open_process(container.pid, container.start_time)
+    if container.status == "creating":
         return
     for name in ("stdout", "stderr"):
         if name in held or os.path.exists(f"{container.directory}/{name}"):

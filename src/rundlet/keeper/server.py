@@ -5,9 +5,11 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from rundlet.errors import Error, Internal, InvalidArgument
+from rundlet.errors import Error, Internal, InvalidArgument, Unavailable
 from rundlet.keeper.loop import Loop
 from rundlet.keeper.protocol import receive_packet, send_packet
+
+_OLDER_HINT = "it is older than this rundlet, and leaves when its last container and pod are removed"
 
 
 class Request:
@@ -111,9 +113,7 @@ class Server:
         handler = self._verbs.get(verb)
         try:
             if handler is None:
-                raise InvalidArgument(
-                    f"keeper: unknown request {verb!r}", hint="the running keeper is of another version"
-                )
+                raise Unavailable(f"keeper: it does not know the request {verb!r}", hint=_OLDER_HINT)
             handler(request)
         except Error as error:
             request.fail(error)

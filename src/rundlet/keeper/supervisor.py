@@ -20,7 +20,7 @@ from rundlet.keeper.launch import Launcher
 from rundlet.keeper.link import AnchorLink, Store
 from rundlet.keeper.loop import Loop
 from rundlet.keeper.pods import Init, Pods
-from rundlet.keeper.protocol import PROTOCOL_VERSION, keeper_dir
+from rundlet.keeper.protocol import OLDEST_VERSION, PROTOCOL_VERSION, keeper_dir
 from rundlet.keeper.recovery import restore_containers
 from rundlet.keeper.server import Request, Server, Verb
 from rundlet.keeper.stream import Scratch
@@ -45,7 +45,7 @@ class Supervisor:
         self._creation = Creation(self._core, self._launcher, self._ending)
         self._execs = Execs(self._core, self._launcher)
         restore_containers(self._core, self._ending, store)
-        self._execs.restore()
+        self._execs.restore(store)
         self._server = Server(self._core.loop, listener, self._verbs())
 
     def _verbs(self) -> dict[str, Verb]:
@@ -90,9 +90,8 @@ class Supervisor:
         store = {container.id: container.fds() for container in self._core.containers.values()}
         self._server.close()
         self._creation.close()
-        self._execs.close()
+        self._execs.release(store)
         for container in self._core.containers.values():
-            container.close_pidfd()
             container.log.close()
             container.audience.close()
         for part in (self._pods, self._launcher, self._core.scratch, self._core.anchor, self._core.loop):
@@ -135,7 +134,8 @@ class Supervisor:
     # -- containers that are there ----------------------------------------------
 
     def serve_version(self, request: Request) -> None:
-        request.answer({"protocol": PROTOCOL_VERSION, "pid": os.getpid(), "anchor": os.getppid()})
+        versions = {"protocol": PROTOCOL_VERSION, "oldest": OLDEST_VERSION}
+        request.answer(versions | {"pid": os.getpid(), "anchor": os.getppid()})
 
     def serve_signal(self, request: Request) -> None:
         container = self._core.find(request)
