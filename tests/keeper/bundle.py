@@ -11,7 +11,7 @@ from rundlet.plan.container import CgroupPlan, ContainerPlan
 from rundlet.plan.planner import Filter, Host, plan_container
 from rundlet.spec import runtime as spec
 
-APPLETS = "sh cat ls id sleep true false echo env pwd mount ps kill head tail dd stat readlink touch mkdir ulimit tty stty hostname grep".split()
+APPLETS = "sh cat ls id sleep true false echo env pwd mount ps kill head tail dd stat readlink touch mkdir ulimit tty stty hostname grep sed cut uname chown rm".split()
 PATH = "PATH=/usr/bin:/bin"
 
 
