@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from functools import cache
 
 from rundlet.engine.options import ContainerOptions, SecurityProfile
 from rundlet.engine.parts import Parts
 from rundlet.errors import FailedPrecondition, InvalidArgument
 from rundlet.kernel.capability import read_sets
 from rundlet.kernel.failure import translating
+from rundlet.kernel.lsm import read_security_modules
 from rundlet.plan.container import CgroupPlan, ContainerPlan
 from rundlet.plan.planner import Filter, Host, Overlay, plan_container, plan_process
 from rundlet.plan.process import ProcessPlan
@@ -59,7 +61,13 @@ def read_host(parts: Parts, cgroups_path: str) -> Host:
     directories = parts.group(cgroups_path).directories()
     cgroups = directories if parts.layout.version == 1 else {"": directories[""]}
     sets = read_sets()
-    return Host(sets["permitted"] & sets["bounding"], cgroups)
+    return Host(sets["permitted"] & sets["bounding"], cgroups, _security_modules())
+
+
+@cache
+def _security_modules() -> tuple[str, ...]:
+    """The kernel has the same ones until it is booted again."""
+    return read_security_modules()
 
 
 def plan_create(
@@ -90,7 +98,7 @@ def plan_exec(parts: Parts, config: RuntimeConfig, argv: Sequence[str], *, termi
         raise FailedPrecondition("config.json: the container has no process to take after")
     process = config.process.replace(args=list(argv), terminal=terminal, console_size=None)
     host = read_host(parts, config.linux.cgroups_path)
-    return plan_process(process, host, _compile(parts, config.linux.seccomp))
+    return plan_process(process, host, _compile(parts, config.linux.seccomp), linux=config.linux)
 
 
 def write_config(bundle: str, config: RuntimeConfig) -> None:
