@@ -172,12 +172,16 @@ def test_what_was_not_synced_is_let_go_with_the_images_on_it(open_store, table):
 
 PROGRAM = """
 import sys
+from rundlet.errors import NotFound
 from rundlet.store.store import Store
 from tests.store.conftest import add_image
 store = Store.open(sys.argv[1], sys.argv[2])
 for number in range(int(sys.argv[3])):
     image = add_image(store, name=f"docker.io/library/i{number % 3}:latest", label=str(number % 3))
-    store.snapshots.prepare(f"{sys.argv[4]}-{number}", image.id)
+    try:
+        store.snapshots.prepare(f"{sys.argv[4]}-{number}", image.id)
+    except NotFound:
+        pass  # another process was quicker to remove the image
     store.snapshots.remove(f"{sys.argv[4]}-{number}")
     if number % 2:
         store.images.remove(image.id)

@@ -1,7 +1,7 @@
 """Tar archives as a sequence of entries: ustar, PAX and GNU, read in one pass.
 
-The standard library's tarfile takes about 60 µs an entry and keeps all of them;
-this reader takes a tenth and keeps none.  As in every other image tool, global PAX
+The standard library's tarfile takes 13 to 29 µs an entry and keeps all of them;
+this reader takes 5 to 11 and keeps none.  As in every other image tool, global PAX
 headers ('g') are passed over.
 """
 

@@ -20,7 +20,8 @@ class Follower:
     def __init__(self, path: str) -> None:
         self.path = path
         self._changed = threading.Condition()
-        self._fd = -1
+        # opened (and made) before the download begins, which removes it when it was no blob
+        self._fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._at = 0
         self._available = 0
         self._restarted = False
@@ -32,8 +33,7 @@ class Follower:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
+        os.close(self._fd)
 
     def grew(self, done_bytes: int) -> None:
         """The file holds `done_bytes` now; fewer than before when the download begins anew."""
@@ -65,8 +65,6 @@ class Follower:
             if self._restarted:
                 raise Restarted
             size = min(size, self._available - self._at)
-        if self._fd < 0:
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         data = os.pread(self._fd, size, self._at)
         if len(data) < size:  # the file was cut off, and `grew` is about to tell
             raise Restarted

@@ -130,7 +130,7 @@ def _download(store: Store, source: Source, descriptor: Descriptor, path: str) -
     The caller holds the blob's lock.
     """
     digest = descriptor.parsed_digest()
-    with Follower(store.blobs.ingest_path(digest)) as follower:
+    with translating(f"blob {digest}"), Follower(store.blobs.ingest_path(digest)) as follower:
         try:
             stats = _follow(source, descriptor, follower, path)
         except Error as error:

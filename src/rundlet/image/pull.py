@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 from rundlet.archive.inherit import copy_implied
-from rundlet.errors import InvalidArgument, ResourceExhausted
+from rundlet.errors import Cancelled, InvalidArgument, ResourceExhausted
 from rundlet.image.layer import LayerPlan, Source, Unpacked, bring_layer
 from rundlet.image.progress import PullProgress, Watcher
 from rundlet.kernel.failure import translating
@@ -140,7 +140,7 @@ class _Pull:
     # --- layers -------------------------------------------------------------
 
     def _bring_layers(self, plans: Sequence[LayerPlan]) -> list[LayerRecord]:
-        """All layers, published bottom first; on any failure the first one is raised."""
+        """All layers, published bottom first; when one fails the others end and its error is raised."""
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="layer") as pool:
             futures = [pool.submit(self._bring_layer, plan) for plan in plans]
             try:
@@ -151,16 +151,21 @@ class _Pull:
             finally:
                 for future in futures:
                     future.add_done_callback(_let_go)
-        raise self._failures[0]
+        raise self._root_failure()
 
     def _bring_layer(self, plan: LayerPlan) -> LayerRecord | Unpacked:
         try:
             self._source.patience.check(f"layer {plan.descriptor.digest}")
             return bring_layer(self._store, self._source, plan)
         except BaseException as error:
-            self._failures.append(error)  # first of all: what follows is only Cancelled
+            self._failures.append(error)
             self._source.patience.set()
             raise
+
+    def _root_failure(self) -> BaseException:
+        """The first failure that is not just a worker that was told to stop by another's."""
+        causes = (error for error in self._failures if not isinstance(error, Cancelled))
+        return next(causes, self._failures[0])
 
     def _publish_layers(self, futures: "Sequence[Future[LayerRecord | Unpacked]]") -> list[LayerRecord]:
         layers: list[LayerRecord] = []
