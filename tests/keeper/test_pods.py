@@ -1,5 +1,6 @@
 """Namespaces without processes, on the real kernel."""
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -133,3 +134,28 @@ def test_a_pod_socket_belongs_to_the_pods_network(keeper: Keeper) -> None:
 def test_a_pod_socket_of_another_family_is_refused(keeper: Keeper) -> None:
     with pytest.raises(InvalidArgument):
         keeper.pod_socket("p", socket.AF_UNIX)
+
+
+def test_a_pod_with_a_user_namespace_owns_the_others(keeper: Keeper) -> None:
+    maps = (((0, 100000, 65536),), ((0, 100000, 65536),))
+    pod = keeper.make_pod("p", ("net", "ipc", "uts", "pid"), hostname="in", user=maps)
+    try:
+        assert set(pod.paths) == {"net", "ipc", "uts", "pid", "user"}
+        assert Path(f"/proc/{pod.init_pid}/uid_map").read_text().split() == ["0", "100000", "65536"]
+        assert nsenter("user", pod.paths["user"], "cat", "/proc/self/uid_map").split() == [
+            "0",
+            "100000",
+            "65536",
+        ]
+        assert nsenter("uts", pod.paths["uts"], "hostname") == "in\n"
+        owner = os.open(pod.paths["net"], os.O_RDONLY)
+        try:
+            user_fd = fcntl.ioctl(owner, 0xB701)  # NS_GET_USERNS, ioctl_ns(2)
+            assert os.path.samestat(os.fstat(user_fd), os.stat(pod.paths["user"]))
+            os.close(user_fd)
+        finally:
+            os.close(owner)
+    finally:
+        close_fds(pod.netns_fd, pod.route_fd)
+        keeper.remove_pod("p")
+    assert os.listdir(f"{keeper.run_root}/keeper/pods") == []

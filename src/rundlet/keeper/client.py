@@ -16,6 +16,7 @@ from rundlet.keeper.connection import Connection, connect
 from rundlet.keeper.protocol import ContainerState, ExitRecord, Packet, PodNamespaces
 from rundlet.plan.container import ContainerPlan, encode_plan
 from rundlet.plan.process import ProcessPlan, encode_process
+from rundlet.plan.steps import IdMap
 
 _IDLE_CONNECTIONS_MAX = 8
 _ATTEMPTS = 4
@@ -210,8 +211,12 @@ class Keeper:
         hostname: str = "",
         sysctls: Mapping[str, str] = {},
         cgroup_join: Sequence[str] = (),
+        user: tuple[IdMap, IdMap] | None = None,
     ) -> PodNamespaces:
-        """New namespaces of `kinds` ("net", "ipc", "uts", "pid"), pinned; a pod's init joins `cgroup_join`."""
+        """New namespaces of `kinds` ("net", "ipc", "uts", "pid"), pinned; a pod's init joins `cgroup_join`.
+
+        With `user` (uid map, gid map) they belong to a user namespace, pinned as "user".
+        """
         packet = self.call(
             "make_pod",
             {
@@ -220,6 +225,7 @@ class Keeper:
                 "hostname": hostname,
                 "sysctls": dict(sysctls),
                 "cgroup": list(cgroup_join),
+                "user": user,
             },
         )
         netns_fd, route_fd = packet.fds or (-1, -1)

@@ -4,6 +4,9 @@ The supervisor itself steps into the new namespaces and back again: it has one
 thread, so nothing else can be caught in between, and no process has to be made.
 A pod that shares its PID namespace gets the one process that such a namespace
 cannot do without (`rundlet.runtime.pause`).
+
+In a pod with a user namespace that one comes first and owns the others, so a short-lived
+process inside it makes them: who has entered a user namespace cannot come back.
 """
 
 import os
@@ -16,12 +19,30 @@ from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, N
 from rundlet.keeper.files import remove_empty
 from rundlet.kernel import mount, namespace, prctl
 from rundlet.kernel.clone import clone
+from rundlet.plan.steps import IdMap
 from rundlet.runtime.namespaces import sysctl_path
 from rundlet.runtime.pause import open_program
+from rundlet.runtime.userns import become_root, make_user_namespace, namespaces_owned_by
 
-_KINDS = {"net": "network", "ipc": "ipc", "uts": "uts"}
+_KINDS = {"net": "network", "ipc": "ipc", "uts": "uts", "user": "user"}
+_PINNED = ("net", "ipc", "uts")
+_ERROR_MAX_BYTES = 1024
 _PAUSE_UID = 65535
 _NETLINK_ROUTE = 0
+
+
+class PodPlan(NamedTuple):
+    """What the namespaces of a pod are to be; `user` is (uid map, gid map), or None for the host's ids."""
+
+    kinds: tuple[str, ...]
+    hostname: str
+    sysctls: Mapping[str, str]
+    join_files: tuple[str, ...]
+    user: tuple[IdMap, IdMap] | None = None
+
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        return tuple(kind for kind in self.kinds if kind != "pid")
 
 
 class Init(NamedTuple):
@@ -37,7 +58,7 @@ class Pods:
     def __init__(self, directory: str, architecture: str) -> None:
         self._directory = directory
         self._architecture = architecture
-        self._home = {kind: os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in _KINDS}
+        self._home = {kind: os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in _PINNED}
 
     def names(self) -> list[str]:
         try:
@@ -45,16 +66,9 @@ class Pods:
         except FileNotFoundError:
             return []
 
-    def make(
-        self,
-        pod_id: str,
-        kinds: Sequence[str],
-        hostname: str,
-        sysctls: Mapping[str, str],
-        join_files: Sequence[str],
-    ) -> tuple[dict[str, str], int, list[int]]:
+    def make(self, pod_id: str, plan: PodPlan) -> tuple[dict[str, str], int, list[int]]:
         """(paths by kind, pid of the init or 0, [netns fd, route socket fd] where "net" is asked for)."""
-        unknown = set(kinds) - {*_KINDS, "pid"}
+        unknown = set(plan.kinds) - {*_PINNED, "pid"}
         if unknown:
             raise InvalidArgument(f"pod {pod_id}: unknown namespace kinds {', '.join(sorted(unknown))}")
         directory = f"{self._directory}/{pod_id}"
@@ -65,10 +79,11 @@ class Pods:
             raise AlreadyExists(f"pod {pod_id} has namespaces already") from error
         route_fds: list[int] = []
         try:
-            pinned = [kind for kind in kinds if kind != "pid"]
-            route_fds = self._pin(directory, pinned, hostname, sysctls)
-            paths = {kind: f"{directory}/{kind}" for kind in pinned}
-            pid = self._start_init(directory, paths, join_files) if "pid" in kinds else 0
+            if plan.user is not None:
+                _pin_owned(directory, plan.user, plan.pinned)
+            route_fds = self._furnish(directory, plan)
+            paths = {kind: f"{directory}/{kind}" for kind in os.listdir(directory)}
+            pid = self._start_init(directory, paths, plan.join_files) if "pid" in plan.kinds else 0
         except BaseException:
             _close_all(route_fds)
             self.remove(pod_id)
@@ -77,31 +92,29 @@ class Pods:
             paths["pid"] = f"/proc/{pid}/ns/pid"
         return paths, pid, route_fds
 
-    def _pin(
-        self, directory: str, kinds: Sequence[str], hostname: str, sysctls: Mapping[str, str]
-    ) -> list[int]:
-        """Make the namespaces and pin each to a file, from inside; then come home."""
-        flags = sum(namespace.KINDS[_KINDS[kind]].flag for kind in kinds)
+    def _furnish(self, directory: str, plan: PodPlan) -> list[int]:
+        """Go into the pod's namespaces, new or made before, set them up from inside, and come home."""
         route: socket.socket | None = None
         try:
-            namespace.unshare(flags)
-            if hostname and "uts" in kinds:
-                namespace.set_hostname(hostname)
-            for name, value in sysctls.items():
+            if plan.user is not None:
+                for kind in plan.pinned:
+                    namespace.join(f"{directory}/{kind}", _flag(kind))
+            else:
+                namespace.unshare(sum(map(_flag, plan.pinned)))
+                for kind in plan.pinned:
+                    _pin(f"/proc/self/ns/{kind}", f"{directory}/{kind}")
+            if plan.hostname and "uts" in plan.kinds:
+                namespace.set_hostname(plan.hostname)
+            for name, value in plan.sysctls.items():
                 _write_sysctl(name, value)
-            for kind in kinds:
-                os.close(
-                    os.open(f"{directory}/{kind}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                )
-                mount.mount(f"/proc/self/ns/{kind}", f"{directory}/{kind}", None, mount.MS_BIND)
-            if "net" in kinds:
+            if "net" in plan.kinds:
                 route = socket.socket(
                     socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE
                 )
         except OSError as error:
             raise FailedPrecondition(f"pod namespaces: {error}") from error
         finally:
-            self._return_home(kinds)
+            self._return_home(plan.pinned)
         if route is None:
             return []
         return [os.open(f"{directory}/net", os.O_RDONLY | os.O_CLOEXEC), route.detach()]
@@ -117,20 +130,20 @@ class Pods:
     def _start_init(self, directory: str, paths: Mapping[str, str], join_files: Sequence[str]) -> int:
         program = open_program(self._architecture)
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-        child = clone(namespace.CLONE_NEWPID | namespace.CLONE_NEWNS)
+        child = clone()
         if child.pid == 0:
-            _become_init(program, directory, paths, join_files, write_fd)
+            _make_init(program, paths, join_files, write_fd)
         os.close(program)
         os.close(write_fd)
         os.close(child.pidfd)
-        failure = os.read(read_fd, 4096)
-        os.close(read_fd)
-        if failure:
-            os.waitpid(child.pid, 0)
-            raise FailedPrecondition(f"pod init: {failure.decode(errors='replace')}")
+        with open(read_fd, encoding="utf-8", errors="replace") as report:
+            told = dict(line.rstrip("\n").split(" ", 1) for line in report)
+        os.waitpid(child.pid, 0)
+        if "error" in told or "pid" not in told:
+            raise FailedPrecondition(f"pod init: {told.get('error', 'it did not start')}")
         with open(f"{directory}/init", "w", encoding="ascii") as file:
-            file.write(str(child.pid))
-        return child.pid
+            file.write(told["pid"])
+        return int(told["pid"])
 
     def init_pid(self, pod_id: str) -> int:
         """0 for a pod without a shared PID namespace."""
@@ -161,7 +174,7 @@ class Pods:
             raise InvalidArgument(f"pod {pod_id}: no TCP over address family {family}")
         path = f"{self._directory}/{pod_id}/net"
         try:
-            namespace.join(path, namespace.KINDS[_KINDS["net"]].flag)
+            namespace.join(path, _flag("net"))
         except FileNotFoundError as error:
             raise NotFound(f"pod {pod_id} has no network namespace of its own") from error
         try:
@@ -197,6 +210,30 @@ def _write_sysctl(name: str, value: str) -> None:
         raise FailedPrecondition(f"sysctl {name}={value}: {os.strerror(error.errno or 0).lower()}") from error
 
 
+def _flag(kind: str) -> int:
+    return namespace.KINDS[_KINDS[kind]].flag
+
+
+def _pin(source: str, path: str) -> None:
+    """Bind a namespace file of /proc to a file of its own; it lives as long as that mount."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    mount.mount(source, path, None, mount.MS_BIND)
+
+
+def _pin_owned(directory: str, maps: tuple[IdMap, IdMap], kinds: Sequence[str]) -> None:
+    """A user namespace, and namespaces of `kinds` that belong to it."""
+    try:
+        userns_fd = make_user_namespace(*maps)
+        try:
+            with namespaces_owned_by(userns_fd, sum(map(_flag, kinds))) as pid:
+                for kind in ("user", *kinds):
+                    _pin(f"/proc/{pid}/ns/{kind}", f"{directory}/{kind}")
+        finally:
+            os.close(userns_fd)
+    except OSError as error:
+        raise FailedPrecondition(f"pod user namespace: {error}") from error
+
+
 def _unpin(path: str) -> None:
     try:
         mount.umount(path, mount.MNT_DETACH | mount.UMOUNT_NOFOLLOW)
@@ -210,19 +247,42 @@ def _close_all(fds: list[int]) -> None:
         os.close(fd)
 
 
-def _become_init(
-    program: int, directory: str, paths: Mapping[str, str], join_files: Sequence[str], failure_fd: int
-) -> NoReturn:
-    """An empty read-only root, the pod's other namespaces, no rights: /proc/1/root must lead nowhere."""
+def _make_init(program: int, paths: Mapping[str, str], join_files: Sequence[str], report_fd: int) -> NoReturn:
+    """A step between: with the host's rights still, enter what the init is to be in, then make it.
+
+    The init becomes the keeper's child.  The report has a line "pid N", and "error TEXT"
+    from either of them when something failed; it ends when the init executes its program.
+    """
     try:
         for file in join_files:
             with open(file, "w", encoding="ascii") as tasks:
                 tasks.write("0")
-        for kind, path in paths.items():
-            namespace.join(path, namespace.KINDS[_KINDS[kind]].flag)
+        for kind in ("net", "ipc", "uts", "user"):
+            if kind in paths:
+                namespace.join(paths[kind], _flag(kind))
+        if "user" in paths:
+            become_root()
+        namespace.unshare(namespace.CLONE_NEWPID)
+        child = clone(namespace.CLONE_NEWNS, sibling=True)
+        if child.pid == 0:
+            _become_init(program, report_fd)
+        os.write(report_fd, b"pid %d\n" % child.pid)
+    except BaseException as error:
+        _report_failure(report_fd, error)
+    finally:
+        os._exit(0)
+
+
+def _report_failure(report_fd: int, error: BaseException) -> None:
+    os.write(report_fd, b"error %s\n" % str(error).replace("\n", " ").encode()[:_ERROR_MAX_BYTES])
+
+
+def _become_init(program: int, report_fd: int) -> NoReturn:
+    """An empty read-only root and no rights: /proc/1/root must lead nowhere."""
+    try:
         mount.mount(None, "/", None, mount.MS_REC | mount.MS_SLAVE)
-        mount.mount("tmpfs", directory, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, "size=4k,mode=555")
-        os.chdir(directory)
+        mount.mount("tmpfs", "/proc", "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, "size=4k,mode=555")
+        os.chdir("/proc")
         mount.pivot_root(".", ".")
         mount.umount(".", mount.MNT_DETACH)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -233,6 +293,6 @@ def _become_init(
         prctl.set_no_new_privs()
         os.execve(program, ["rundlet-pause"], {})
     except BaseException as error:
-        os.write(failure_fd, str(error).encode()[:4096])
+        _report_failure(report_fd, error)
     finally:
         os._exit(1)

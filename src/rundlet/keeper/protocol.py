@@ -10,7 +10,7 @@ ride along by SCM_RIGHTS.  A packet over PACKET_MAX_BYTES says only
 
     verb            args                                          answer
     version                                                       protocol, pid
-    make_pod        pod_id kinds hostname sysctls cgroup          paths init_pid   fds: netns, route socket
+    make_pod        pod_id kinds hostname sysctls cgroup user        paths init_pid   fds: netns, route socket
     remove_pod      pod_id
     pod_socket      pod_id family                                 fds: a TCP socket of the pod's network
     create          plan log_path stdin stdin_once                pid              when the gate is reached

@@ -19,12 +19,13 @@ from rundlet.keeper.files import remove_empty
 from rundlet.keeper.launch import Launcher
 from rundlet.keeper.link import AnchorLink, Store
 from rundlet.keeper.loop import Loop
-from rundlet.keeper.pods import Init, Pods
+from rundlet.keeper.pods import Init, PodPlan, Pods
 from rundlet.keeper.protocol import OLDEST_VERSION, PROTOCOL_VERSION, keeper_dir
 from rundlet.keeper.recovery import restore_containers
 from rundlet.keeper.server import Request, Server, Verb
 from rundlet.keeper.stream import Scratch
 from rundlet.kernel.capability import last_capability
+from rundlet.plan.steps import freeze
 from rundlet.runtime.init import Machine
 from rundlet.runtime.terminal import set_size
 
@@ -102,9 +103,9 @@ class Supervisor:
 
     def serve_make_pod(self, request: Request) -> None:
         args = request.args
-        paths, pid, fds = self._pods.make(
-            check_id(args["pod_id"]), args["kinds"], args["hostname"], args["sysctls"], args["cgroup"]
-        )
+        user = freeze(args["user"]) if args.get("user") else None
+        plan = PodPlan(tuple(args["kinds"]), args["hostname"], args["sysctls"], tuple(args["cgroup"]), user)
+        paths, pid, fds = self._pods.make(check_id(args["pod_id"]), plan)
         request.answer({"paths": paths, "init_pid": pid}, tuple(fds))
         for fd in fds:
             os.close(fd)

@@ -48,6 +48,16 @@ def read_mappings_of(userns_fd: int) -> tuple[IdMap, IdMap]:
         return read_mapping(child, "uid_map"), read_mapping(child, "gid_map")
 
 
+@contextmanager
+def namespaces_owned_by(userns_fd: int, flags: int) -> Iterator[int]:
+    """The pid of a process in the user namespace with new namespaces (CLONE_NEW* flags) that belong to it.
+
+    It lives until the block ends; what was pinned by then lives on.
+    """
+    with _waiting_child(0, userns_fd, flags) as child:
+        yield child
+
+
 def raise_limits(limits: Iterable[SetLimit]) -> None:
     """Hard limits above this process's own, before it enters a user namespace: there nobody may raise them."""
     for limit in limits:
@@ -66,8 +76,10 @@ def become_root() -> None:
 
 
 @contextmanager
-def _waiting_child(flags: int, userns_fd: int = -1) -> Iterator[int]:
+def _waiting_child(flags: int, userns_fd: int = -1, inner_flags: int = 0) -> Iterator[int]:
     """A process that does nothing, in new namespaces or in the given user namespace, until the block ends.
+
+    `inner_flags` are namespaces that it makes when it is there.
 
     Its pid is that of the /proc in sight, which may be the host's while this
     process lives in a container's PID namespace already.
@@ -78,6 +90,8 @@ def _waiting_child(flags: int, userns_fd: int = -1) -> Iterator[int]:
         try:
             if userns_fd >= 0:
                 namespace.setns(userns_fd, namespace.CLONE_NEWUSER)
+            if inner_flags:
+                namespace.unshare(inner_flags)
             os.write(write_fd, b"1")
             while True:
                 signal.pause()
