@@ -87,6 +87,8 @@ class Store:
 
     def give_up(self, chain_ids: Sequence[str], digests: Sequence[Digest]) -> None:
         """Let go of what a pull that cannot be gone on with has brought, as far as no image uses it."""
+        for digest in digests:  # first of all: on a full disk the database needs the room
+            self.blobs.discard_idle_ingest(digest)
         with self.database.write() as connection:
             connection.executemany(
                 "UPDATE layers SET kept_until_s = 0 WHERE chain_id = ?", [(each,) for each in chain_ids]
@@ -94,8 +96,6 @@ class Store:
             connection.executemany(
                 "UPDATE blobs SET kept_until_s = 0 WHERE digest = ?", [(str(each),) for each in digests]
             )
-        for digest in digests:
-            self.blobs.discard_idle_ingest(digest)
 
     def collect(self) -> None:
         """Free layers and blobs that no image and no snapshot uses.
