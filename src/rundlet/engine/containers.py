@@ -17,6 +17,8 @@ from rundlet.engine.creation import build_container, bundle_path
 from rundlet.engine.events import ExitWatcher
 from rundlet.engine.execution import run_exec
 from rundlet.engine.exits import record_exit, record_start_failure, record_unknown_exit
+from rundlet.engine.external import unmount_rootfs
+from rundlet.engine.handlers import BUILTIN
 from rundlet.engine.limits import check_resources, merge_resources, plan_limits
 from rundlet.engine.names import new_id
 from rundlet.engine.options import ContainerFilter, ContainerOptions, Resources
@@ -117,6 +119,7 @@ class Containers:
         self._parts.keeper.delete(record.id)
         if record.facts.cgroups_path:
             self._parts.group(record.facts.cgroups_path).remove()
+        unmount_rootfs(bundle_path(self._parts, record.id))
         self._parts.store.snapshots.remove(record.id)
         remove_directory(bundle_path(self._parts, record.id))
         self._stats.forget(record.id)
@@ -179,7 +182,7 @@ class Containers:
         return self._records.get(self._records.resolve(prefix))
 
     def _describe(self, record: ContainerRecord) -> ContainerStatus:
-        return describe_container(record, self._parts.settings.default_runtime_handler)
+        return describe_container(record)
 
     # -- work on a running one ----------------------------------------------------
 
@@ -255,7 +258,7 @@ class Containers:
         self._parts.group(path).apply(plan_cgroup(self._parts, path, limits).writes)
 
 
-def describe_container(record: ContainerRecord, runtime_handler: str) -> ContainerStatus:
+def describe_container(record: ContainerRecord) -> ContainerStatus:
     facts = record.facts
     state = "unknown" if record.state == "creating" else record.state  # nobody can look up the former
     return ContainerStatus(
@@ -275,5 +278,5 @@ def describe_container(record: ContainerRecord, runtime_handler: str) -> Contain
         pid=facts.pid if record.state in ("created", "running") else 0,
         user=facts.user,
         stop_signal=facts.stop_signal,
-        runtime_handler=runtime_handler,
+        runtime_handler=facts.runtime_handler or BUILTIN,
     )

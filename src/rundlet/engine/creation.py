@@ -12,6 +12,14 @@ from typing import NamedTuple
 from rundlet.engine import capabilities
 from rundlet.engine.config import ContainerView, PodView, build_config, pid_mode
 from rundlet.engine.devices import find_devices
+from rundlet.engine.external import (
+    adapt_config,
+    check_features,
+    mount_rootfs,
+    plan_external,
+    unmount_rootfs,
+)
+from rundlet.engine.handlers import Handler
 from rundlet.engine.mounts import resolve_sources
 from rundlet.engine.options import ContainerOptions
 from rundlet.engine.parts import Parts
@@ -23,9 +31,10 @@ from rundlet.engine.signals import format_signal, parse_signal
 from rundlet.engine.status import UserStatus
 from rundlet.engine.undo import Undo
 from rundlet.engine.users import Identity, needs_files, resolve_identity
-from rundlet.errors import InvalidArgument, NotFound
+from rundlet.errors import DeadlineExceeded, InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
 from rundlet.plan.planner import Overlay
+from rundlet.spec.runtime import RuntimeConfig
 from rundlet.store.images import ImageRecord
 from rundlet.store.snapshots import Snapshot
 
@@ -50,12 +59,14 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
     looked = _look_up(parts, pod, record, made)
     view = _view_pod(parts, pod)
     config = build_config(view, looked, options, image.config.config, parts.host)
+    handler = parts.handlers.find(pod.facts.runtime_handler)
+    config = adapt_config(config, handler, record.id, made.bundle)
     write_config(made.bundle, config)
-    overlay = Overlay(made.snapshot.lower, made.snapshot.upper, made.snapshot.work)
-    plan = plan_create(parts, record.id, config, made.bundle, overlay)
     log_path = _make_log_directory(pod, options)
-    undo.add(f"delete container {record.id}", parts.keeper.delete, record.id)
-    pid = parts.keeper.create(plan, log_path=log_path, stdin=options.stdin, stdin_once=options.stdin_once)
+    if handler.type == "builtin":
+        pid = _create(parts, record, config, made, log_path, undo)
+    else:
+        pid = _create_external(parts, handler, record, config, made, log_path, undo)
     return ContainerFacts(
         image_id=image.id,
         image_ref=image.digests[0] if image.digests else image.id,
@@ -64,8 +75,50 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
         cgroups_path=looked.cgroups_path,
         boot_id=parts.boot_id,
         pid=pid,
+        runtime_handler=handler.name,
+        runtime_type=handler.type,
         user=UserStatus(looked.identity.uid, looked.identity.gid, looked.identity.groups),
     )
+
+
+def _create(
+    parts: Parts, record: ContainerRecord, config: RuntimeConfig, made: _Made, log_path: str, undo: Undo
+) -> int:
+    overlay = Overlay(made.snapshot.lower, made.snapshot.upper, made.snapshot.work)
+    plan = plan_create(parts, record.id, config, made.bundle, overlay)
+    options = record.options
+    undo.add(f"delete container {record.id}", parts.keeper.delete, record.id)
+    return parts.keeper.create(plan, log_path=log_path, stdin=options.stdin, stdin_once=options.stdin_once)
+
+
+def _create_external(
+    parts: Parts,
+    handler: Handler,
+    record: ContainerRecord,
+    config: RuntimeConfig,
+    made: _Made,
+    log_path: str,
+    undo: Undo,
+) -> int:
+    check_features(parts, handler, config)
+    undo.add(f"unmount the root file system of {record.id}", unmount_rootfs, made.bundle)
+    mount_rootfs(made.bundle, made.snapshot)
+    plan = plan_external(parts, handler, record.id, config, made.bundle)
+    options = record.options
+    undo.add(f"delete container {record.id}", parts.keeper.delete, record.id)
+    try:
+        return parts.keeper.create_external(
+            plan,
+            log_path=log_path,
+            stdin=options.stdin,
+            stdin_once=options.stdin_once,
+            timeout_s=handler.timeout_s,
+        )
+    except DeadlineExceeded as error:
+        raise DeadlineExceeded(
+            f"runtime handler {handler.name!r} has not made the container in {handler.timeout_s:g} s",
+            hint=f"runtimes.{handler.name}.timeout_s of the configuration says how long it may take",
+        ) from error
 
 
 def _find_image(parts: Parts, text: str) -> ImageRecord:

@@ -18,6 +18,7 @@ from rundlet.engine.containers import Containers
 from rundlet.engine.events import ExitWatcher
 from rundlet.engine.feed import Feed
 from rundlet.engine.groups import ParentGroups
+from rundlet.engine.handlers import Handlers
 from rundlet.engine.images import Images
 from rundlet.engine.locks import KeyedLocks
 from rundlet.engine.metricset import PodMetrics, read_pod_metrics
@@ -104,6 +105,7 @@ def _open_parts(settings: Settings, feed: Feed) -> Parts:
         pods=PodRecords(store.database, feed),
         containers=ContainerRecords(store.database, feed),
         locks=locks,
+        handlers=Handlers(settings),
         host=read_host_facts(layout),
         identity=process_identity(os.getpid()),
         boot_id=read_boot_id(),

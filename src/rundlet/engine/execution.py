@@ -15,7 +15,7 @@ from threading import Thread
 
 from rundlet.engine.creation import bundle_path
 from rundlet.engine.parts import Parts
-from rundlet.engine.process import plan_exec, read_config
+from rundlet.engine.process import choose_exec_plan
 from rundlet.engine.records import ContainerRecord
 from rundlet.engine.status import ExecResult
 from rundlet.engine.undo import attempt
@@ -72,8 +72,7 @@ def run_exec(
     parts: Parts, record: ContainerRecord, argv: Sequence[str], timeout_s: float | None
 ) -> ExecResult:
     """Run `argv` in a running container and wait for it."""
-    config = read_config(bundle_path(parts, record.id))
-    plan = plan_exec(parts, config, argv, terminal=False)
+    plan = choose_exec_plan(parts, record, bundle_path(parts, record.id), argv, terminal=False)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with ExitStack() as cleanup:
         out_read, out_write = _make_pipe(cleanup)

@@ -9,9 +9,6 @@ from rundlet.engine.parts import Parts
 from rundlet.engine.status import Condition, HandlerStatus, NodeStatus
 from rundlet.spec.json import encode
 
-# mount_setattr(2) with AT_RECURSIVE, which recursive read-only mounts need.
-_RECURSIVE_READONLY_SINCE = (5, 12)
-
 
 def read_node_status(parts: Parts) -> NodeStatus:
     """Conditions RuntimeReady and NetworkReady, and what the runtime handlers can do."""
@@ -20,16 +17,11 @@ def read_node_status(parts: Parts) -> NodeStatus:
         Condition("RuntimeReady", status=True, reason="", message=""),
         Condition("NetworkReady", status=network.ready, reason=network.reason, message=network.message),
     )
-    readonly = _kernel_version() >= _RECURSIVE_READONLY_SINCE
-    names = ("", parts.settings.default_runtime_handler)
-    handlers = tuple(HandlerStatus(name, readonly, user_namespaces=False) for name in names)
+    handlers = tuple(
+        HandlerStatus(name, *parts.handlers.read_features(handler)) for name, handler in parts.handlers.list()
+    )
     info = {"config": encode(parts.settings).decode(), "host": encode(_describe_host(parts)).decode()}
     return NodeStatus(conditions, handlers, supplemental_groups_policy=True, info=info)
-
-
-def _kernel_version() -> tuple[int, int]:
-    major, minor, *_ = os.uname().release.split(".")
-    return int(major), int(minor.partition("-")[0])
 
 
 def _describe_host(parts: Parts) -> dict[str, object]:

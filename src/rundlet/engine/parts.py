@@ -7,6 +7,7 @@ from rundlet.cgroup.group import Group
 from rundlet.cgroup.layout import Layout
 from rundlet.engine.config import HostFacts
 from rundlet.engine.groups import ParentGroups
+from rundlet.engine.handlers import Handlers
 from rundlet.engine.locks import KeyedLocks
 from rundlet.engine.records import ContainerRecords, PodRecords
 from rundlet.engine.settings import Settings
@@ -28,6 +29,7 @@ class Parts(NamedTuple):
     pods: PodRecords
     containers: ContainerRecords
     locks: KeyedLocks
+    handlers: Handlers
     host: HostFacts
     identity: str
     boot_id: str

@@ -25,7 +25,7 @@ from rundlet.engine.status import PodStats, PodStatus
 from rundlet.engine.streams import Dial, dial_pod
 from rundlet.engine.undo import Undo
 from rundlet.engine.validate import check_pod
-from rundlet.errors import InvalidArgument, NotFound
+from rundlet.errors import NotFound
 from rundlet.keeper.protocol import PodNamespaces
 from rundlet.kernel.failure import translating
 from rundlet.network.network import HostPort, PodNetns, PodNetwork
@@ -49,12 +49,12 @@ class Pods:
         (namespace, name, uid, attempt), and what the parts below raise.
         """
         check_pod(options)
-        handler = self._choose_handler(options)
+        handler = self._parts.handlers.find(options.runtime_handler)
         record = PodRecord(new_id(), options, "creating", self._parts.identity, time.time_ns())
         with self._parts.locks.hold(record.id), Undo() as undo:
             self._records.reserve(record)
             undo.add(f"drop the record of pod {record.id}", self._records.delete, record.id)
-            facts = self._build(record.id, options, handler, undo)
+            facts = self._build(record.id, options, handler.name, undo)
             self._records.publish(record.id, facts)
             undo.keep()
         return record.id
@@ -111,15 +111,6 @@ class Pods:
     def _read_stats(self, record: PodRecord) -> PodStats:
         containers = self._containers.list_stats(ContainerFilter(pod_id=record.id))
         return self._stats.read_pod(record, describe_pod(record), tuple(containers))
-
-    def _choose_handler(self, options: PodOptions) -> str:
-        default = self._parts.settings.default_runtime_handler
-        if options.runtime_handler not in ("", default):
-            raise InvalidArgument(
-                f"runtime_handler: no runtime is named {options.runtime_handler!r}",
-                hint=f"there is {default!r}",
-            )
-        return options.runtime_handler
 
     def _build(self, pod_id: str, options: PodOptions, handler: str, undo: Undo) -> PodFacts:
         directory = self._make_directory(pod_id, undo)
@@ -233,7 +224,7 @@ def describe_pod(record: PodRecord) -> PodStatus:
         created_at_ns=record.created_at_ns,
         ips=record.facts.ips,
         netns_path=record.facts.namespaces.get("net", ""),
-        runtime_handler=record.facts.runtime_handler,
+        runtime_handler=record.options.runtime_handler,
     )
 
 

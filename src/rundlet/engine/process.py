@@ -3,9 +3,11 @@
 import os
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from rundlet.engine.options import ContainerOptions, SecurityProfile
 from rundlet.engine.parts import Parts
+from rundlet.engine.records import ContainerRecord
 from rundlet.errors import FailedPrecondition, InvalidArgument
 from rundlet.kernel.capability import read_sets
 from rundlet.kernel.failure import translating
@@ -17,7 +19,7 @@ from rundlet.plan.resources import plan_resources
 from rundlet.plan.seccomp_cache import load_program
 from rundlet.plan.seccomp_default import default_seccomp
 from rundlet.spec.json import decode, encode_pretty
-from rundlet.spec.runtime import Capabilities, Resources, RuntimeConfig, Seccomp
+from rundlet.spec.runtime import Capabilities, Linux, Process, Resources, RuntimeConfig, Seccomp
 
 _CONFIG_FILE = "config.json"
 
@@ -50,7 +52,7 @@ def _read_profile(profile: SecurityProfile) -> Seccomp:
     return decode(raw, Seccomp, f"seccomp profile {profile.path}")
 
 
-def _compile(parts: Parts, profile: Seccomp | None) -> Filter | None:
+def compile_seccomp(parts: Parts, profile: Seccomp | None) -> Filter | None:
     if profile is None:
         return None
     program = load_program(profile, parts.settings.seccomp_cache_dir)
@@ -83,7 +85,7 @@ def plan_create(
         bundle=bundle,
         overlay=overlay,
         cgroup=plan_cgroup(parts, linux.cgroups_path, linux.resources or Resources()),
-        seccomp=_compile(parts, linux.seccomp),
+        seccomp=compile_seccomp(parts, linux.seccomp),
     )
 
 
@@ -94,11 +96,27 @@ def plan_cgroup(parts: Parts, path: str, resources: Resources) -> CgroupPlan:
 
 def plan_exec(parts: Parts, config: RuntimeConfig, argv: Sequence[str], *, terminal: bool) -> ProcessPlan:
     """A further process with the identity, environment and limits of the container's first."""
-    if config.process is None or config.linux is None:
+    process = take_after(config, argv, terminal=terminal)
+    linux = config.linux or Linux()
+    host = read_host(parts, linux.cgroups_path)
+    return plan_process(process, host, compile_seccomp(parts, linux.seccomp), linux=linux)
+
+
+def choose_exec_plan(
+    parts: Parts, record: ContainerRecord, bundle: str, argv: Sequence[str], *, terminal: bool
+) -> ProcessPlan | dict[str, Any]:
+    """What the keeper needs to run `argv` in a running container, whoever made that."""
+    config = read_config(bundle)
+    if record.facts.runtime_type == "oci":
+        return take_after(config, argv, terminal=terminal).to_json()
+    return plan_exec(parts, config, argv, terminal=terminal)
+
+
+def take_after(config: RuntimeConfig, argv: Sequence[str], *, terminal: bool) -> Process:
+    """The first process's, with another program."""
+    if config.process is None:
         raise FailedPrecondition("config.json: the container has no process to take after")
-    process = config.process.replace(args=list(argv), terminal=terminal, console_size=None)
-    host = read_host(parts, config.linux.cgroups_path)
-    return plan_process(process, host, _compile(parts, config.linux.seccomp), linux=config.linux)
+    return config.process.replace(args=list(argv), terminal=terminal, console_size=None)
 
 
 def write_config(bundle: str, config: RuntimeConfig) -> None:

@@ -95,7 +95,7 @@ class PodRecord(Struct, frozen=True):
 
 
 class ContainerFacts(Struct, frozen=True):
-    """`log_path` is absolute, or empty when nothing is logged."""
+    """`log_path` is absolute, or empty when nothing is logged; no `runtime_handler` means the default one."""
 
     image_id: str = ""
     image_ref: str = ""
@@ -104,6 +104,8 @@ class ContainerFacts(Struct, frozen=True):
     cgroups_path: str = ""
     boot_id: str = ""
     pid: int = 0
+    runtime_handler: str = ""
+    runtime_type: Literal["builtin", "oci", "bwrap"] = "builtin"
     user: UserStatus = UserStatus(0, 0, ())
 
 

@@ -1,10 +1,37 @@
 """Where an engine keeps its things and what it may talk to."""
 
+import re
+from typing import Literal
+
 from msgspec import Struct
 
 from rundlet.errors import InvalidArgument
 
 MIB = 1 << 20
+_HANDLER_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+
+
+class RuntimeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One `[runtimes.NAME]`; see `engine.configfile` for what each field means."""
+
+    type: Literal["builtin", "oci", "bwrap"] = "oci"
+    path: str = ""
+    root: str = ""
+    args: tuple[str, ...] = ()
+    own_sandbox: bool = False
+    default_annotations: dict[str, str] = {}
+    timeout_s: float = 60.0
+
+
+# What is offered without a word in the configuration when its program is there, and what a
+# table of that name in the configuration starts from.
+USUAL_RUNTIMES = {
+    "runc": RuntimeSettings(),
+    "crun": RuntimeSettings(),
+    # With its own network stack gVisor takes the pod's addresses away from whoever comes second.
+    "runsc": RuntimeSettings(args=("--network=host",), own_sandbox=True),
+    "bwrap": RuntimeSettings(type="bwrap"),
+}
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -12,6 +39,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     ``root`` survives a reboot (images, records), ``run_root`` does not (pod files,
     bundles, sockets).  An empty ``cni_builtin`` runs every plugin by its binary.
+    ``runtimes`` are the handlers besides those that are found on the host.
     """
 
     root: str = "/var/lib/rundlet"
@@ -31,7 +59,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stream_tls_cert: str = ""
     stream_tls_key: str = ""
     stream_idle_timeout_s: float = 4 * 3600.0
-    log_level: str = "warning"
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    socket: str = "/run/rundlet/rundlet.sock"
+    runtimes: dict[str, RuntimeSettings] = {}
 
     @property
     def pods_dir(self) -> str:
@@ -57,3 +87,21 @@ def check_settings(settings: Settings) -> None:
     for name in ("shm_size_bytes", "exec_output_limit_bytes"):
         if getattr(settings, name) <= 0:
             raise InvalidArgument(f"{name}: must be positive, got {getattr(settings, name)}")
+    for name, runtime in settings.runtimes.items():
+        _check_runtime(name, runtime)
+
+
+def _check_runtime(name: str, runtime: RuntimeSettings) -> None:
+    where = f"runtimes.{name}"
+    if not _HANDLER_NAME.fullmatch(name):
+        raise InvalidArgument(f"{where}: a handler's name is made of letters, digits, '.', '_' and '-'")
+    if runtime.type == "builtin" and (runtime.path or runtime.root or runtime.args):
+        raise InvalidArgument(f"{where}: a builtin handler has no path, root or args")
+    if runtime.root and not runtime.root.startswith("/"):
+        raise InvalidArgument(f"{where}.root: must be an absolute path, got {runtime.root!r}")
+    if "/" in runtime.path and not runtime.path.startswith("/"):
+        raise InvalidArgument(
+            f"{where}.path: must be an absolute path or a program's name, got {runtime.path!r}"
+        )
+    if runtime.timeout_s <= 0:
+        raise InvalidArgument(f"{where}.timeout_s: must be positive, got {runtime.timeout_s:g}")

@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 
 from rundlet.engine.creation import bundle_path
 from rundlet.engine.parts import Parts
-from rundlet.engine.process import plan_exec, read_config
+from rundlet.engine.process import choose_exec_plan
 from rundlet.engine.records import ContainerRecord, PodRecord, require_state
 from rundlet.errors import FailedPrecondition, NotFound, Unavailable
 from rundlet.keeper.client import Attachment, ExecHandle
@@ -214,7 +214,7 @@ def start_exec(
     terminal: bool,
 ) -> ExecStreams:
     """Run `argv` in a running container with the streams that are wanted; a terminal has stdout alone."""
-    plan = plan_exec(parts, read_config(bundle_path(parts, record.id)), argv, terminal=terminal)
+    plan = choose_exec_plan(parts, record, bundle_path(parts, record.id), argv, terminal=terminal)
     if terminal:
         handle = parts.keeper.exec(record.id, plan)
         stdin_fd = handle.terminal_fd if stdin else -1

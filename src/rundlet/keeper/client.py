@@ -15,6 +15,7 @@ from rundlet.keeper.attach import DATA_MAX_BYTES
 from rundlet.keeper.connection import Connection, connect
 from rundlet.keeper.protocol import ContainerState, ExitRecord, Packet, PodNamespaces
 from rundlet.plan.container import ContainerPlan, encode_plan
+from rundlet.plan.external import ExternalPlan, encode_external
 from rundlet.plan.process import ProcessPlan, encode_process
 from rundlet.plan.steps import IdMap
 
@@ -260,6 +261,24 @@ class Keeper:
         }
         return int(self.call("create", args).message["pid"])
 
+    def create_external(
+        self,
+        plan: ExternalPlan,
+        *,
+        log_path: str = "",
+        stdin: bool = False,
+        stdin_once: bool = False,
+        timeout_s: float | None = None,
+    ) -> int:
+        """As `create`, by another program; DeadlineExceeded when it has not made it in time: delete it then."""
+        args = {
+            "plan": encode_external(plan),
+            "log_path": log_path,
+            "stdin": stdin,
+            "stdin_once": stdin_once,
+        }
+        return int(self.call("create_external", args, timeout_s=timeout_s).message["pid"])
+
     def start(self, container_id: str) -> int:
         """Let it run its program; when that was, in nanoseconds since the epoch."""
         return int(self.call("start", {"container_id": container_id}).message["started_at_ns"])
@@ -304,16 +323,23 @@ class Keeper:
     def exec(
         self,
         container_id: str,
-        process: ProcessPlan,
+        process: ProcessPlan | dict[str, Any],
         *,
         stdin_fd: int = -1,
         stdout_fd: int = -1,
         stderr_fd: int = -1,
     ) -> ExecHandle:
-        """Run a further process with these descriptors (-1: /dev/null), which stay the caller's to close."""
+        """Run a further process with these descriptors (-1: /dev/null), which stay the caller's to close.
+
+        The runtime of an external container takes `process` in the JSON of config.json.
+        """
         given = {"stdin": stdin_fd, "stdout": stdout_fd, "stderr": stderr_fd}
         args: dict[str, Any] = {name: fd >= 0 for name, fd in given.items()}
-        args |= {"container_id": container_id, "process": encode_process(process)}
+        args["container_id"] = container_id
+        if isinstance(process, dict):
+            args["config"] = process
+        else:
+            args["process"] = encode_process(process)
         connection = self._take()
         try:
             connection.send("exec", args, tuple(fd for fd in given.values() if fd >= 0))

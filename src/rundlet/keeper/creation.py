@@ -16,6 +16,24 @@ from rundlet.plan.container import ContainerPlan, Hooks, decode_plan
 from rundlet.runtime.report import Report, let_go_on
 
 
+def reserve_container(core: Core, container_id: str, cgroup: str) -> Container:
+    """Its directory, and its place among the others; AlreadyExists when that is taken."""
+    if check_id(container_id) in core.containers:
+        raise AlreadyExists(f"container {container_id} exists already")
+    container = core.new_container(container_id, cgroup)
+    os.makedirs(container.directory, mode=0o700)
+    core.containers[container.id] = container
+    return container
+
+
+def prepare_container(container: Container, request: Request) -> None:
+    """What the request says of log and stdin."""
+    args = request.args
+    container.log.open(args["log_path"], args.get("log_max_size_bytes", 0), args.get("log_max_files", 1))
+    container.stdin_mode = ("once" if args["stdin_once"] else "open") if args["stdin"] else ""
+    container.save()  # "creating": whoever finds that clears it away
+
+
 class Creation:
     """Containers on their way to execve(2)."""
 
@@ -28,11 +46,7 @@ class Creation:
 
     def serve_create(self, request: Request) -> None:
         plan = decode_plan(request.args["plan"])
-        if check_id(plan.container_id) in self._core.containers:
-            raise AlreadyExists(f"container {plan.container_id} exists already")
-        container = self._core.new_container(plan.container_id, plan.cgroup.path)
-        os.makedirs(container.directory, mode=0o700)
-        self._core.containers[container.id] = container
+        container = reserve_container(self._core, plan.container_id, plan.cgroup.path)
         try:
             pending = self._launch(container, plan, request)
         except BaseException:
@@ -47,10 +61,7 @@ class Creation:
         self._ending.watch_process(container)
 
     def _launch(self, container: Container, plan: ContainerPlan, request: Request) -> Pending:
-        args = request.args
-        container.log.open(args["log_path"], args.get("log_max_size_bytes", 0), args.get("log_max_files", 1))
-        container.stdin_mode = ("once" if args["stdin_once"] else "open") if args["stdin"] else ""
-        container.save()  # "creating": whoever finds that clears it away
+        prepare_container(container, request)
         save_hooks(container, plan.hooks)
         if container.group is not None:
             container.group.make()

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 from rundlet.cgroup.stats import read_oom_kills
 from rundlet.errors import Error, FailedPrecondition
@@ -21,6 +22,10 @@ def _nothing(container: Container) -> None:
     pass
 
 
+def _always(_: Container) -> bool:
+    return True
+
+
 class Ending:
     """Watches the containers' processes, and knows who waits for their end."""
 
@@ -31,6 +36,10 @@ class Ending:
         self._watching: list[Request] = []
         self.failed: dict[str, Pending] = {}  # those that never got ready
         self.before_exit = _nothing
+        # What `keeper.external` has to do with containers that a runtime made.
+        self.may_destroy: Callable[[Container], bool] = _always
+        self.before_destroy = _nothing
+        self.on_stranger: Callable[[Ended], None] = lambda _: None
 
     # -- exit -------------------------------------------------------------------
 
@@ -65,6 +74,9 @@ class Ending:
             for container in list(self._core.containers.values()):
                 if container.adopted and container.pid == ended.pid and container.exit is None:
                     self.finish(container, ended.wait_status, ended.finished_at_ns)
+                    break
+            else:
+                self.on_stranger(ended)
             self._core.anchor.done(ended.pid)
 
     def finish(self, container: Container, wait_status: int | None, finished_at_ns: int) -> None:
@@ -78,7 +90,7 @@ class Ending:
         for request in self._waiting.pop(container.id, []):
             request.answer({"exit": record})
         self._tell_watchers(record)
-        if container.id in self._deleting:
+        if container.id in self._deleting and self.may_destroy(container):
             self.destroy(container)
 
     def _fail(self, container: Container) -> None:
@@ -129,7 +141,13 @@ class Ending:
             request.answer({})
             return
         self._deleting.setdefault(container.id, []).append(request)
-        if container.exit is not None:
+        self.end(container)
+
+    def end(self, container: Container) -> None:
+        """Destroy it, as soon as nothing of it runs any more."""
+        if not self.may_destroy(container):
+            self.before_destroy(container)
+        elif container.exit is not None or not container.pid:
             self.destroy(container)
         else:
             container.send_signal(signal.SIGKILL)

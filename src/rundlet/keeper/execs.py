@@ -10,6 +10,7 @@ in a file of the container until somebody asks, for the newest KEPT_MAX of them:
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rundlet.errors import FailedPrecondition, NotFound
@@ -27,11 +28,12 @@ from rundlet.keeper.launch import Launcher, Pending
 from rundlet.keeper.link import Ended, Store
 from rundlet.keeper.protocol import ExitRecord
 from rundlet.keeper.server import Request
+from rundlet.kernel.clone import Cloned
 from rundlet.plan.process import decode_process
 
 KEPT_MAX = 32
-_STDIO = ("stdin", "stdout", "stderr")
 _PREFIX = "exec-"
+Deliver = Callable[[int], None]
 
 
 class Exec:
@@ -49,6 +51,7 @@ class Exec:
         self.pending: Pending | None = None
         self.requests: list[Request] = []
         self.terminal_fd = -1
+        self.deliver: Deliver | None = None
 
     @property
     def name(self) -> str:
@@ -82,16 +85,38 @@ class Execs:
                 f"container {container.id} is {container.status}: exec needs a running one"
             )
         plan = decode_process(request.args["process"])
-        given = list(request.fds)
-        fds = [given.pop(0) if request.args[name] else -1 for name in _STDIO]
-        child, pending = self._launcher.start_exec(container, plan, fds)
-        self._count += 1
-        item = Exec(f"{os.getpid()}-{self._count}", container, child.pid, child.pidfd, adopted=False)
+        child, pending = self._launcher.start_exec(container, plan, self._launcher.choose_stdio(request))
+        item = self._new_exec(container, child, request)
         item.pending = pending
-        item.requests.append(request)
-        write_json(item.path, {"pid": item.pid, "start_time": read_start_time(item.pid)})
         self._core.loop.add(pending.report.fileno(), lambda: self._on_report(item))
         self._watch(item)
+
+    def _new_exec(self, container: Container, child: Cloned, request: Request) -> Exec:
+        self._count += 1
+        item = Exec(f"{os.getpid()}-{self._count}", container, child.pid, child.pidfd, adopted=False)
+        item.requests.append(request)
+        write_json(item.path, {"pid": item.pid, "start_time": read_start_time(item.pid)})
+        return item
+
+    def take_over(
+        self, container: Container, child: Cloned, request: Request, terminal_fd: int, deliver: Deliver | None
+    ) -> str:
+        """A process that a runtime has started: its id.  It is answered for like those of an earlier supervisor.
+
+        With `deliver` signals go that way; a pidfd of -1 says that it has been reaped already.
+        """
+        item = self._new_exec(container, child, request)
+        item.adopted = True
+        item.deliver = deliver
+        request.answer({"exec_id": item.id, "pid": item.pid}, (terminal_fd,) if terminal_fd >= 0 else ())
+        self._running[item.id] = item
+        if item.pidfd >= 0:
+            self._watch(item)
+        return item.id
+
+    def end_unseen(self, exec_id: str, wait_status: int | None, finished_at_ns: int) -> None:
+        """It had ended before it was taken over."""
+        self._finish(self._running[exec_id], wait_status, finished_at_ns)
 
     def _watch(self, item: Exec) -> None:
         self._running[item.id] = item
@@ -188,10 +213,11 @@ class Execs:
             raise NotFound(f"exec {exec_id} has ended or never was")
         if item.pending is not None:
             raise FailedPrecondition(f"exec {exec_id} has not started its program yet")
-        try:
-            os.killpg(item.pid, request.args["signum"])
-        except ProcessLookupError:
-            pass
+        number = request.args["signum"]
+        if item.deliver is not None:
+            item.deliver(number)
+        else:
+            _signal_session(item.pid, number)
         request.answer({})
 
     # -- restart ----------------------------------------------------------------
@@ -227,6 +253,16 @@ class Execs:
             item.close_terminal()
             if item.pending is not None:
                 item.pending.report.close()
+
+
+def _signal_session(pid: int, number: int) -> None:
+    """To its process group, or to it alone when it leads none."""
+    for send in (os.killpg, os.kill):
+        try:
+            send(pid, number)
+            return
+        except ProcessLookupError:
+            continue
 
 
 def _read_record(container: Container, exec_id: str) -> Any:

@@ -54,7 +54,7 @@ class Launcher:
         borrowed: list[int] = []
         try:
             gate = _make_fifo(container, "start", os.O_RDWR, borrowed)
-            stdio = self._open_stdio(container, plan.process.terminal, borrowed)
+            stdio = self.open_stdio(container, plan.process.terminal, borrowed)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             join = JoinCgroup(container.group.join_files() if container.group else ())
             child = self._clone_first(plan)
@@ -68,7 +68,7 @@ class Launcher:
         container.start_time = read_start_time(child.pid)
         return Pending(ours)
 
-    def _open_stdio(self, container: Container, terminal: bool, borrowed: list[int]) -> Stdio:
+    def open_stdio(self, container: Container, terminal: bool, borrowed: list[int]) -> Stdio:
         """The container's ends, opened both ways: a dead keeper must not mean SIGPIPE for the container.
 
         Nor the end of a stdin that is to stay open; one that ends with the first attach can only be read.
@@ -110,11 +110,15 @@ class Launcher:
             namespace.setns(self._home_pid_fd, namespace.CLONE_NEWPID)
         return child
 
-    def start_exec(self, container: Container, plan: ProcessPlan, fds: list[int]) -> tuple[Cloned, Pending]:
-        """Clone a process into the container; negative `fds` are /dev/null."""
+    def choose_stdio(self, request: Request) -> Stdio:
+        """The descriptors that came along for stdin, stdout and stderr; /dev/null for what did not."""
+        fds = iter(request.fds)
+        return Stdio(*(next(fds) if request.args[name] else self._null_fd for name in Stdio._fields))
+
+    def start_exec(self, container: Container, plan: ProcessPlan, stdio: Stdio) -> tuple[Cloned, Pending]:
+        """Clone a process into the container."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         join = JoinCgroup(container.group.join_files() if container.group else ())
-        stdio = Stdio(*(fd if fd >= 0 else self._null_fd for fd in fds))
         namespace.setns(container.pidfd, namespace.CLONE_NEWPID)
         child = self._clone_and_return(0)
         if child.pid == 0:

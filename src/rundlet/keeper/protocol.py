@@ -14,6 +14,7 @@ ride along by SCM_RIGHTS.  A packet over PACKET_MAX_BYTES says only
     remove_pod      pod_id
     pod_socket      pod_id family                                 fds: a TCP socket of the pod's network
     create          plan log_path stdin stdin_once                pid              when the gate is reached
+    create_external plan log_path stdin                           pid              another program makes it
     start           container_id                                  started_at_ns    when execve(2) was done
     signal          container_id signum all
     wait            container_id                                  exit             when it has ended

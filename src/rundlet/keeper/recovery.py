@@ -130,6 +130,9 @@ def _resume(container: Container, ending: Ending) -> None:
 
 def _clear_away(container: Container, ending: Ending) -> None:
     """Its process has died, or will when it wants to report; or it waits at the gate, in its cgroup."""
+    if not ending.may_destroy(container):
+        ending.before_destroy(container)
+        return
     if container.pidfd >= 0:
         container.send_signal(signal.SIGKILL)
     if container.group is not None:

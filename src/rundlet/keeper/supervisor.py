@@ -15,6 +15,7 @@ from rundlet.keeper.core import Core, check_id
 from rundlet.keeper.creation import Creation
 from rundlet.keeper.ending import Ending
 from rundlet.keeper.execs import Execs
+from rundlet.keeper.external import Externals
 from rundlet.keeper.files import remove_empty
 from rundlet.keeper.launch import Launcher
 from rundlet.keeper.link import AnchorLink, Store
@@ -45,23 +46,27 @@ class Supervisor:
         self._ending = Ending(self._core)
         self._creation = Creation(self._core, self._launcher, self._ending)
         self._execs = Execs(self._core, self._launcher)
+        self._externals = Externals(self._core, self._launcher, self._ending, self._execs)
         restore_containers(self._core, self._ending, store)
         self._execs.restore(store)
+        self._externals.resume()
         self._server = Server(self._core.loop, listener, self._verbs())
 
     def _verbs(self) -> dict[str, Verb]:
-        creation, ending, execs = self._creation, self._ending, self._execs
+        creation, ending, execs, externals = self._creation, self._ending, self._execs, self._externals
         own = (
             "version", "make_pod", "remove_pod", "pod_socket",
-            "signal", "state", "list", "reopen_log", "attach", "resize",
+            "state", "list", "reopen_log", "attach", "resize",
         )  # fmt: skip
         return {
             "create": creation.serve_create,
-            "start": creation.serve_start,
+            "create_external": externals.serve_create,
+            "start": externals.divert(externals.serve_start, creation.serve_start),
             "wait": ending.serve_wait,
             "delete": ending.serve_delete,
             "watch": ending.serve_watch,
-            "exec": execs.serve_exec,
+            "exec": externals.divert(externals.serve_exec, execs.serve_exec),
+            "signal": externals.divert(externals.serve_signal, self.serve_signal),
             "wait_exec": execs.serve_wait_exec,
             "signal_exec": execs.serve_signal_exec,
         } | {name: getattr(self, f"serve_{name}") for name in own}

@@ -1,0 +1,166 @@
+"""Containers of a pod whose runtime is not the built-in one.
+
+The engine mounts the rootfs where the program looks for it, on the host's side, and takes it
+away again with the container:
+
+    <run_root>/containers/<id>/rootfs    overlay of the snapshot
+    <run_root>/runtimes/<handler>/       what the runtime itself keeps
+"""
+
+import errno
+import os
+from collections.abc import Sequence
+
+from rundlet.engine.handlers import Handler
+from rundlet.engine.parts import Parts
+from rundlet.engine.process import compile_seccomp, plan_cgroup
+from rundlet.errors import InvalidArgument
+from rundlet.kernel.failure import translating
+from rundlet.kernel.mount import MNT_DETACH, UMOUNT_NOFOLLOW, mount, umount
+from rundlet.plan.bwrap import plan_bwrap
+from rundlet.plan.external import BwrapPlan, ExternalPlan, OciPlan
+from rundlet.spec.runtime import Mount, Resources, Root, RuntimeConfig
+from rundlet.store.snapshots import Snapshot
+
+_OPTIONS_MAX = 4000  # one page less the terminator and what mount(2) may add
+# The oldest version that all of the runtimes take; rundlet's own fields beyond it are not written for them.
+_OCI_VERSION = "1.0.2"
+
+
+def mount_rootfs(bundle: str, snapshot: Snapshot) -> None:
+    """The snapshot's overlay on <bundle>/rootfs, in this process's mount namespace."""
+    lower = ":".join(map(_escape, snapshot.lower))
+    options = f"lowerdir={lower},upperdir={_escape(snapshot.upper)},workdir={_escape(snapshot.work)}"
+    if len(options) > _OPTIONS_MAX:
+        raise InvalidArgument(
+            f"image: {len(snapshot.lower)} layers are too many to mount for this runtime handler",
+            hint="use the built-in one",
+        )
+    with translating(f"mount the root file system on {bundle}/rootfs"):
+        mount("overlay", f"{bundle}/rootfs", "overlay", 0, options)
+
+
+def _escape(path: str) -> str:
+    """overlayfs splits its options at commas and colons."""
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+
+
+def unmount_rootfs(bundle: str) -> None:
+    """Nothing happens when it is not mounted; what hangs on it is detached with it."""
+    with translating(f"unmount {bundle}/rootfs"):
+        try:
+            while True:
+                umount(f"{bundle}/rootfs", MNT_DETACH | UMOUNT_NOFOLLOW)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOENT):
+                raise
+
+
+def adapt_config(config: RuntimeConfig, handler: Handler, container_id: str, bundle: str) -> RuntimeConfig:
+    """The configuration as this handler's program wants it; the built-in runtime's is not changed."""
+    annotations = {**handler.default_annotations, **(config.annotations or {})}
+    if handler.type == "builtin":
+        return config.replace(annotations=annotations)
+    config = config.replace(annotations=_annotate(annotations, handler, container_id))
+    if handler.type == "bwrap":
+        return _adapt_to_bwrap(config, bundle)
+    return config.replace(oci_version=_OCI_VERSION)
+
+
+def _annotate(annotations: dict[str, str], handler: Handler, container_id: str) -> dict[str, str]:
+    """By CRI-O's names as well as containerd's: runtimes look for either.
+
+    A runtime that groups containers into sandboxes expects a sandbox's own container first.
+    There is none here, so each container is announced as one.
+    """
+    kind, sandbox = "container", annotations.get("io.kubernetes.cri.sandbox-id", container_id)
+    if handler.own_sandbox:
+        kind, sandbox = "sandbox", container_id
+    return {
+        **annotations,
+        "io.kubernetes.cri.container-type": kind,
+        "io.kubernetes.cri.sandbox-id": sandbox,
+        "io.kubernetes.cri-o.ContainerType": kind,
+        "io.kubernetes.cri-o.SandboxID": sandbox,
+    }
+
+
+def _adapt_to_bwrap(config: RuntimeConfig, bundle: str) -> RuntimeConfig:
+    """Our own defaults in bubblewrap's words: its --dev makes /dev with all that belongs there."""
+    mounts = []
+    for item in config.mounts or []:
+        if item.destination in ("/dev/pts", "/sys/fs/cgroup"):
+            continue  # in --dev; in the host's /sys, which is bound
+        if item.destination == "/dev" and item.type == "tmpfs":
+            mounts.append(Mount(destination="/dev", type="tmpfs", source="tmpfs"))
+        elif item.destination == "/dev/shm" and item.type == "bind":  # noqa: S108
+            mounts.append(item.replace(options=["rbind", "rprivate", "nosuid", "nodev"]))
+        else:
+            mounts.append(item)
+    root = config.root or Root(path="rootfs")
+    return config.replace(mounts=mounts, root=root.replace(path=f"{bundle}/rootfs"))
+
+
+def check_features(parts: Parts, handler: Handler, config: RuntimeConfig) -> None:
+    """Raises InvalidArgument for what the program would take in silence and not do."""
+    if parts.handlers.read_features(handler).recursive_readonly_mounts:
+        return
+    for index, item in enumerate(config.mounts or []):
+        if "rro" in (item.options or []):
+            raise InvalidArgument(
+                f"mounts[{index}].recursive_read_only: runtime handler {handler.name!r} cannot do that"
+            )
+
+
+def plan_external(
+    parts: Parts, handler: Handler, container_id: str, config: RuntimeConfig, bundle: str
+) -> ExternalPlan:
+    """What the keeper needs to have the container made."""
+    cgroup = config.linux.cgroups_path if config.linux else ""
+    if handler.type == "bwrap":
+        return _plan_bwrap(parts, handler, container_id, config, cgroup)
+    with translating(f"make {handler.root}"):
+        os.makedirs(handler.root, mode=0o700, exist_ok=True)
+    return OciPlan(
+        container_id=container_id,
+        program=handler.path,
+        args=("--root", handler.root, *handler.args),
+        bundle=bundle,
+        cgroup=cgroup,
+        terminal=bool(config.process and config.process.terminal),
+        sandboxed=handler.own_sandbox,
+    )
+
+
+def _plan_bwrap(
+    parts: Parts, handler: Handler, container_id: str, config: RuntimeConfig, cgroup: str
+) -> BwrapPlan:
+    resources = (config.linux.resources if config.linux else None) or Resources()
+    seccomp = compile_seccomp(parts, config.linux.seccomp if config.linux else None)
+    return plan_bwrap(
+        container_id,
+        config,
+        program=handler.path,
+        options=handler.args,
+        kinds=find_kinds(config),
+        cgroup=plan_cgroup(parts, cgroup, resources),
+        seccomp=seccomp.program if seccomp else b"",
+    )
+
+
+def find_kinds(config: RuntimeConfig) -> dict[str, str]:
+    """What each masked and read-only path is: "file", "directory", or absent when it is not there.
+
+    Those in /proc and /sys are the host's, all others are looked up in the rootfs.
+    """
+    linux = config.linux
+    if linux is None:
+        return {}
+    paths: Sequence[str] = (*(linux.masked_paths or ()), *(linux.readonly_paths or ()))
+    root = config.root.path if config.root else ""
+    kinds = {}
+    for path in paths:
+        where = path if path.startswith(("/proc/", "/sys/")) else f"{root}{path}"
+        if os.path.lexists(where):
+            kinds[path] = "directory" if os.path.isdir(where) else "file"
+    return kinds
