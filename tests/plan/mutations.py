@@ -83,15 +83,13 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-_PATHS = _paths(FULL)
-
-
 @st.composite
-def mutated(draw: st.DrawFn) -> dict[str, Any]:
+def mutated(draw: st.DrawFn, whole: dict[str, Any] = FULL) -> dict[str, Any]:
     """The full configuration with one to three things replaced, removed, doubled or added."""
-    config = copy.deepcopy(FULL)
+    config = copy.deepcopy(whole)
+    paths = _paths(config)
     for _ in range(draw(st.integers(1, 3))):
-        path = draw(st.sampled_from(_PATHS))
+        path = draw(st.sampled_from(paths))
         parent = _follow(config, path[:-1])
         if parent is None or not _has(parent, path[-1]):
             continue

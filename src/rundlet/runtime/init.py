@@ -205,7 +205,8 @@ def _live(
 
 def _report(report: socket.socket, error: Error, answer_fd: int) -> None:
     """To whoever listens: the creator, else who waits at `answer_fd`, else only the exit code tells."""
-    message = json.dumps({"error": [error.code, error.message, error.hint]}).encode()
+    line = error.message.replace("\n", "\\n")  # names of the configuration may hold anything
+    message = json.dumps({"error": [error.code, line, error.hint]}).encode()
     try:
         report.send(message, socket.MSG_NOSIGNAL)
     except OSError:
