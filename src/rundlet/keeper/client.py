@@ -13,7 +13,15 @@ from typing import Any
 from rundlet.errors import DeadlineExceeded, Error, NotFound, Unavailable
 from rundlet.keeper.attach import DATA_MAX_BYTES
 from rundlet.keeper.connection import Connection, connect
-from rundlet.keeper.protocol import ContainerState, ExitRecord, Packet, PodNamespaces
+from rundlet.keeper.protocol import (
+    UNLIMITED,
+    ContainerState,
+    ExitRecord,
+    LogLimit,
+    Packet,
+    PodNamespaces,
+    Started,
+)
 from rundlet.plan.container import ContainerPlan, encode_plan
 from rundlet.plan.external import ExternalPlan, encode_external
 from rundlet.plan.process import ProcessPlan, encode_process
@@ -247,25 +255,58 @@ class Keeper:
     # -- containers -------------------------------------------------------------
 
     def create(
-        self, plan: ContainerPlan, *, log_path: str = "", stdin: bool = False, stdin_once: bool = False
+        self,
+        plan: ContainerPlan,
+        *,
+        log_path: str = "",
+        log_limit: LogLimit = UNLIMITED,
+        stdin: bool = False,
+        stdin_once: bool = False,
     ) -> int:
         """Make the container up to its gate; the pid of its first process.
 
         `stdin` gives it one that stays open; with `stdin_once` it ends with the first attach that had it.
         """
+        return int(self._create(plan, log_path, log_limit, stdin, stdin_once)["pid"])
+
+    def run(
+        self,
+        plan: ContainerPlan,
+        *,
+        log_path: str = "",
+        log_limit: LogLimit = UNLIMITED,
+        stdin: bool = False,
+        stdin_once: bool = False,
+    ) -> Started:
+        """`create` and `start` in one; when only the start fails, the container is there, and stopped."""
+        answer = self._create(plan, log_path, log_limit, stdin, stdin_once, start=True)
+        return Started(answer["pid"], answer["started_at_ns"])
+
+    def _create(
+        self,
+        plan: ContainerPlan,
+        log_path: str,
+        log_limit: LogLimit,
+        stdin: bool,
+        stdin_once: bool,
+        start: bool = False,
+    ) -> dict[str, Any]:
         args = {
             "plan": encode_plan(plan),
             "log_path": log_path,
+            "log_limit": log_limit,
             "stdin": stdin,
             "stdin_once": stdin_once,
+            "start": start,
         }
-        return int(self.call("create", args).message["pid"])
+        return self.call("create", args).message
 
     def create_external(
         self,
         plan: ExternalPlan,
         *,
         log_path: str = "",
+        log_limit: LogLimit = UNLIMITED,
         stdin: bool = False,
         stdin_once: bool = False,
         timeout_s: float | None = None,
@@ -274,6 +315,7 @@ class Keeper:
         args = {
             "plan": encode_external(plan),
             "log_path": log_path,
+            "log_limit": log_limit,
             "stdin": stdin,
             "stdin_once": stdin_once,
         }

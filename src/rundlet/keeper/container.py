@@ -66,7 +66,8 @@ class Container:
             "pid": self.pid,
             "start_time": self.start_time,
             "started_at_ns": self.started_at_ns,
-            "log": self.log.settings(),
+            "log_path": self.log.path,
+            "log_limit": self.log.limit,
             "cgroup": self.group.path if self.group else "",
             "stdin": self.stdin_mode,
         }
@@ -105,7 +106,7 @@ class Container:
 
     def _on_output(self, stream: Stream) -> None:
         if stream.fd < 0:
-            return
+            return  # closed since this was asked for
         if stream.pump():
             self._loop.soon(lambda: self._on_output(stream))
         elif stream.has_ended():

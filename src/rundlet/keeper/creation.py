@@ -11,6 +11,7 @@ from rundlet.keeper.ending import Ending
 from rundlet.keeper.hooks import read_hooks, save_hooks, start_kinds
 from rundlet.keeper.identity import read_start_time
 from rundlet.keeper.launch import Launcher, Pending
+from rundlet.keeper.protocol import LogLimit
 from rundlet.keeper.server import Request
 from rundlet.plan.container import ContainerPlan, Hooks, decode_plan
 from rundlet.runtime.report import Report, let_go_on
@@ -29,7 +30,7 @@ def reserve_container(core: Core, container_id: str, cgroup: str) -> Container:
 def prepare_container(container: Container, request: Request) -> None:
     """What the request says of log and stdin."""
     args = request.args
-    container.log.open(args["log_path"], args.get("log_max_size_bytes", 0), args.get("log_max_files", 1))
+    container.log.open(args["log_path"], LogLimit(*args["log_limit"]))
     container.stdin_mode = ("once" if args["stdin_once"] else "open") if args["stdin"] else ""
     container.save()  # "creating": whoever finds that clears it away
 

@@ -1,6 +1,9 @@
 """A container's log file: lines are added whole or not at all; rotated from outside or by size."""
 
 import os
+from collections.abc import Sequence
+
+from rundlet.keeper.protocol import UNLIMITED, LogLimit
 
 _MODE = 0o640
 
@@ -8,28 +11,22 @@ _MODE = 0o640
 class LogFile:
     """The file that one container's streams are written to; nothing is written while `path` is empty.
 
-    With `max_size_bytes` it is rotated when it has grown to that: `path` becomes
-    `path`.1, that `path`.2 and so on, `max_files` in all.
+    With a limit it is rotated when it has grown to that: `path` becomes `path`.1,
+    that `path`.2 and so on.
     """
 
-    __slots__ = ("_fd", "_max_files", "max_size_bytes", "path")
+    __slots__ = ("_fd", "limit", "path")
 
     def __init__(self) -> None:
         self.path = ""
-        self.max_size_bytes = 0
-        self._max_files = 1
+        self.limit = UNLIMITED
         self._fd = -1
 
-    def open(self, path: str, max_size_bytes: int = 0, max_files: int = 1) -> None:
+    def open(self, path: str, limit: LogLimit = UNLIMITED) -> None:
         """Write to `path` from now on; OSError when it cannot be made."""
         self.path = path
-        self.max_size_bytes = max_size_bytes
-        self._max_files = max(1, max_files)
+        self.limit = limit
         self.reopen()
-
-    def settings(self) -> tuple[str, int, int]:
-        """What `open` was given."""
-        return self.path, self.max_size_bytes, self._max_files
 
     @property
     def is_open(self) -> bool:
@@ -51,24 +48,28 @@ class LogFile:
         found = os.fstat(self._fd)
         return found.st_ino, found.st_size
 
-    def append(self, text: bytes, offset: int) -> None:
-        """All of `text`, at `offset`, which is the file's end; a full disk loses it, and leaves no half line."""
-        rest = memoryview(text)
+    def append(self, parts: Sequence[bytes | memoryview], size: int, offset: int) -> None:
+        """All of `parts`, `size` bytes, at `offset`, which is the file's end.
+
+        A full disk loses them, and leaves no half line.
+        """
         try:
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+            if os.writev(self._fd, parts) == size:
+                return
         except OSError:
-            os.ftruncate(self._fd, offset)
+            pass
+        os.ftruncate(self._fd, offset)
 
     def rotate(self) -> None:
         """When the file has grown to its limit; where renaming fails it goes on growing."""
-        if not self.max_size_bytes or self.position()[1] < self.max_size_bytes:
+        max_size_bytes, max_files = self.limit
+        if not max_size_bytes or self.position()[1] < max_size_bytes:
             return
         try:
-            if self._max_files == 1:
+            if max_files <= 1:
                 os.ftruncate(self._fd, 0)
                 return
-            for number in range(self._max_files - 1, 0, -1):
+            for number in range(max_files - 1, 0, -1):
                 _rename(f"{self.path}.{number - 1}" if number > 1 else self.path, f"{self.path}.{number}")
             self.reopen()
         except OSError:

@@ -9,12 +9,13 @@ ride along by SCM_RIGHTS.  A packet over PACKET_MAX_BYTES says only
                                                          {"id": 1, "error": [code, message, hint]}
 
     verb            args                                          answer
-    version                                                       protocol, pid
-    make_pod        pod_id kinds hostname sysctls cgroup user        paths init_pid   fds: netns, route socket
+    version                                                       protocol oldest pid anchor
+    make_pod        pod_id kinds hostname sysctls cgroup user     paths init_pid   fds: netns, route socket
     remove_pod      pod_id
     pod_socket      pod_id family                                 fds: a TCP socket of the pod's network
-    create          plan log_path stdin stdin_once                pid              when the gate is reached
-    create_external plan log_path stdin                           pid              another program makes it
+    create          plan log_path log_limit stdin stdin_once      pid              when the gate is reached
+                    … and start: true                             … started_at_ns  when execve(2) was done
+    create_external plan log_path log_limit stdin stdin_once      pid              another program makes it
     start           container_id                                  started_at_ns    when execve(2) was done
     signal          container_id signum all
     wait            container_id                                  exit             when it has ended
@@ -25,6 +26,7 @@ ride along by SCM_RIGHTS.  A packet over PACKET_MAX_BYTES says only
                                                                   exec_id pid      when execve(2) was done
                                                                   fds: the terminal's master
                     … and later, with the same id                 exit
+    wait_exec       container_id exec_id                          exit             when it has ended, kept for one asker
     signal_exec     exec_id signum
     reopen_log      container_id
     attach          container_id stdin                            fds: a socket as `rundlet.keeper.attach` draws it
@@ -39,9 +41,12 @@ Files (all under the run root, which is a tmpfs and ends with the boot):
     <run root>/keeper/lock                    held while a keeper is being started
     <run root>/keeper/sock                    the socket, mode 0600
     <run root>/keeper/log                     what the keeper itself has to say
+    <run root>/keeper/journal                 the batch of output under way, see `rundlet.keeper.journal`
     <run root>/keeper/pods/ID/{net,ipc,uts}   namespaces, pinned by bind mounts; `init` holds a pid
     <run root>/keeper/containers/ID/state     JSON: what a new supervisor must know of the container
     <run root>/keeper/containers/ID/exit      JSON: the exit record
+    <run root>/keeper/containers/ID/exec-…    JSON: an exec under way, or how it ended
+    <run root>/keeper/containers/ID/hooks     JSON: hooks that are still to run
     <run root>/keeper/containers/ID/{start,stdin,stdout,stderr}   FIFOs
 
 The directory goes when the keeper leaves, which it does when nothing is left to keep.
@@ -93,6 +98,23 @@ class PodNamespaces(NamedTuple):
     netns_fd: int
     route_fd: int
     init_pid: int
+
+
+class Started(NamedTuple):
+    """A container's first process, and when it executed its program."""
+
+    pid: int
+    started_at_ns: int
+
+
+class LogLimit(NamedTuple):
+    """A log that has grown to `max_size_bytes` (0: no limit) becomes PATH.1; at most `max_files` with the current one."""
+
+    max_size_bytes: int = 0
+    max_files: int = 1
+
+
+UNLIMITED = LogLimit()
 
 
 class Packet(NamedTuple):

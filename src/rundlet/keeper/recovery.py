@@ -26,7 +26,7 @@ from rundlet.keeper.identity import open_process
 from rundlet.keeper.journal import Batch
 from rundlet.keeper.link import Store
 from rundlet.keeper.logfile import settle
-from rundlet.keeper.protocol import ExitRecord
+from rundlet.keeper.protocol import ExitRecord, LogLimit
 
 
 def restore_containers(core: Core, ending: Ending, store: Store) -> None:
@@ -64,7 +64,7 @@ def _read_container(core: Core, name: str) -> Container | None:
         container.exit = ExitRecord(*exit_fields)
         container.status = "stopped"
     else:
-        container.log.open(*saved["log"])
+        container.log.open(saved["log_path"], LogLimit(*saved["log_limit"]))
     return container
 
 

@@ -5,15 +5,18 @@
 
 import os
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rundlet.keeper.attach import CHANNELS, Audience
 from rundlet.keeper.journal import Batch, Journal
 from rundlet.keeper.logfile import LogFile
 from rundlet.kernel import pipe
+from rundlet.kernel.malloc import keep_freed
 from rundlet.plan.log import LINE_MAX_BYTES, format_lines, format_rest
 
-BATCH_BYTES = 1 << 18
+BATCH_BYTES = 1 << 17
+_KEPT_BYTES = 1 << 21
 _CHATTY_BYTES = 1 << 15
 _TERMINAL_BYTES = 1 << 16
 _EINVAL = 22
@@ -23,6 +26,7 @@ class Scratch:
     """Room for one batch, shared by all streams of the one thread."""
 
     def __init__(self, journal_path: str) -> None:
+        keep_freed(_KEPT_BYTES)
         self.journal = Journal(journal_path)
         self.pipe_bytes = min(pipe.max_size(), 1 << 20)
         self._read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
@@ -78,11 +82,11 @@ class Stream:
         if len(data) <= self._seen:
             return False
         self._publish(data)
-        text, used = format_lines(self.name, data, time.time_ns())
+        parts, used = format_lines(self.name, data, time.time_ns())
         if used:
-            self._commit(data, used, text)
+            self._commit(data, used, parts)
         elif not pipe.takes_more(f"{self._source.directory}/{self.name}"):
-            self._commit(data, len(data), format_rest(self.name, data, time.time_ns(), partial=True))
+            self._commit(data, len(data), [format_rest(self.name, data, time.time_ns(), partial=True)])
         if len(data) >= _CHATTY_BYTES and not self._grown:
             pipe.grow(self.fd, self._scratch.pipe_bytes)
             self._grown = True
@@ -90,20 +94,21 @@ class Stream:
 
     def _limit(self) -> int:
         """A log of limited size is not overshot by more than it is long."""
-        size = self._source.log.max_size_bytes
+        size = self._source.log.limit.max_size_bytes
         return min(BATCH_BYTES, max(size, 2 * LINE_MAX_BYTES)) if size else BATCH_BYTES
 
     def _publish(self, data: bytes) -> None:
         self._source.audience.publish(self._channel, data[self._seen :])
         self._seen = len(data)
 
-    def _commit(self, data: bytes, used: int, text: bytes) -> None:
+    def _commit(self, data: bytes, used: int, parts: Sequence[bytes | memoryview]) -> None:
         log, journal = self._source.log, self._scratch.journal
         if log.is_open:
             inode, offset = log.position()
-            batch = Batch(self._source.container_id, self._channel, used, inode, offset, len(text))
+            size = sum(map(len, parts))
+            batch = Batch(self._source.container_id, self._channel, used, inode, offset, size)
             journal.begin(batch, data[used - 1])
-            log.append(text, offset)
+            log.append(parts, size, offset)
             self._scratch.take(self.fd, used)
             journal.end()
             log.rotate()
@@ -123,7 +128,7 @@ class Stream:
         rest = self._scratch.look(self.fd, LINE_MAX_BYTES)
         if rest and b"\n" not in rest:
             self._publish(rest)
-            self._commit(rest, len(rest), format_rest(self.name, rest, time.time_ns(), partial=False))
+            self._commit(rest, len(rest), [format_rest(self.name, rest, time.time_ns(), partial=False)])
 
     def skip(self, count: int) -> None:
         """Bytes that the log has already, written by a supervisor that was killed before it took them."""
@@ -131,6 +136,7 @@ class Stream:
 
     def close(self) -> None:
         os.close(self.fd)
+        self.fd = -1
 
 
 class Terminal:

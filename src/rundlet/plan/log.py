@@ -42,19 +42,18 @@ def format_timestamp(time_ns: int) -> bytes:
     return b"%s.%09dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode(), rest)
 
 
-def format_lines(stream: str, data: bytes, time_ns: int) -> tuple[bytes, int]:
-    """The log text of what is complete in `data`, and how many bytes of `data` that is.
+def format_lines(stream: str, data: bytes, time_ns: int) -> tuple[list[bytes | memoryview], int]:
+    """The log text of what is complete in `data`, in parts, and how many bytes of `data` that is.
 
     Complete is a line that has ended, and LINE_MAX_BYTES of one that has not (a P piece).
     """
     prefix = b"%s %s " % (format_timestamp(time_ns), stream.encode())
-    end = data.rfind(b"\n")
-    text = _format_whole(data[:end], prefix) if end >= 0 else b""
-    used = end + 1
+    used = data.rfind(b"\n") + 1
+    parts = _format_whole(data[:used], prefix) if used else []
     while len(data) - used > LINE_MAX_BYTES:
-        text += b"%sP %s\n" % (prefix, data[used : used + LINE_MAX_BYTES])
+        parts.append(b"%sP %s\n" % (prefix, data[used : used + LINE_MAX_BYTES]))
         used += LINE_MAX_BYTES
-    return text, used
+    return parts, used
 
 
 def format_rest(stream: str, rest: bytes, time_ns: int, *, partial: bool) -> bytes:
@@ -62,18 +61,18 @@ def format_rest(stream: str, rest: bytes, time_ns: int, *, partial: bool) -> byt
     return b"%s %s %s %s\n" % (format_timestamp(time_ns), stream.encode(), b"P" if partial else b"F", rest)
 
 
-def _format_whole(whole: bytes, prefix: bytes) -> bytes:
-    """Whole lines without their last newline; the quick way when none is too long."""
+def _format_whole(whole: bytes, prefix: bytes) -> list[bytes | memoryview]:
+    """Whole lines with their newlines; the quick way, which copies once, when none is too long."""
     full = prefix + b"F "
     if _is_short(whole):
-        return full + whole.replace(b"\n", b"\n" + full) + b"\n"
-    return b"".join(_format_long(line, prefix) for line in whole.split(b"\n"))
+        return [full, memoryview(whole.replace(b"\n", b"\n" + full))[: -len(full)]]
+    return [b"".join(_format_long(line, prefix) for line in whole[:-1].split(b"\n"))]
 
 
 def _is_short(whole: bytes) -> bool:
     """Whether no line is longer than LINE_MAX_BYTES: from newline to newline in strides of that length."""
     start = 0
-    while len(whole) - start > LINE_MAX_BYTES:
+    while len(whole) - start > LINE_MAX_BYTES + 1:
         start = whole.rfind(b"\n", start, start + LINE_MAX_BYTES + 1) + 1
         if not start:
             return False
