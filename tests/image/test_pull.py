@@ -315,3 +315,9 @@ def test_two_registries_serve_one_image(store, client, registry, redis, tmp_path
         one, two = pull(store, client, registry), pull(store, client, second)
     assert one.id == two.id
     assert len(two.names) == len(two.digests) == 2
+
+
+def test_diff_ids_of_another_algorithm(store, client, registry):
+    diff_ids = [str(Digest.of(layer, "sha512")) for layer in (BASE, TOP)]
+    push(client, f"{registry.address}/crio/redis:1", [BASE, TOP], diff_ids=diff_ids)
+    assert pull(store, client, registry).config.rootfs.diff_ids == tuple(diff_ids)

@@ -1,5 +1,6 @@
 """One layer from the registry into a directory: downloaded, unpacked on the way, verified."""
 
+import os
 import threading
 from contextlib import ExitStack
 from io import FileIO
@@ -13,7 +14,7 @@ from rundlet.image.progress import PullProgress, Watcher
 from rundlet.kernel.failure import is_disk_full, translating
 from rundlet.registry.client import Credentials, RegistryClient
 from rundlet.spec.descriptor import Descriptor
-from rundlet.spec.digest import Digest
+from rundlet.spec.digest import parse_digest
 from rundlet.spec.reference import Reference
 from rundlet.store.layers import LayerRecord, NewLayer
 from rundlet.store.locks import Patience
@@ -78,9 +79,9 @@ def _unpack(store: Store, source: Source, plan: LayerPlan, path: str) -> LayerSt
     with store.blobs.lock(digest, source.patience):
         stats = None
         if store.blobs.find(digest) is None:
-            stats = _download(store, source, plan.descriptor, path)
+            stats = _download(store, source, plan, path)
     if stats is None:
-        stats = _unpack_blob(store, source, digest, path)
+        stats = _unpack_blob(store, source, plan, path)
     if str(stats.diff_id) != plan.diff_id:
         raise DataLoss(
             f"layer {plan.descriptor.digest} unpacks to diff id {stats.diff_id}, not to {plan.diff_id}"
@@ -88,9 +89,10 @@ def _unpack(store: Store, source: Source, plan: LayerPlan, path: str) -> LayerSt
     return stats
 
 
-def _unpack_blob(store: Store, source: Source, digest: Digest, path: str) -> LayerStats:
+def _unpack_blob(store: Store, source: Source, plan: LayerPlan, path: str) -> LayerStats:
+    digest = plan.descriptor.parsed_digest()
     with translating(f"blob {digest}"), open(store.blobs.path(digest), "rb", buffering=0) as file:
-        return _apply(_ImpatientFile(file, source.patience), path, digest)
+        return _apply(_ImpatientFile(file, source.patience), plan, path)
 
 
 class _ImpatientFile:
@@ -113,43 +115,46 @@ class _ImpatientFile:
         return self._file.read(size)
 
 
-def _apply(reader: Follower | _ImpatientFile, path: str, digest: Digest) -> LayerStats:
+def _apply(reader: Follower | _ImpatientFile, plan: LayerPlan, path: str) -> LayerStats:
     """Unpack `reader`; an error of the layer names it, an error of the reader comes as it is."""
+    algorithm = parse_digest(plan.diff_id).algorithm
     try:
-        return apply_layer(reader, path, stop=reader.stop)
+        return apply_layer(reader, path, devices=os.geteuid() == 0, algorithm=algorithm, stop=reader.stop)
     except Error as error:
         if error is reader.error:
             raise
-        raise type(error)(f"layer {digest}: {error.message}", hint=error.hint) from (error.__cause__ or error)
+        raise type(error)(f"layer {plan.descriptor.digest}: {error.message}", hint=error.hint) from (
+            error.__cause__ or error
+        )
 
 
-def _download(store: Store, source: Source, descriptor: Descriptor, path: str) -> LayerStats | None:
+def _download(store: Store, source: Source, plan: LayerPlan, path: str) -> LayerStats | None:
     """Download the blob into the store, unpacking it at the same time.
 
     None when it is here but was not unpacked, since the download began anew on the way.
     The caller holds the blob's lock.
     """
-    digest = descriptor.parsed_digest()
+    digest = plan.descriptor.parsed_digest()
     with translating(f"blob {digest}"), Follower(store.blobs.ingest_path(digest)) as follower:
         try:
-            stats = _follow(source, descriptor, follower, path)
+            stats = _follow(source, plan, follower, path)
         except Error as error:
             # The part that an interrupted download leaves is gone on with; not so what does not
             # unpack, nor what fills the disk.
             if error is not follower.error or is_disk_full(error):
                 store.blobs.discard_ingest(digest)
             raise
-    store.blobs.adopt(digest, descriptor.size)
+    store.blobs.adopt(digest, plan.descriptor.size)
     return stats
 
 
-def _follow(source: Source, descriptor: Descriptor, follower: Follower, path: str) -> LayerStats | None:
+def _follow(source: Source, plan: LayerPlan, follower: Follower, path: str) -> LayerStats | None:
     thread = threading.Thread(
-        target=_run_download, args=(source, descriptor, follower), name="layer download"
+        target=_run_download, args=(source, plan.descriptor, follower), name="layer download"
     )
     thread.start()
     try:
-        return _apply(follower, path, descriptor.parsed_digest())
+        return _apply(follower, plan, path)
     except Restarted:
         thread.join()
         follower.check()
