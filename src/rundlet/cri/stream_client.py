@@ -144,7 +144,9 @@ def _negotiate(
     nonce = os.urandom(16)
     sock.sendall(handshake.request(transport, host, target, protocols, nonce))
     reader = AnswerReader(transport, nonce)
-    while True:
-        answer = reader.receive(sock.recv(1 << 16))
-        if answer is not None:
-            return answer
+    data = sock.recv(1 << 16)
+    if not data:
+        raise ConnectionResetError("it has hung up")
+    while (answer := reader.receive(data)) is None:
+        data = sock.recv(1 << 16)
+    return answer

@@ -164,8 +164,8 @@ def _read_upgrade(client: ClientSocket, deadline_s: float) -> Upgrade:
     reader = UpgradeReader()
     while True:
         data = client.receive()
-        upgrade = reader.receive(data or b"")
-        if upgrade is not None:
-            return upgrade
         if not data or time.monotonic() >= deadline_s:
             raise DeadlineExceeded("the client has not sent a whole request")
+        upgrade = reader.receive(data)
+        if upgrade is not None:
+            return upgrade

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from rundlet.cri.stream_socket import READ, WRITE, ClientSocket, wait_for
+from rundlet.cri.stream_socket import BROKEN, READ, WRITE, ClientSocket, wait_for
 
 OUTGOING_MAX_BYTES = 256 * 1024
 _LINGER_S = 5.0  # for the peer to hang up after the goodbye: closing earlier could cost it the last bytes
@@ -86,20 +86,25 @@ class Session:
 
     def _turn(self) -> None:
         self._flush()
+        peer_fd = self._sock.fileno()
         interest = dict(self._interest())
-        interest[self._sock.fileno()] = self._sock.interest(read=self._has_room(), write=bool(self._outgoing))
+        interest[peer_fd] = self._sock.interest(read=self._has_room(), write=bool(self._outgoing))
         buffered = self._has_room() and self._sock.has_buffered
-        ready = wait_for(interest, 0 if buffered else self._wait_s())
+        ready = wait_for(interest, 0 if buffered else self._wait_s(), peer_fd)
+        self._note_activity(ready)
+        if ready.get(peer_fd, 0) & BROKEN:
+            self._is_gone = True
+        elif buffered or ready.get(peer_fd):
+            self._hear()
+        if not self._is_gone:
+            self._handle(ready)
+
+    def _note_activity(self, ready: Mapping[int, int]) -> None:
         if ready:
             self._active_at_s = time.monotonic()
         elif self._active_at_s + self._idle_timeout_s <= time.monotonic():
             log.info("streaming session: idle for %g s", self._idle_timeout_s)
             self._is_gone = True
-            return
-        if buffered or ready.get(self._sock.fileno()):
-            self._hear()
-        if not self._is_gone:
-            self._handle(ready)
 
     def _wait_s(self) -> float:
         now_s = time.monotonic()
@@ -138,18 +143,14 @@ class Session:
     def _say_goodbye(self) -> None:
         """The last bytes, and then the peer's hanging up is awaited for a while."""
         deadline_s = time.monotonic() + _LINGER_S
-        has_ended = False
         try:
-            while time.monotonic() < deadline_s:
+            self._flush()
+            while self._outgoing and not self._is_gone and time.monotonic() < deadline_s:
+                wait_for({self._sock.fileno(): WRITE}, deadline_s - time.monotonic())
                 self._flush()
-                if self._is_gone and not self._outgoing:
-                    return
-                if not self._outgoing and not has_ended:
-                    self._sock.end()
-                    has_ended = True
-                mask = READ | WRITE * bool(self._outgoing)
-                wait_for({self._sock.fileno(): mask}, deadline_s - time.monotonic())
-                if self._sock.receive() == b"":
-                    return
+            self._sock.end()
+            while not self._is_gone and time.monotonic() < deadline_s:
+                wait_for({self._sock.fileno(): READ}, deadline_s - time.monotonic())
+                self._is_gone = self._sock.drain()
         except OSError:
             pass  # it has gone without one

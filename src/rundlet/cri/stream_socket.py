@@ -1,5 +1,6 @@
 """A peer's connection without waiting, plain or TLS, and poll(2) over a session's descriptors."""
 
+import math
 import select
 import socket
 import ssl
@@ -7,26 +8,32 @@ from collections.abc import Mapping
 
 READ = select.POLLIN
 WRITE = select.POLLOUT
-_BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
+BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 CHUNK_BYTES = 1 << 16
+_LAST_TIMEOUT_S = 1.0
+_LAST_CHUNKS = 16
 _TIMEOUT_MAX_S = 1e6  # poll(2) takes milliseconds in an int
 
 
-def wait_for(interest: Mapping[int, int], timeout_s: float | None) -> dict[int, int]:
+def wait_for(interest: Mapping[int, int], timeout_s: float | None, watched_fd: int = -1) -> dict[int, int]:
     """READ and WRITE by descriptor, of those that are asked for; {} when the time is over.
 
     A broken descriptor counts as ready for what is asked: using it tells what is wrong.
+    `watched_fd` is looked at even when nothing is asked of it, and is BROKEN then.
     """
     poller = select.poll()
     for fd, mask in interest.items():
-        if mask:
+        if mask or fd == watched_fd:
             poller.register(fd, mask)
-    timeout_ms = (
-        None if timeout_s is None else int(min(max(0.0, timeout_s), _TIMEOUT_MAX_S) * 1000) + bool(timeout_s)
-    )
+    timeout_ms = None if timeout_s is None else _to_ms(timeout_s)
     found = poller.poll(timeout_ms)
-    return {fd: interest[fd] if events & _BROKEN else events for fd, events in found}
+    return {fd: (interest[fd] or BROKEN) if events & BROKEN else events for fd, events in found}
+
+
+def _to_ms(timeout_s: float) -> int:
+    """Rounded up, or a wait would end just before its time, again and again."""
+    return math.ceil(min(max(0.0, timeout_s), _TIMEOUT_MAX_S) * 1000)
 
 
 class ClientSocket:
@@ -44,8 +51,17 @@ class ClientSocket:
         self._sock = context.wrap_socket(self._sock, server_side=True)
 
     def send_last(self, data: bytes) -> None:
-        """Before `begin`: an answer after which there is nothing."""
+        """Before `begin`: an answer after which there is nothing.
+
+        What the client still sends is read for a moment: closing on it would reset the
+        connection, and the answer be lost.
+        """
         self._sock.sendall(data)
+        self.end()
+        self._sock.settimeout(_LAST_TIMEOUT_S)
+        for _ in range(_LAST_CHUNKS):
+            if self.drain():
+                return
 
     def begin(self) -> None:
         self._sock.setblocking(False)
@@ -94,6 +110,13 @@ class ClientSocket:
         except (OSError, ValueError):
             pass
         self._shutdown(socket.SHUT_WR)
+
+    def drain(self) -> bool:
+        """After `end`: drop what still comes, encrypted as it is; whether the peer has hung up."""
+        try:
+            return not socket.socket.recv(self._sock, CHUNK_BYTES)
+        except BlockingIOError:
+            return False
 
     def stop(self) -> None:
         """From another thread: who polls it wakes up and finds the end."""

@@ -36,6 +36,7 @@ class TlsContext:
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
             context.load_cert_chain(*self._paths)
         except OSError as error:  # SSLError is one
