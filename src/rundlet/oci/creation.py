@@ -58,10 +58,11 @@ def _create(
 ) -> Created:
     listen_fds = _read_listen_fds()
     extra_fds = count_extra_fds(arguments.number("preserve-fds"), listen_fds)
-    path = groups.choose_path(container_id, bundle.linux.cgroups_path)
-    group = groups.open_group(path, systemd=context.systemd_cgroup)
+    systemd = context.systemd_cgroup
+    path = groups.choose_path(container_id, bundle.linux.cgroups_path, systemd=systemd)
+    group = groups.open_group(path, systemd=systemd)
     record = _make_record(container_id, bundle)._replace(
-        cgroup=groups.pin_path(group), systemd_cgroup=context.systemd_cgroup
+        cgroup=path if systemd else groups.pin_path(group), systemd_cgroup=systemd
     )
     container, lock = containers.reserve(context.root, record, bundle.raw)
     undo.callback(containers.forget, container.directory)
@@ -71,7 +72,7 @@ def _create(
         config,
         groups.read_host(group),
         bundle=bundle.path,
-        cgroup=groups.plan_group(group, bundle.linux.resources or Resources()),
+        cgroup=groups.plan_group(group, bundle.linux.resources or Resources(), systemd=systemd),
         seccomp=load_filter(context, config),
     )
     _make_group(group, plan.cgroup.writes, undo)
@@ -83,6 +84,7 @@ def _create(
     undo.callback(_kill, child)
     os.close(answer)
     child, master = _await_ready(child, plan.hooks, undo)
+    group.settle()
     os.close(gate)
     if arguments.text("console-socket"):
         send_master(arguments.text("console-socket"), master)

@@ -5,8 +5,9 @@ import sys
 
 from rundlet.kernel import mempolicy
 from rundlet.kernel.capability import NAMES
+from rundlet.kernel.lsm import read_security_modules
 from rundlet.kernel.namespace import KINDS
-from rundlet.oci import groups, json
+from rundlet.oci import json
 from rundlet.oci.arguments import Arguments
 from rundlet.oci.context import Context
 from rundlet.plan.mounts import option_names
@@ -22,6 +23,7 @@ def features(_context: Context, _: Arguments) -> int:
 
 def describe_features() -> dict[str, object]:
     """The document; what depends on the kernel is asked of the kernel."""
+    modules = read_security_modules()
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.3.0",
@@ -33,7 +35,7 @@ def describe_features() -> dict[str, object]:
             "cgroup": {
                 "v1": True,
                 "v2": True,
-                "systemd": groups.HAS_SYSTEMD_DRIVER,
+                "systemd": True,
                 "systemdUser": False,
                 "rdma": True,
             },
@@ -45,8 +47,8 @@ def describe_features() -> dict[str, object]:
                 "knownFlags": sorted(FLAGS),
                 "supportedFlags": sorted(FLAGS),
             },
-            "apparmor": {"enabled": _has_lsm("apparmor")},
-            "selinux": {"enabled": _has_lsm("selinux")},
+            "apparmor": {"enabled": "apparmor" in modules},
+            "selinux": {"enabled": "selinux" in modules},
             "intelRdt": {"enabled": os.path.isdir("/sys/fs/resctrl/info")},
             "memoryPolicy": {"modes": sorted(mempolicy.MODES), "flags": sorted(mempolicy.FLAGS)},
             "mountExtensions": {"idmap": {"enabled": True}},
@@ -55,11 +57,3 @@ def describe_features() -> dict[str, object]:
         "annotations": {"org.rundlet.runtime": "rundlet-runtime"},
         "potentiallyUnsafeConfigAnnotations": [],
     }
-
-
-def _has_lsm(name: str) -> bool:
-    try:
-        with open("/sys/kernel/security/lsm", encoding="ascii") as file:
-            return name in file.read().split(",")
-    except OSError:
-        return False

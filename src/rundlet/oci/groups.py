@@ -3,28 +3,30 @@
 from typing import Literal
 
 from rundlet.cgroup.group import Group
-from rundlet.cgroup.layout import Layout, detect_layout
-from rundlet.errors import Error, Unimplemented
+from rundlet.cgroup.layout import detect_layout
+from rundlet.errors import Error
 from rundlet.kernel.capability import read_sets
+from rundlet.kernel.lsm import read_security_modules
 from rundlet.oci.containers import Record
 from rundlet.plan.container import CgroupPlan
 from rundlet.plan.planner import Host
 from rundlet.plan.resources import plan_resources
 from rundlet.spec.runtime import Resources
 
-HAS_SYSTEMD_DRIVER = False
+
+def choose_path(container_id: str, cgroups_path: str, *, systemd: bool) -> str:
+    """cgroupsPath, or a group of the container's name: a scope, or below this process's own."""
+    return cgroups_path or (f":rundlet:{container_id}" if systemd else container_id)
 
 
-def choose_path(container_id: str, cgroups_path: str) -> str:
-    """cgroupsPath, or a group of the container's name below this process's own."""
-    return cgroups_path or container_id
-
-
-def open_group(path: str, layout: Layout | None = None, *, systemd: bool = False) -> Group:
+def open_group(path: str, *, systemd: bool) -> Group:
     """The group of a path; making the object touches nothing."""
+    layout = detect_layout()
     if systemd:
-        raise Unimplemented("the systemd cgroup driver is not done by rundlet-runtime yet")
-    return Group(layout or detect_layout(), path)
+        from rundlet.cgroup.systemd import SystemdGroup
+
+        return SystemdGroup(layout, path)
+    return Group(layout, path)
 
 
 def group_of(record: Record) -> Group | None:
@@ -43,19 +45,24 @@ def pin_path(group: Group) -> str:
     return f"{below.pop()}/{group.path}" if len(below) == 1 else group.path
 
 
-def plan_group(group: Group, resources: Resources) -> CgroupPlan:
+def plan_group(group: Group, resources: Resources, *, systemd: bool) -> CgroupPlan:
+    """The files' values; for systemd before them the unit's properties, which it would else write back."""
     version: Literal[1, 2] = 1 if group.layout.version == 1 else 2
     writes = plan_resources(resources, version)
+    if systemd:
+        from rundlet.plan.unit import plan_unit
+
+        writes = (*plan_unit(resources, version), *writes)
     return CgroupPlan(group.path, tuple((write.controller, write.file, write.value) for write in writes))
 
 
 def read_host(group: Group | None) -> Host:
-    """What a plan must know: the capabilities there are, the group's directories."""
+    """What a plan must know: the capabilities there are, the group's directories, the security modules."""
     sets = read_sets()
     directories: dict[str, str] = group.directories() if group else {}
     if group is not None and group.layout.version != 1:
         directories = {"": directories[""]}
-    return Host(sets["permitted"] & sets["bounding"], directories)
+    return Host(sets["permitted"] & sets["bounding"], directories, read_security_modules())
 
 
 def is_paused(group: Group | None) -> bool:

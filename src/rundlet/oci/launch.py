@@ -116,7 +116,6 @@ def await_ready(child: Child, hooks: Hooks | None) -> Ready:
             return Ready(child, report.fd)
         if report.kind == "child":
             os.waitpid(child.pid, 0)
-            os.close(child.pidfd)
             child = child._replace(pid=report.pid, pidfd=report.fd)
         elif hooks is not None:
             _run_early_hooks(hooks, child.pid)

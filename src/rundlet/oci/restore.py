@@ -49,9 +49,8 @@ def _restore(
     context: Context, arguments: Arguments, bundle: Bundle, command: list[str], undo: ExitStack
 ) -> Container:
     container_id = arguments.words[0]
-    group = groups.open_group(
-        groups.choose_path(container_id, bundle.linux.cgroups_path), systemd=context.systemd_cgroup
-    )
+    path = groups.choose_path(container_id, bundle.linux.cgroups_path, systemd=False)
+    group = groups.open_group(path, systemd=False)
     record = Record(
         id=container_id,
         bundle=bundle.path,
@@ -61,13 +60,12 @@ def _restore(
         created_at_ns=time.time_ns(),
         owner_uid=os.getuid(),
         cgroup=groups.pin_path(group),
-        systemd_cgroup=context.systemd_cgroup,
     )
     container, lock = containers.reserve(context.root, record, bundle.raw)
     undo.callback(containers.forget, container.directory)
     group.make()
     undo.callback(group.remove)
-    group.apply(groups.plan_group(group, bundle.linux.resources or Resources()).writes)
+    group.apply(groups.plan_group(group, bundle.linux.resources or Resources(), systemd=False).writes)
     pid = _run_criu(command)
     container = container.save(record._replace(pid=pid, start_time=containers.read_start_time(pid)))
     write_pid_file(arguments.text("pid-file"), pid)

@@ -40,7 +40,7 @@ def update(context: Context, arguments: Arguments) -> int:
         group = groups.group_of(container.record)
         if group is None:
             raise FailedPrecondition(f'container "{container.record.id}" has no cgroup')
-        group.apply(groups.plan_group(group, resources).writes)
+        group.apply(groups.plan_group(group, resources, systemd=container.record.systemd_cgroup).writes)
     return 0
 
 

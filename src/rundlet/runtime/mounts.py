@@ -169,7 +169,7 @@ def _mask_path(step: steps.MaskPath, context: Context) -> None:
     if fd < 0:
         return
     if is_directory(fd):
-        m.mount("tmpfs", f"/proc/self/fd/{fd}", "tmpfs", m.MS_RDONLY, "size=0k,mode=000")
+        m.mount("tmpfs", f"/proc/self/fd/{fd}", "tmpfs", m.MS_RDONLY, "size=0k,mode=755")
     else:
         tree = m.open_tree("/dev/null")
         m.move_mount(tree, fd)
