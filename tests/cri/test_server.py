@@ -94,8 +94,8 @@ def test_the_kubelets_runtime_config_is_accepted(client):
 
 
 def test_what_is_not_there_yet_says_so(client):
-    with pytest.raises(Unimplemented, match="Attach"):
-        client.call(client.runtime.Attach, api.AttachRequest())
+    with pytest.raises(Unimplemented, match="CheckpointPod"):
+        client.call(client.runtime.CheckpointPod, api.CheckpointPodRequest())
 
 
 def test_a_bad_field_is_named_to_the_caller(client):

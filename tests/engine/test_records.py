@@ -122,7 +122,7 @@ def test_life_of_a_container(pods, containers):
         "OOMKilled",
     )
     assert found.facts.pid == 7
-    assert containers.list_users("sha256:1") == [record.id]
+    assert containers.list_users("sha256:1", ()) == [record.id]
     with pytest.raises(FailedPrecondition):
         require_state(found, "created", action="start")
 

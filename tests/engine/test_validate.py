@@ -5,6 +5,7 @@ from rundlet.engine.options import (
     ContainerOptions,
     Device,
     Dns,
+    IdMapping,
     Mount,
     Namespaces,
     PodOptions,
@@ -14,7 +15,7 @@ from rundlet.engine.options import (
     SecurityProfile,
 )
 from rundlet.engine.validate import check_container, check_pod
-from rundlet.errors import InvalidArgument, Unimplemented
+from rundlet.errors import InvalidArgument
 
 POD = PodOptions(name="pod", log_directory="/var/log/pods/x")
 
@@ -103,6 +104,30 @@ def test_wrong_containers(path, fields):
     assert caught.value.message.startswith(f"{path}:")
 
 
-def test_user_namespaces_are_for_later():
-    with pytest.raises(Unimplemented):
-        check_pod(PodOptions(name="p", security=Security(namespaces=Namespaces(user="pod"))))
+ROOT = IdMapping(0, 1000, 100000)
+
+
+def in_user_namespace(**more):
+    fields = {"user": "pod", "uid_mappings": (ROOT,), "gid_mappings": (ROOT,)} | more
+    return PodOptions(name="p", security=Security(namespaces=Namespaces(**fields)))
+
+
+def test_a_user_namespace_with_one_mapping_passes():
+    check_pod(in_user_namespace())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"user": "container"},
+        {"user": "target"},
+        {"uid_mappings": ()},
+        {"gid_mappings": (ROOT, ROOT)},
+        {"uid_mappings": (IdMapping(1, 1000, 10),)},
+        {"gid_mappings": (IdMapping(0, 1000, 0),)},
+        {"network": "node"},
+    ],
+)
+def test_a_user_namespace_that_cannot_be(more):
+    with pytest.raises(InvalidArgument):
+        check_pod(in_user_namespace(**more))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from rundlet.cri.proto import api_pb2 as api
-from rundlet.cri.security import namespaces_message
+from rundlet.cri.security import id_mapping_messages, namespaces_message
 from rundlet.engine import status
 from rundlet.engine.options import ContainerOptions, Mount, PodOptions, Resources
 from rundlet.store.images import ImageRecord
@@ -103,7 +103,10 @@ def container_status_message(container: status.ContainerStatus) -> api.Container
         message=container.message,
         labels=container.options.labels,
         annotations=container.options.annotations,
-        mounts=[mount_message(mount) for mount in container.options.mounts],
+        mounts=[
+            mount_message(mount, container.volumes.get(mount.container_path, ""))
+            for mount in container.options.mounts
+        ],
         log_path=container.log_path,
         resources=api.ContainerResources(linux=resources_message(container.options.resources)),
         user=_user_message(container.user),
@@ -116,16 +119,19 @@ def _user_message(user: status.UserStatus) -> api.ContainerUser:
     return api.ContainerUser(linux=linux)
 
 
-def mount_message(mount: Mount) -> api.Mount:
+def mount_message(mount: Mount, image_ref: str = "") -> api.Mount:
+    """`image_ref` is the exact image of an image volume."""
     return api.Mount(
         container_path=mount.container_path,
         host_path=mount.host_path,
         readonly=mount.readonly,
         recursive_read_only=mount.recursive_readonly,
         propagation=_PROPAGATIONS[mount.propagation],
-        image=api.ImageSpec(image=mount.image) if mount.image else None,
+        image=api.ImageSpec(image=mount.image, image_ref=image_ref) if mount.image else None,
         image_sub_path=mount.image_sub_path,
         mount_options=mount.options,
+        uidMappings=id_mapping_messages(mount.uid_mappings),
+        gidMappings=id_mapping_messages(mount.gid_mappings),
     )
 
 

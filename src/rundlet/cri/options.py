@@ -187,7 +187,6 @@ def _variable(message: api.KeyValue, path: str) -> tuple[str, str]:
 
 def _mount(message: api.Mount, path: str) -> Mount:
     """Either a host path or an image; symbolic links and existence are the engine's matter."""
-    refuse(bool(message.uidMappings or message.gidMappings), f"{path}.uidMappings", "idmapped mounts")
     image = message.image.image_ref or message.image.image
     if bool(image) == bool(message.host_path):
         raise InvalidArgument(f"{path}: needs either host_path or image")
@@ -200,6 +199,8 @@ def _mount(message: api.Mount, path: str) -> Mount:
         image=image,
         image_sub_path=check_relative(message.image_sub_path, f"{path}.image_sub_path"),
         options=_arguments(message.mount_options, f"{path}.mount_options"),
+        uid_mappings=security.id_mappings(message.uidMappings),
+        gid_mappings=security.id_mappings(message.gidMappings),
     )
 
 

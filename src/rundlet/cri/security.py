@@ -5,9 +5,16 @@ from typing import Literal
 
 import msgspec
 
-from rundlet.cri.checks import check_range, choose, refuse, require_absolute, require_text
+from rundlet.cri.checks import check_range, choose, require_absolute, require_text
 from rundlet.cri.proto import api_pb2 as api
-from rundlet.engine.options import Capabilities, NamespaceMode, Namespaces, Security, SecurityProfile
+from rundlet.engine.options import (
+    Capabilities,
+    IdMapping,
+    NamespaceMode,
+    Namespaces,
+    Security,
+    SecurityProfile,
+)
 from rundlet.errors import InvalidArgument
 
 ID_LIMIT = 2**32 - 2  # 2**32 - 1 is (uid_t)-1, "no change" to setresuid(2) and chown(2)
@@ -32,26 +39,34 @@ _AnyContext = api.LinuxSandboxSecurityContext | api.LinuxContainerSecurityContex
 
 def namespaces_from(message: api.NamespaceOption, path: str) -> Namespaces:
     """An absent message is all POD, the numeric zero, as CRI defines it."""
-    users = message.userns_options
+    users, given = message.userns_options, message.HasField("userns_options")
     return Namespaces(
         network=choose(_SHARED_MODES, message.network, f"{path}.network"),
         pid=choose(_MODES, message.pid, f"{path}.pid"),
         ipc=choose(_SHARED_MODES, message.ipc, f"{path}.ipc"),
         target_id=_target_id(message, path),
-        user=_user_mode(users, f"{path}.userns_options") if message.HasField("userns_options") else "node",
+        user=choose(_MODES, users.mode, f"{path}.userns_options.mode") if given else "node",
+        uid_mappings=id_mappings(users.uids),
+        gid_mappings=id_mappings(users.gids),
     )
+
+
+def id_mappings(messages: Iterable[api.IDMapping]) -> tuple[IdMapping, ...]:
+    return tuple(IdMapping(item.container_id, item.host_id, item.length) for item in messages)
+
+
+def id_mapping_messages(mappings: Iterable[IdMapping]) -> list[api.IDMapping]:
+    """The inverse of id_mappings."""
+    return [
+        api.IDMapping(container_id=item.container_id, host_id=item.host_id, length=item.length)
+        for item in mappings
+    ]
 
 
 def _target_id(message: api.NamespaceOption, path: str) -> str:
     if message.pid != api.TARGET:
         return ""
     return require_text(message.target_id, f"{path}.target_id")
-
-
-def _user_mode(message: api.UserNamespace, path: str) -> NamespaceMode:
-    mode = choose(_SHARED_MODES, message.mode, f"{path}.mode")
-    refuse(mode == "pod", f"{path}.mode", "user namespaces")
-    return mode
 
 
 def namespaces_message(value: Namespaces) -> api.NamespaceOption:
@@ -61,7 +76,11 @@ def namespaces_message(value: Namespaces) -> api.NamespaceOption:
         pid=_MODE_NUMBERS[value.pid],
         ipc=_MODE_NUMBERS[value.ipc],
         target_id=value.target_id,
-        userns_options=api.UserNamespace(mode=_MODE_NUMBERS[value.user]),
+        userns_options=api.UserNamespace(
+            mode=_MODE_NUMBERS[value.user],
+            uids=id_mapping_messages(value.uid_mappings),
+            gids=id_mapping_messages(value.gid_mappings),
+        ),
     )
 
 

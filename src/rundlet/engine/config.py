@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rundlet.engine import capabilities
 from rundlet.engine.devices import device_rules
 from rundlet.engine.limits import clamp_oom_score, plan_limits
-from rundlet.engine.mounts import PodFiles, plan_mounts, root_propagation
+from rundlet.engine.mounts import PodFiles, plan_mounts, root_propagation, spec_mappings
 from rundlet.engine.options import ContainerOptions, NamespaceMode, PodOptions
 from rundlet.engine.options import Mount as MountOption
 from rundlet.engine.users import Identity
@@ -158,6 +158,8 @@ def _build_linux(pod: PodView, facts: ContainerView, options: ContainerOptions, 
     rules = device_rules(facts.devices, privileged=privileged)
     return Linux(
         namespaces=plan_namespaces(pod, options, facts.target_pid_namespace),
+        uid_mappings=spec_mappings(pod.options.security.namespaces.uid_mappings),
+        gid_mappings=spec_mappings(pod.options.security.namespaces.gid_mappings),
         devices=[node for node, _ in facts.devices] or None,
         cgroups_path=facts.cgroups_path,
         resources=plan_limits(options.resources, rules, swap_accounting=host.swap_accounting),
@@ -177,7 +179,8 @@ def plan_namespaces(pod: PodView, options: ContainerOptions, target_pid_namespac
         if short in pod.namespaces
     ]
     pid = _pid_namespace(pid_mode(pod.options, options), pod, target_pid_namespace)
-    return [*joined, *([pid] if pid else []), Namespace(type="mount"), Namespace(type="cgroup")]
+    user = [Namespace(type="user", path=pod.namespaces["user"])] if "user" in pod.namespaces else []
+    return [*user, *joined, *([pid] if pid else []), Namespace(type="mount"), Namespace(type="cgroup")]
 
 
 def pid_mode(pod: PodOptions, options: ContainerOptions) -> NamespaceMode:

@@ -32,6 +32,7 @@ from rundlet.engine.status import ContainerStats, ContainerStatus, ExecResult
 from rundlet.engine.streams import AttachStreams, ExecStreams, start_attach, start_exec
 from rundlet.engine.undo import Undo
 from rundlet.engine.validate import check_container
+from rundlet.engine.volumes import unmount_volumes
 from rundlet.errors import DeadlineExceeded, Error, FailedPrecondition, InvalidArgument, NotFound
 
 _KILL_TIMEOUT_S = 30.0
@@ -119,9 +120,11 @@ class Containers:
         self._parts.keeper.delete(record.id)
         if record.facts.cgroups_path:
             self._parts.group(record.facts.cgroups_path).remove()
-        unmount_rootfs(bundle_path(self._parts, record.id))
+        bundle = bundle_path(self._parts, record.id)
+        unmount_rootfs(bundle)
+        unmount_volumes(self._parts, record.id, bundle, record.options.mounts)
         self._parts.store.snapshots.remove(record.id)
-        remove_directory(bundle_path(self._parts, record.id))
+        remove_directory(bundle)
         self._stats.forget(record.id)
         self._records.delete(record.id)
 
@@ -279,4 +282,5 @@ def describe_container(record: ContainerRecord) -> ContainerStatus:
         user=facts.user,
         stop_signal=facts.stop_signal,
         runtime_handler=facts.runtime_handler or BUILTIN,
+        volumes=facts.volumes,
     )

@@ -31,6 +31,7 @@ from rundlet.engine.signals import format_signal, parse_signal
 from rundlet.engine.status import UserStatus
 from rundlet.engine.undo import Undo
 from rundlet.engine.users import Identity, needs_files, resolve_identity
+from rundlet.engine.volumes import Volumes, mount_volumes
 from rundlet.errors import DeadlineExceeded, InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
 from rundlet.plan.planner import Overlay
@@ -56,7 +57,8 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
     made = _Made(
         image, _prepare_snapshot(parts, record.id, image, undo), _make_bundle(parts, record.id, undo)
     )
-    looked = _look_up(parts, pod, record, made)
+    volumes = mount_volumes(parts, record.id, made.bundle, options.mounts, undo)
+    looked = _look_up(parts, pod, record, made, volumes)
     view = _view_pod(parts, pod)
     config = build_config(view, looked, options, image.config.config, parts.host)
     handler = parts.handlers.find(pod.facts.runtime_handler)
@@ -77,6 +79,7 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
         pid=pid,
         runtime_handler=handler.name,
         runtime_type=handler.type,
+        volumes=volumes.images,
         user=UserStatus(looked.identity.uid, looked.identity.gid, looked.identity.groups),
     )
 
@@ -146,7 +149,9 @@ def _view_pod(parts: Parts, pod: PodRecord) -> PodView:
     return PodView(pod.id, pod.options, pod.facts.hostname, pod.facts.namespaces, files)
 
 
-def _look_up(parts: Parts, pod: PodRecord, record: ContainerRecord, made: _Made) -> ContainerView:
+def _look_up(
+    parts: Parts, pod: PodRecord, record: ContainerRecord, made: _Made, volumes: Volumes
+) -> ContainerView:
     options = record.options
     privileged = options.security.privileged
     sets = capabilities.choose(options.security.capabilities, privileged=privileged)
@@ -155,7 +160,7 @@ def _look_up(parts: Parts, pod: PodRecord, record: ContainerRecord, made: _Made)
         cgroups_path=f"{pod.facts.cgroup_parent}/{record.id}",
         image_name=options.user_image or options.image,
         identity=_look_up_identity(options, made),
-        mounts=resolve_sources(options.mounts),
+        mounts=resolve_sources(volumes.mounts),
         devices=find_devices(options.devices, privileged=privileged),
         seccomp=choose_seccomp(options, sets),
         target_pid_namespace=_look_up_target(parts, pod, options),

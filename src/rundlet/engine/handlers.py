@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from msgspec.structs import replace
 
+from rundlet.engine.idmap import can_idmap
 from rundlet.engine.settings import USUAL_RUNTIMES, RuntimeSettings, Settings
 from rundlet.errors import InvalidArgument
 from rundlet.spec.json import convert, decode, encode
@@ -51,6 +52,7 @@ class Handlers:
 
     def __init__(self, settings: Settings) -> None:
         self._cache = f"{settings.root}/features.json"
+        self._layers_root = settings.root
         self._features: dict[str, Features] = {}
         self.reload(settings)
 
@@ -80,12 +82,18 @@ class Handlers:
 
     def read_features(self, handler: Handler) -> Features:
         """What it can do; a program is asked once, and again when it has changed."""
-        if handler.type != "oci":
+        if handler.type == "bwrap":
             return Features(recursive_readonly_mounts=_kernel_version() >= _RECURSIVE_READONLY_SINCE)
         found = self._features.get(handler.path)
         if found is None:
-            found = self._features[handler.path] = self._look_up(handler)
+            ask = self._examine_kernel if handler.type == "builtin" else self._look_up
+            found = self._features[handler.path] = ask(handler)
         return found
+
+    def _examine_kernel(self, _: Handler) -> Features:
+        """What the built-in runtime can do depends on the kernel, and on the file system of the layers."""
+        kernel = _kernel_version()
+        return Features(kernel >= _RECURSIVE_READONLY_SINCE, can_idmap(self._layers_root, kernel))
 
     def _look_up(self, handler: Handler) -> Features:
         """From the cache file, where the answer stands beside the program's time of change."""

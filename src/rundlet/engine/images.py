@@ -58,7 +58,7 @@ class Images:
         image = self.status(reference)
         if image is None:
             return
-        users = self._parts.containers.list_users(image.id)
+        users = self._parts.containers.list_users(image.id, image.digests)
         if users:
             raise FailedPrecondition(
                 f"cannot remove image {reference!r}: container {users[0]} uses it",

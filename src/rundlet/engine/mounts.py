@@ -7,8 +7,12 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
+from rundlet.engine.options import IdMapping
 from rundlet.engine.options import Mount as MountOption
-from rundlet.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from rundlet.errors import FailedPrecondition, InvalidArgument
+from rundlet.spec.runtime import IdMapping as SpecMapping
 from rundlet.spec.runtime import Mount
 
 _PROPAGATION = {"private": "rprivate", "host-to-container": "rslave", "bidirectional": "rshared"}
@@ -46,9 +50,9 @@ def _check_mount(mount: MountOption, where: str) -> None:
         raise InvalidArgument(f"{where}.container_path: cannot be the root directory")
     if bool(mount.host_path) == bool(mount.image):
         raise InvalidArgument(f"{where}: exactly one of host_path and image must be given")
-    if mount.image:
-        raise Unimplemented(f"{where}.image: image volumes are not there yet")
-    if not mount.host_path.startswith("/"):
+    _check_image(mount, where)
+    _check_mappings(mount, where)
+    if not mount.image and not mount.host_path.startswith("/"):
         raise InvalidArgument(f"{where}.host_path: must be an absolute path, got {mount.host_path!r}")
     if mount.recursive_readonly and not mount.readonly:
         raise InvalidArgument(f"{where}.recursive_readonly: needs readonly")
@@ -57,6 +61,20 @@ def _check_mount(mount: MountOption, where: str) -> None:
     for option in mount.options:
         if option not in _EXTRA_OPTIONS:
             raise InvalidArgument(f"{where}.options: unknown mount option {option!r}")
+
+
+def _check_image(mount: MountOption, where: str) -> None:
+    if mount.image_sub_path and not mount.image:
+        raise InvalidArgument(f"{where}.image_sub_path: needs an image")
+    if mount.image_sub_path.startswith("/") or ".." in mount.image_sub_path.split("/"):
+        raise InvalidArgument(f"{where}.image_sub_path: must lie below the image's root")
+    if mount.image and mount.propagation != "private":
+        raise InvalidArgument(f"{where}.propagation: an image volume is private")
+
+
+def _check_mappings(mount: MountOption, where: str) -> None:
+    if bool(mount.uid_mappings) != bool(mount.gid_mappings):
+        raise InvalidArgument(f"{where}: uid_mappings and gid_mappings go together")
 
 
 def resolve_sources(mounts: Sequence[MountOption]) -> list[MountOption]:
@@ -71,14 +89,7 @@ def _resolve_source(mount: MountOption, where: str) -> MountOption:
             os.makedirs(path, mode=0o755, exist_ok=True)
     except OSError as error:
         raise FailedPrecondition(f"{where}.host_path: cannot make {path}: {error.strerror}") from error
-    return MountOption(
-        container_path=mount.container_path,
-        host_path=path,
-        readonly=mount.readonly,
-        recursive_readonly=mount.recursive_readonly,
-        propagation=mount.propagation,
-        options=mount.options,
-    )
+    return msgspec.structs.replace(mount, host_path=path)
 
 
 def plan_mounts(wanted: Sequence[MountOption], files: PodFiles, *, privileged: bool) -> list[Mount]:
@@ -139,7 +150,14 @@ def _bind(mount: MountOption) -> Mount:
         type="bind",
         source=mount.host_path,
         options=["rbind", _PROPAGATION[mount.propagation], access, *mount.options],
+        uid_mappings=spec_mappings(mount.uid_mappings),
+        gid_mappings=spec_mappings(mount.gid_mappings),
     )
+
+
+def spec_mappings(mappings: Sequence[IdMapping]) -> list[SpecMapping] | None:
+    """None for none: the specification leaves the field out then."""
+    return [SpecMapping(item.container_id, item.host_id, item.length) for item in mappings] or None
 
 
 def root_propagation(mounts: Sequence[MountOption]) -> str:

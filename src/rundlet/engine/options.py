@@ -20,14 +20,27 @@ class _Options(Struct, frozen=True, omit_defaults=True):
     """Immutable; equal values compare equal."""
 
 
+class IdMapping(_Options, frozen=True):
+    """`length` ids from `container_id` on are those from `host_id` on outside."""
+
+    container_id: int
+    host_id: int
+    length: int
+
+
 class Namespaces(_Options, frozen=True):
-    """Whose namespaces a pod or container uses (CRI NamespaceOption)."""
+    """Whose namespaces a pod or container uses (CRI NamespaceOption).
+
+    The mappings belong to a user namespace of the pod's own.
+    """
 
     network: NamespaceMode = "pod"
     pid: NamespaceMode = "pod"
     ipc: NamespaceMode = "pod"
     target_id: str = ""
     user: NamespaceMode = "node"
+    uid_mappings: tuple[IdMapping, ...] = ()
+    gid_mappings: tuple[IdMapping, ...] = ()
 
 
 class SecurityProfile(_Options, frozen=True):
@@ -126,6 +139,8 @@ class Mount(_Options, frozen=True):
     image: str = ""
     image_sub_path: str = ""
     options: tuple[str, ...] = ()
+    uid_mappings: tuple[IdMapping, ...] = ()
+    gid_mappings: tuple[IdMapping, ...] = ()
 
 
 class Device(_Options, frozen=True):

@@ -29,6 +29,7 @@ from rundlet.errors import NotFound
 from rundlet.keeper.protocol import PodNamespaces
 from rundlet.kernel.failure import translating
 from rundlet.network.network import HostPort, PodNetns, PodNetwork
+from rundlet.plan.steps import IdMap
 
 _SHORT_ID_DIGITS = 12
 
@@ -157,6 +158,7 @@ class Pods:
             hostname=hostname if "uts" in kinds else "",
             sysctls=options.sysctls,
             cgroup_join=join,
+            user=_choose_user_namespace(options),
         )
         if "ipc" in kinds:
             mount_shm(f"{self._parts.settings.pods_dir}/{pod_id}", self._parts.settings.shm_size_bytes)
@@ -247,6 +249,17 @@ def _choose_kinds(options: PodOptions) -> tuple[str, ...]:
     kinds += ["ipc"] if namespaces.ipc == "pod" else []
     kinds += ["pid"] if namespaces.pid == "pod" else []
     return tuple(kinds)
+
+
+def _choose_user_namespace(options: PodOptions) -> tuple[IdMap, IdMap] | None:
+    namespaces = options.security.namespaces
+    if namespaces.user != "pod":
+        return None
+    uids, gids = (
+        tuple((item.container_id, item.host_id, item.length) for item in mappings)
+        for mappings in (namespaces.uid_mappings, namespaces.gid_mappings)
+    )
+    return uids, gids
 
 
 def _plan_network(pod_id: str, options: PodOptions) -> PodNetwork:

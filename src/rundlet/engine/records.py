@@ -95,7 +95,7 @@ class PodRecord(Struct, frozen=True):
 
 
 class ContainerFacts(Struct, frozen=True):
-    """`log_path` is absolute, or empty when nothing is logged; no `runtime_handler` means the default one."""
+    """`log_path` is absolute, or empty when nothing is logged; `volumes` has images by container path; no `runtime_handler` means the default one."""
 
     image_id: str = ""
     image_ref: str = ""
@@ -104,6 +104,7 @@ class ContainerFacts(Struct, frozen=True):
     cgroups_path: str = ""
     boot_id: str = ""
     pid: int = 0
+    volumes: dict[str, str] = {}
     runtime_handler: str = ""
     runtime_type: Literal["builtin", "oci", "bwrap"] = "builtin"
     user: UserStatus = UserStatus(0, 0, ())
@@ -334,10 +335,14 @@ class ContainerRecords(_Table):
     def list_unfinished(self) -> Sequence[ContainerRecord]:
         return [_read_container(row) for row in self._fetch("state = 'creating'", ())]
 
-    def list_users(self, image_id: str) -> Sequence[str]:
-        """Ids of the containers made from an image."""
-        rows = self._fetch("json_extract(facts, '$.image_id') = ?", (image_id,))
-        return [row["id"] for row in rows]
+    def list_users(self, image_id: str, references: Sequence[str]) -> Sequence[str]:
+        """Ids of the containers made from an image, or with it as a volume, under any of its references."""
+        marks = ", ".join("?" * (len(references) + 1))
+        where = (
+            "json_extract(facts, '$.image_id') = ?"
+            f" OR EXISTS (SELECT 1 FROM json_each(facts, '$.volumes') WHERE value IN ({marks}))"
+        )
+        return [row["id"] for row in self._fetch(where, (image_id, image_id, *references))]
 
 
 def _read_container(row: sqlite3.Row) -> ContainerRecord:

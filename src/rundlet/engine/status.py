@@ -52,6 +52,7 @@ class ContainerStatus(_Status, frozen=True):
     user: UserStatus
     stop_signal: str
     runtime_handler: str
+    volumes: dict[str, str] = {}
 
 
 class ExecResult(_Status, frozen=True):

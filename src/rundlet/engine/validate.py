@@ -10,7 +10,7 @@ from rundlet.engine.mounts import check_mounts
 from rundlet.engine.options import ContainerOptions, Dns, PodOptions, PortMapping, Security
 from rundlet.engine.signals import parse_signal
 from rundlet.engine.users import check_user
-from rundlet.errors import InvalidArgument, Unimplemented
+from rundlet.errors import InvalidArgument
 
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _HOSTNAME_MAX = 64  # __NEW_UTS_LEN of the kernel
@@ -101,12 +101,31 @@ def _check_pod_security(security: Security) -> None:
 
 
 def _check_namespaces(security: Security) -> None:
-    if security.namespaces.user != "node":
-        raise Unimplemented("security.namespaces.user: user namespaces are not there yet")
+    _check_user_namespace(security)
     for kind in ("network", "ipc"):
         mode = getattr(security.namespaces, kind)
         if mode not in ("pod", "node"):
             raise InvalidArgument(f"security.namespaces.{kind}: must be pod or node, got {mode}")
+
+
+def _check_user_namespace(security: Security) -> None:
+    """One mapping for users and the same for groups, root in it, and nothing of the node's beside it."""
+    namespaces = security.namespaces
+    where = "security.namespaces"
+    if namespaces.user not in ("pod", "node"):
+        raise InvalidArgument(f"{where}.user: must be pod or node, got {namespaces.user}")
+    if namespaces.user == "node":
+        return
+    for name in ("uid_mappings", "gid_mappings"):
+        mappings = getattr(namespaces, name)
+        if len(mappings) != 1:
+            raise InvalidArgument(f"{where}.{name}: expected exactly one mapping, got {len(mappings)}")
+        if mappings[0].container_id != 0 or mappings[0].length <= 0:
+            raise InvalidArgument(f"{where}.{name}[0]: must map container id 0 and at least one id")
+    if security.privileged:
+        raise InvalidArgument("security.privileged: cannot go with a user namespace")
+    if "node" in (namespaces.network, namespaces.pid, namespaces.ipc):
+        raise InvalidArgument(f"{where}.user: a user namespace needs network, pid and ipc of the pod's own")
 
 
 def _check_sysctls(options: PodOptions) -> None:
