@@ -15,7 +15,7 @@ WALK_PACKAGES="redis-server:redis-server"
 # package:command, or package:absolute path of a file that proves it is there
 TEST_PACKAGES="$WALK_PACKAGES runc:runc crun:crun skopeo:skopeo umoci:umoci docker-registry:docker-registry
   containernetworking-plugins:/usr/lib/cni/bridge nftables:nft iptables:iptables iproute2:ip
-  busybox-static:busybox libseccomp2:/usr/lib/$(uname -m)-linux-gnu/libseccomp.so.2"
+  podman:podman conmon:conmon containerd:containerd busybox-static:busybox libseccomp2:/usr/lib/$(uname -m)-linux-gnu/libseccomp.so.2"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
