@@ -194,6 +194,13 @@ def test_version_2_cgroup_in_a_cgroup_namespace() -> None:
     assert [(step.target, bool(step.flags & m.MS_RDONLY)) for step in mounted] == [("/sys/fs/cgroup", True)]
 
 
+@pytest.mark.parametrize(("options", "owned"), [(["rw"], True), (["ro"], False)])
+def test_a_writable_version_2_group_belongs_to_the_containers_root(options: list[str], owned: bool) -> None:
+    config = {**FULL, "mounts": [{"destination": "/sys/fs/cgroup", "type": "cgroup", "options": options}]}
+    plan = make_plan(config, HOST._replace(cgroups={"": "/cg/x"}))
+    assert (steps.OwnCgroup("/cg/x", 1000) in plan.entry) is owned
+
+
 def test_a_configured_device_takes_the_place_of_a_default_one() -> None:
     own = {"type": "c", "path": "/dev/null", "major": 7, "minor": 7}
     devices = only(make_plan(changed(linux={"devices": [own]})), steps.MakeDevice)

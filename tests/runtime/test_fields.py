@@ -92,6 +92,22 @@ def test_a_mount_namespace_joined_by_path(keeper: Keeper, bundle: Path, run: Run
         run(joined)  # the other container's files are all that is there: no such rootfs
 
 
+def test_a_mount_namespace_with_the_bundle_in_sight(run: Run) -> None:
+    with subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", "echo ready; exec sleep 100"], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        joined = with_namespace(
+            shell("readlink /proc/self/ns/mnt; ls /"), "mount", f"/proc/{holder.pid}/ns/mnt"
+        )
+        expected = os.readlink(f"/proc/{holder.pid}/ns/mnt")
+        outcome = run(joined)
+        holder.kill()
+    assert outcome.stdout.split()[0] == expected
+    assert "work" not in outcome.stdout.split()
+
+
 def test_a_pid_namespace_joined_by_a_container_with_a_helper(keeper: Keeper, bundle: Path, run: Run) -> None:
     pid = keeper.create(plan("first", config("sleep", "100"), bundle))
     keeper.start("first")

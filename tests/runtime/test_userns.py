@@ -68,6 +68,21 @@ def test_another_user_owns_its_output(run: Run) -> None:
     assert outcome.stdout.split("\n") == ["1000", "1000 7", "x", ""]
 
 
+def test_without_a_network_namespace_sysfs_is_the_hosts(run: Run) -> None:
+    plain = in_user_namespace("sh", "-c", "ls /sys | grep -c kernel; echo x >/sys/x")
+    assert plain.linux is not None
+    kinds = [item for item in plain.linux.namespaces or [] if item.type != "network"]
+    outcome = run(with_linux(plain, namespaces=kinds))
+    assert outcome.stdout == "1\n"
+    assert "x" in outcome.stderr
+
+
+def test_an_id_that_is_not_mapped_is_named(keeper: Keeper, bundle: Path) -> None:
+    user = spec.User(uid=70_000, gid=0)
+    with pytest.raises(FailedPrecondition, match=r"process\.user 70000:0: invalid argument"):
+        keeper.create(plan("c", in_user_namespace("true", user=user), bundle))
+
+
 def test_a_terminal(run: Run) -> None:
     outcome = run(
         in_user_namespace("sh", "-c", "tty; stat -c %u /dev/pts/0; test -t 0 && echo yes", terminal=True)

@@ -56,6 +56,10 @@ _ATTRS: dict[str, tuple[int, int]] = {
     "noatime": (m.MOUNT_ATTR_NOATIME, m.MOUNT_ATTR__ATIME),
     "strictatime": (m.MOUNT_ATTR_STRICTATIME, m.MOUNT_ATTR__ATIME),
     "relatime": (m.MOUNT_ATTR_RELATIME, m.MOUNT_ATTR__ATIME),
+    # What is not to be the one is the kernel's default again, which is relatime.
+    "atime": (m.MOUNT_ATTR_RELATIME, m.MOUNT_ATTR__ATIME),
+    "norelatime": (m.MOUNT_ATTR_RELATIME, m.MOUNT_ATTR__ATIME),
+    "nostrictatime": (m.MOUNT_ATTR_RELATIME, m.MOUNT_ATTR__ATIME),
     "nodiratime": (m.MOUNT_ATTR_NODIRATIME, 0),
     "diratime": (0, m.MOUNT_ATTR_NODIRATIME),
     "nosymfollow": (m.MOUNT_ATTR_NOSYMFOLLOW, 0),

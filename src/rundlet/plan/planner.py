@@ -26,6 +26,7 @@ from rundlet.plan.steps import (
     MaskPath,
     MountOverlay,
     OpenTerminal,
+    OwnCgroup,
     PivotRoot,
     RunHooks,
     SetFinalPropagation,
@@ -34,6 +35,7 @@ from rundlet.plan.steps import (
     SetRootPropagation,
     SetRootReadonly,
     Step,
+    Unshare,
 )
 from rundlet.spec.runtime import Device, IntelRdt, Linux, Process, RuntimeConfig
 
@@ -84,7 +86,7 @@ def plan_container(
         namespaces.clone,
         namespaces.pid_namespace,
         cgroup,
-        _plan_entry(config, linux, namespaces),
+        (*_plan_entry(config, linux, namespaces), *_plan_delegation(config, host, namespaces)),
         (
             *namespaces.unshared,
             *plan_names(config, namespaces.own),
@@ -121,6 +123,18 @@ def _plan_entry(config: RuntimeConfig, linux: Linux, namespaces: Namespaces) -> 
     if linux.intel_rdt is not None:
         steps.append(_plan_resctrl(linux.intel_rdt))
     return (*steps, *namespaces.entry)
+
+
+def _plan_delegation(config: RuntimeConfig, host: Host, namespaces: Namespaces) -> list[Step]:
+    """config-linux.md#cgroup-ownership: version 2, namespaces of its own for users and cgroups, mounted writable."""
+    user = namespaces.user
+    root = next((outside for inside, outside, _ in user.uid_map if inside == 0), -1) if user else -1
+    is_own = set(host.cgroups) == {""} and Unshare("cgroup") in namespaces.unshared and root >= 0
+    writable = any(
+        mount.type in ("cgroup", "cgroup2") and "ro" not in (mount.options or [])
+        for mount in config.mounts or []
+    )
+    return [OwnCgroup(host.cgroups[""], root)] if is_own and writable else []
 
 
 def _plan_resctrl(value: IntelRdt) -> JoinResctrl:

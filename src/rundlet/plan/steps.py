@@ -256,6 +256,16 @@ class JoinResctrl(NamedTuple):
         return f"resctrl group {self.group}"
 
 
+class OwnCgroup(NamedTuple):
+    """A version 2 group that the container manages itself belongs to its root (cgroups(7), delegation)."""
+
+    directory: str
+    uid: int
+
+    def describe(self) -> str:
+        return f"cgroup {self.directory} belongs to {self.uid}"
+
+
 class AwaitHooks(NamedTuple):
     """Let the parent run the prestart and createRuntime hooks; go on when it says so."""
 
@@ -271,7 +281,7 @@ class RunHooks(NamedTuple):
 
 
 Step = (
-    JoinCgroup | JoinNamespace | Unshare | NewTimeNamespace | MoveNetDevice | JoinResctrl | SetHostname
+    JoinCgroup | JoinNamespace | Unshare | NewTimeNamespace | MoveNetDevice | JoinResctrl | OwnCgroup | SetHostname
     | SetDomainname | WriteSysctl | SetRootPropagation | MountOverlay | BindRootfs | Mount | Bind | MakeDevice
     | MakeSymlink | OpenTerminal | AwaitHooks | RunHooks | PivotRoot | SetRootReadonly | MaskPath | SetReadonly
     | SetFinalPropagation | SetOomScore | Attribute

@@ -1,6 +1,7 @@
 """Steps on namespaces and on what belongs to one: names, settings, scores."""
 
 import errno
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,18 @@ def _make_time_namespace(step: steps.NewTimeNamespace, _: Context) -> None:
     namespace.unshare(namespace.CLONE_NEWTIME)
     for clock, secs, nanosecs in step.offsets:
         write_file("/proc/self/timens_offsets", f"{clock} {secs} {nanosecs}")
+
+
+def _own_cgroup(step: steps.OwnCgroup, _: Context) -> None:
+    """The directory and those of its files that the kernel says may be delegated."""
+    with open("/sys/kernel/cgroup/delegate", encoding="ascii") as file:
+        names = file.read().split()
+    os.chown(step.directory, step.uid, -1)
+    for name in names:
+        try:
+            os.chown(f"{step.directory}/{name}", step.uid, -1)
+        except FileNotFoundError:
+            pass  # of a controller that is not enabled here
 
 
 def _set_hostname(step: steps.SetHostname, _: Context) -> None:
@@ -60,6 +73,7 @@ EXECUTORS: dict[type, Callable[[Any, Context], None]] = {
     steps.JoinNamespace: _join_namespace,
     steps.Unshare: _unshare,
     steps.NewTimeNamespace: _make_time_namespace,
+    steps.OwnCgroup: _own_cgroup,
     steps.SetHostname: _set_hostname,
     steps.SetDomainname: _set_domainname,
     steps.WriteSysctl: _write_sysctl,

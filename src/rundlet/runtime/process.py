@@ -4,6 +4,7 @@ Runs inside the container's namespaces, after its rootfs became the root.
 """
 
 import base64
+import errno
 import os
 import resource
 import signal
@@ -11,7 +12,7 @@ import stat
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from rundlet.errors import InvalidArgument, NotFound, PermissionDenied
+from rundlet.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from rundlet.kernel import capability, prctl
 from rundlet.kernel.seccomp import SECCOMP_FILTER_FLAG_NEW_LISTENER, load_filter
 from rundlet.kernel.sigaction import reset_reserved_signals
@@ -81,9 +82,19 @@ def prepare_process(
     if plan.seccomp and not plan.no_new_privileges:
         # Loading a filter needs CAP_SYS_ADMIN unless no_new_privs is set, so it comes before that is given up.
         load_seccomp(plan, prepared)
-    set_identity(plan, machine.last_capability)
+    _take_identity(plan, machine.last_capability)
     if plan.no_new_privileges:
         prctl.set_no_new_privs()
+
+
+def _take_identity(plan: ProcessPlan, last_capability: int) -> None:
+    try:
+        set_identity(plan, last_capability)
+    except OSError as error:
+        hint = "a user namespace maps only some ids" if error.errno == errno.EINVAL else ""
+        raise FailedPrecondition(
+            f"process.user {plan.uid}:{plan.gid}: {os.strerror(error.errno or 0).lower()}", hint=hint
+        ) from error
 
 
 def set_limits(limits: Iterable[SetLimit]) -> None:
@@ -203,7 +214,7 @@ def execute_program(path: str, plan: ProcessPlan, environment: dict[str, str]) -
     except OSError as error:
         hint = (
             "a script needs a #! line, a program must be of this machine's architecture"
-            if error.errno == 8
+            if error.errno == errno.ENOEXEC
             else ""
         )
         raise InvalidArgument(f"exec {path!r}: {os.strerror(error.errno or 0).lower()}", hint=hint) from error
