@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from rundlet.errors import FailedPrecondition
-from rundlet.keeper.client import Attachment, Keeper
+from rundlet.keeper.client import Keeper
+from rundlet.keeper.handles import Attachment
 from tests.keeper.bundle import config, plan
 from tests.keeper.conftest import read_log
 

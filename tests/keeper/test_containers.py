@@ -4,7 +4,9 @@ import os
 import select
 import signal
 import stat
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ import pytest
 
 from rundlet.errors import AlreadyExists, FailedPrecondition, NotFound, PermissionDenied
 from rundlet.keeper.client import Keeper
+from rundlet.keeper.protocol import ExitRecord, LogLimit, OomEvent
 from rundlet.kernel.capability import mask_of
 from rundlet.plan.planner import Host, plan_process
 from rundlet.plan.process import ProcessPlan
 from rundlet.spec import runtime as spec
 from tests.keeper.bundle import PATH, config, plan
+from tests.keeper.conftest import read_log
 
 pytestmark = pytest.mark.kernel
 
@@ -326,3 +330,75 @@ def test_watch_tells_every_exit(keeper: Keeper, bundle: Path) -> None:
     watch = keeper.watch()
     keeper.start("c")
     assert next(iter(watch)).exit_code == 9
+
+
+def test_watch_tells_of_a_kill_for_want_of_memory_that_the_container_survives(
+    keeper: Keeper, bundle: Path
+) -> None:
+    limit = (("memory", "memory.limit_in_bytes", str(16 << 20)),)
+    script = "dd if=/dev/zero of=/dev/null bs=64M count=1; read x; exit 3"
+    keeper.create(plan("c", config("sh", "-c", script), bundle, writes=limit), stdin=True)
+    watch = keeper.watch()
+    keeper.start("c")
+    events = watch.events()
+    first = next(events)
+    assert isinstance(first, OomEvent)
+    assert first.container_id == "c"
+    keeper.attach("c").send(b"go\n")
+    record = next(event for event in events if isinstance(event, ExitRecord))
+    assert (record.exit_code, record.oom_killed) == (3, True)
+
+
+def test_many_wait_and_each_is_told(keeper: Keeper, bundle: Path) -> None:
+    keeper.create(plan("c", config("sh", "-c", "read x; exit 5"), bundle), stdin=True)
+    keeper.start("c")
+    with ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(keeper.wait, "c", 10) for _ in range(20)]
+        assert keeper.wait("c", 0.1) is None  # one gives up
+        keeper.attach("c").send(b"go\n")
+        codes = [record.exit_code for future in waiting if (record := future.result()) is not None]
+    assert codes == [5] * 20
+
+
+def test_run_is_create_and_start(keeper: Keeper, bundle: Path, tmp_path: Path) -> None:
+    started = keeper.run(
+        plan("c", config("sh", "-c", "echo ran; sleep 100"), bundle), log_path=str(tmp_path / "log")
+    )
+    assert started.started_at_ns > 0
+    assert keeper.state("c").status == "running"
+    with pytest.raises(NotFound):
+        keeper.run(plan("d", config("no-such-program"), bundle))
+    assert set(keeper.list()) == {"c"}
+
+
+def test_a_log_of_limited_size(keeper: Keeper, bundle: Path, tmp_path: Path) -> None:
+    script = "i=0; while [ $i -lt 3000 ]; do echo $i; i=$((i+1)); done"
+    log = tmp_path / "log"
+    keeper.run(
+        plan("c", config("sh", "-c", script), bundle), log_path=str(log), log_limit=LogLimit(40_000, 10)
+    )
+    assert keeper.wait("c", 10) is not None
+    files = [log, *(tmp_path / f"log.{number}" for number in range(1, 10))]
+    texts = [read_log(file, "stdout") for file in files if file.exists()]
+    assert len(texts) > 2
+    assert "".join(reversed(texts)).split() == [str(number) for number in range(3000)]
+
+
+def test_many_chatty_containers_starve_nobody(keeper: Keeper, bundle: Path, tmp_path: Path) -> None:
+    (bundle / "rootfs/data").write_text(("x" * 99 + "\n") * 1000)
+    names = [f"c{number}" for number in range(20)]
+    for name in names:
+        chatty = config("sh", "-c", "while :; do cat /data; done")
+        keeper.run(plan(name, chatty, bundle), log_path=str(tmp_path / name))
+    before = [os.stat(tmp_path / name).st_size for name in names]
+    answers = []
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        asked = time.monotonic()
+        keeper.state("c0")
+        answers.append(time.monotonic() - asked)
+    grown = [os.stat(tmp_path / name).st_size - size for name, size in zip(names, before, strict=True)]
+    for name in names:
+        keeper.delete(name)
+    assert min(grown) > sum(grown) / len(grown) / 5
+    assert sorted(answers)[len(answers) // 2] < 0.1

@@ -7,7 +7,7 @@ from rundlet.engine.exits import record_exit
 from rundlet.engine.parts import Parts
 from rundlet.engine.reconcile import reconcile_containers
 from rundlet.errors import Error
-from rundlet.keeper.client import Watch
+from rundlet.keeper.handles import Watch
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 0.5

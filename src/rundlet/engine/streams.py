@@ -24,7 +24,8 @@ from rundlet.engine.parts import Parts
 from rundlet.engine.process import choose_exec_plan
 from rundlet.engine.records import ContainerRecord, PodRecord, require_state
 from rundlet.errors import FailedPrecondition, NotFound, Unavailable
-from rundlet.keeper.client import Attachment, ExecHandle
+from rundlet.keeper.client import ExecHandle
+from rundlet.keeper.handles import Attachment
 
 STDOUT, STDERR = 1, 2
 

@@ -7,12 +7,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rundlet.errors import DeadlineExceeded, Error, NotFound, Unavailable
-from rundlet.keeper.attach import DATA_MAX_BYTES
-from rundlet.keeper.connection import Connection, connect
+from rundlet.keeper.connection import Connection, ConnectionLost, connect
+from rundlet.keeper.handles import Attachment, Watch
 from rundlet.keeper.protocol import (
     UNLIMITED,
     ContainerState,
@@ -21,6 +21,8 @@ from rundlet.keeper.protocol import (
     Packet,
     PodNamespaces,
     Started,
+    to_exit,
+    to_state,
 )
 from rundlet.plan.container import ContainerPlan, encode_plan
 from rundlet.plan.external import ExternalPlan, encode_external
@@ -29,15 +31,6 @@ from rundlet.plan.steps import IdMap
 
 _IDLE_CONNECTIONS_MAX = 8
 _ATTEMPTS = 4
-
-
-def _to_exit(fields: Sequence[Any]) -> ExitRecord:
-    return ExitRecord(*fields)
-
-
-def _to_state(fields: Sequence[Any]) -> ContainerState:
-    status, pid, started_at_ns, exit_fields = fields
-    return ContainerState(status, pid, started_at_ns, _to_exit(exit_fields) if exit_fields else None)
 
 
 class ExecHandle:
@@ -72,7 +65,7 @@ class ExecHandle:
         Unavailable when the keeper died with its anchor and nobody can know.
         """
         try:
-            return _to_exit(self._connection.receive(timeout_s).message["exit"])
+            return to_exit(self._connection.receive(timeout_s).message["exit"])
         except DeadlineExceeded:
             return None
         except Unavailable as error:
@@ -84,63 +77,6 @@ class ExecHandle:
     def signal(self, signum: int) -> None:
         """To the process and its process group; NotFound when it has ended."""
         self._keeper.call("signal_exec", {"exec_id": self.exec_id, "signum": signum})
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-class Attachment:
-    """One end of a container's stdin, stdout and stderr, as `rundlet.keeper.attach` draws it.
-
-    For one thread, or two of which one only sends; `fileno` can be polled.  Output
-    that this end does not read in time is lost to it, never to the container's log.
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def receive(self) -> tuple[int, bytes] | None:
-        """Channel (1 stdout, 2 stderr) and data; None when the container's streams have ended."""
-        try:
-            packet = self._sock.recv(DATA_MAX_BYTES + 1)
-        except ConnectionResetError:
-            return None
-        return (packet[0], packet[1:]) if packet else None
-
-    def send(self, data: bytes) -> None:
-        """To its stdin; waits while the container does not read.  BrokenPipeError when it has ended."""
-        for start in range(0, len(data), DATA_MAX_BYTES):
-            self._sock.send(b"\0" + data[start : start + DATA_MAX_BYTES])
-
-    def close_stdin(self) -> None:
-        """This caller has no more input; output goes on."""
-        self._sock.send(b"\0")
-
-    def close(self) -> None:
-        self._sock.close()
-
-
-class Watch:
-    """Exits as they happen, for one thread; another one may `stop` it."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def __iter__(self) -> Iterator[ExitRecord]:
-        """Ends after `stop`; Unavailable when the keeper goes away."""
-        while not self._connection.is_stopped:
-            try:
-                yield _to_exit(self._connection.receive().message["exit"])
-            except Unavailable:
-                if not self._connection.is_stopped:
-                    raise
-
-    def stop(self) -> None:
-        """Wake the thread that waits for the next exit, and end its loop."""
-        self._connection.stop()
 
     def close(self) -> None:
         self._connection.close()
@@ -183,7 +119,7 @@ class Keeper:
             left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
                 return self.call(verb, args, timeout_s=left_s).message
-            except Unavailable as error:
+            except ConnectionLost as error:
                 failure = error
         raise failure
 
@@ -332,7 +268,7 @@ class Keeper:
     def wait(self, container_id: str, timeout_s: float | None = None) -> ExitRecord | None:
         """How it ended; None when it has not within `timeout_s`."""
         try:
-            return _to_exit(self._ask("wait", {"container_id": container_id}, timeout_s)["exit"])
+            return to_exit(self._ask("wait", {"container_id": container_id}, timeout_s)["exit"])
         except DeadlineExceeded:
             return None
 
@@ -342,12 +278,12 @@ class Keeper:
 
     def state(self, container_id: str) -> ContainerState:
         """NotFound when the keeper does not know it."""
-        return _to_state(self._ask("state", {"container_id": container_id})["state"])
+        return to_state(self._ask("state", {"container_id": container_id})["state"])
 
     def list(self) -> dict[str, ContainerState]:
         """Every container by id."""
         states = self._ask("list", {})["states"]
-        return {container_id: _to_state(fields) for container_id, fields in states.items()}
+        return {container_id: to_state(fields) for container_id, fields in states.items()}
 
     def reopen_log(self, container_id: str) -> None:
         """After the log file was moved away."""
@@ -401,15 +337,15 @@ class Keeper:
         """
         args = {"container_id": container_id, "exec_id": exec_id}
         try:
-            return _to_exit(self._ask("wait_exec", args, timeout_s)["exit"])
+            return to_exit(self._ask("wait_exec", args, timeout_s)["exit"])
         except DeadlineExceeded:
             return None
 
     def watch(self) -> Watch:
-        """Every container's end from now on."""
+        """Every container's end from now on, and every kill for want of memory."""
         connection = connect(self.run_root)
         try:
-            connection.send("watch", {})
+            connection.send("watch", {"oom": True})
             connection.receive()
         except BaseException:
             connection.close()

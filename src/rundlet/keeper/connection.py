@@ -27,6 +27,10 @@ _START_TIMEOUT_S = 15.0
 _RETRY_PAUSE_S = 0.02
 
 
+class ConnectionLost(Unavailable):
+    """The keeper's supervisor has gone under a request: it may or may not have been done."""
+
+
 class Connection:
     """One SOCK_SEQPACKET connection, used by one thread at a time."""
 
@@ -41,7 +45,7 @@ class Connection:
         try:
             send_packet(self._sock, {"id": self._next_id, "verb": verb, "args": args}, fds)
         except OSError as error:
-            raise Unavailable(f"keeper: {verb}: {os.strerror(error.errno or 0).lower()}") from error
+            raise ConnectionLost(f"keeper: {verb}: {os.strerror(error.errno or 0).lower()}") from error
 
     def receive(self, timeout_s: float | None = None) -> Packet:
         """The next answer; raises what the keeper says went wrong, DeadlineExceeded when nothing came in time."""
@@ -51,9 +55,9 @@ class Connection:
         except TimeoutError:
             raise DeadlineExceeded("keeper: no answer in time") from None
         except OSError as error:
-            raise Unavailable(f"keeper: {os.strerror(error.errno or 0).lower()}") from error
+            raise ConnectionLost(f"keeper: {os.strerror(error.errno or 0).lower()}") from error
         if packet is None:
-            raise Unavailable(
+            raise ConnectionLost(
                 "keeper: it has closed the connection",
                 hint="the call may or may not have been done; ask for the state",
             )
@@ -102,7 +106,7 @@ def _try_connect(run_root: str) -> Connection | None:
         try:
             connection.send("version", {})
             answer = connection.receive(_START_TIMEOUT_S).message
-        except (Unavailable, DeadlineExceeded) as error:
+        except (ConnectionLost, DeadlineExceeded) as error:
             connection.close()
             if time.monotonic() > deadline:
                 raise Unavailable(f"keeper: it does not answer in {keeper_dir(run_root)}") from error

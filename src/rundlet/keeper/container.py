@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rundlet.cgroup.group import Group
+from rundlet.cgroup.oom import OomEvents
 from rundlet.keeper.attach import Audience, Stdin
 from rundlet.keeper.files import remove_tree, write_json
 from rundlet.keeper.identity import split_status
@@ -42,6 +43,7 @@ class Container:
         self.start_time = 0
         self.started_at_ns = 0
         self.adopted = False
+        self.oom: OomEvents | None = None
         self.exit: ExitRecord | None = None
         self.streams: dict[str, Stream] = {}
         self.terminal: Terminal | None = None
@@ -196,6 +198,13 @@ class Container:
         self.close_streams()
         self.log.close()
         self.close_pidfd()
+        self.close_oom()
+
+    def close_oom(self) -> None:
+        if self.oom is not None:
+            self._loop.remove(self.oom.fd)
+            self.oom.close()
+        self.oom = None
 
     def close_pidfd(self) -> None:
         if self.pidfd >= 0:

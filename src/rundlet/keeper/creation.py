@@ -165,6 +165,7 @@ class Creation:
 
     def _on_ready(self, container: Container, pending: Pending) -> None:
         self._core.hold(container)
+        self._core.loop.soon(lambda: self._ending.watch_memory(container))
         container.status = "created"
         if pending.starts:
             self._start(container)

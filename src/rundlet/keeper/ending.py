@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from rundlet.cgroup.oom import OomEvents
 from rundlet.cgroup.stats import read_oom_kills
 from rundlet.errors import Error, FailedPrecondition
 from rundlet.keeper.container import Container
@@ -14,8 +15,11 @@ from rundlet.keeper.hooks import read_hooks, start_kinds
 from rundlet.keeper.identity import find_wait_status, peek_wait_status
 from rundlet.keeper.launch import Pending
 from rundlet.keeper.link import Ended
-from rundlet.keeper.protocol import ExitRecord
+from rundlet.keeper.protocol import ExitRecord, OomEvent
 from rundlet.keeper.server import Request
+
+_OOM_LOOKS = 20
+_OOM_PAUSE_S = 0.01
 
 
 def _nothing(container: Container) -> None:
@@ -84,6 +88,8 @@ class Ending:
             self._fail(container)
             return
         oom_killed = container.group is not None and read_oom_kills(container.group) > 0
+        if container.oom is not None and container.oom.take():
+            self._tell_oom(container)
         record = container.finish(wait_status, finished_at_ns, oom_killed)
         container.close()
         self._core.anchor.drop(container.id)
@@ -102,9 +108,41 @@ class Ending:
             pending.fail(pending.error or died)
 
     def _tell_watchers(self, record: ExitRecord) -> None:
-        self._watching = [request for request in self._watching if not request.is_abandoned]
-        for request in self._watching:
+        for request in self._live_watchers():
             request.answer({"exit": record})
+
+    def _live_watchers(self) -> list[Request]:
+        self._watching = [request for request in self._watching if not request.is_abandoned]
+        return self._watching
+
+    # -- memory -----------------------------------------------------------------
+
+    def watch_memory(self, container: Container) -> None:
+        """Be told of kills for want of memory, where the host can."""
+        if container.group is None or container.exit is not None or container.oom is not None:
+            return
+        try:
+            events = OomEvents(container.group)
+        except (OSError, Error):
+            return
+        container.oom = events
+        listen = self._core.loop.add_priority if events.is_priority else self._core.loop.add
+        listen(events.fd, lambda: self._on_oom(container, _OOM_LOOKS))
+
+    def _on_oom(self, container: Container, looks: int) -> None:
+        """Told once it is seen in the counter, which the kernel raises a moment after it rings."""
+        if container.oom is None:
+            return
+        if container.oom.take():
+            self._tell_oom(container)
+        elif looks:
+            self._core.loop.later(_OOM_PAUSE_S, lambda: self._on_oom(container, looks - 1))
+
+    def _tell_oom(self, container: Container) -> None:
+        event = OomEvent(container.id, time.time_ns())
+        for request in self._live_watchers():
+            if request.args.get("oom"):
+                request.answer({"oom": event})
 
     # -- delete -----------------------------------------------------------------
 

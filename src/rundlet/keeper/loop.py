@@ -1,6 +1,7 @@
 """A single-threaded event loop: epoll(7), callbacks for each descriptor."""
 
 import select
+import time
 from collections.abc import Callable
 
 Callback = Callable[[], None]
@@ -20,7 +21,9 @@ class Loop:
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
         self._edges: set[int] = set()
+        self._priority: set[int] = set()
         self._soon: list[Callback] = []
+        self._timers: list[tuple[float, Callback]] = []
 
     def add(self, fd: int, callback: Callback) -> None:
         """Call back as long as `fd` can be read or has ended."""
@@ -39,6 +42,7 @@ class Loop:
         """No more reading; nothing to do when it was not added.  Before `fd` is closed, both."""
         self._change(fd, self._readers, None)
         self._edges.discard(fd)
+        self._priority.discard(fd)
 
     def remove_writer(self, fd: int) -> None:
         self._change(fd, self._writers, None)
@@ -46,6 +50,15 @@ class Loop:
     def soon(self, callback: Callback) -> None:
         """Call back in the next turn, once."""
         self._soon.append(callback)
+
+    def later(self, delay_s: float, callback: Callback) -> None:
+        """Call back once when the time has passed."""
+        self._timers.append((time.monotonic() + delay_s, callback))
+
+    def add_priority(self, fd: int, callback: Callback) -> None:
+        """Call back when there is something exceptional about `fd` (poll(2), POLLPRI)."""
+        self._priority.add(fd)
+        self._change(fd, self._readers, callback)
 
     def _change(self, fd: int, callbacks: dict[int, Callback], callback: Callback | None) -> None:
         before = self._interest(fd)
@@ -64,21 +77,38 @@ class Loop:
             self._epoll.unregister(fd)
 
     def _interest(self, fd: int) -> int:
-        interest = (_READ if fd in self._readers else 0) | (_WRITE if fd in self._writers else 0)
+        read = select.EPOLLPRI if fd in self._priority else _READ
+        interest = (read if fd in self._readers else 0) | (_WRITE if fd in self._writers else 0)
         return interest | select.EPOLLET if interest and fd in self._edges else interest
 
     def turn(self, timeout_s: float | None) -> bool:
         """Wait for events and serve them; False when the time passed without any."""
         soon, self._soon = self._soon, []
-        events = self._epoll.poll(0 if soon else -1 if timeout_s is None else timeout_s)
+        events = self._epoll.poll(0 if soon else self._patience(timeout_s))
         for fd, happened in events:
             if happened & ~_WRITE:
                 self._readers.get(fd, _nothing)()
             if happened & ~select.EPOLLIN:
                 self._writers.get(fd, _nothing)()
-        for callback in soon:
+        due = self._take_due()
+        for callback in (*soon, *due):
             callback()
-        return bool(events or soon)
+        return bool(events or soon or due)
+
+    def _patience(self, timeout_s: float | None) -> float:
+        """Until the next timer, or `timeout_s`; -1 is for ever."""
+        if not self._timers:
+            return -1 if timeout_s is None else timeout_s
+        left_s = max(0.0, min(when for when, _ in self._timers) - time.monotonic())
+        return left_s if timeout_s is None else min(left_s, timeout_s)
+
+    def _take_due(self) -> list[Callback]:
+        if not self._timers:
+            return []
+        now = time.monotonic()
+        due = [callback for when, callback in self._timers if when <= now]
+        self._timers = [timer for timer in self._timers if timer[0] > now]
+        return due
 
     def close(self) -> None:
         self._epoll.close()

@@ -31,7 +31,8 @@ ride along by SCM_RIGHTS.  A packet over PACKET_MAX_BYTES says only
     reopen_log      container_id
     attach          container_id stdin                            fds: a socket as `rundlet.keeper.attach` draws it
     resize          container_id height width
-    watch                                                         exit, again and again
+    watch           oom (whether)                                 nothing, then exit, again and again,
+                                                                  and oom: container_id, time_ns
 
 Answers come when the thing has happened, so one connection may wait while others
 work; whoever gives up waiting closes its connection.
@@ -56,6 +57,7 @@ import array
 import json
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from rundlet.errors import Unavailable
@@ -91,6 +93,15 @@ class ContainerState(NamedTuple):
     exit: ExitRecord | None
 
 
+def to_exit(fields: Sequence[Any]) -> ExitRecord:
+    return ExitRecord(*fields)
+
+
+def to_state(fields: Sequence[Any]) -> ContainerState:
+    status, pid, started_at_ns, exit_fields = fields
+    return ContainerState(status, pid, started_at_ns, to_exit(exit_fields) if exit_fields else None)
+
+
 class PodNamespaces(NamedTuple):
     """Pinned namespaces by kind ("net", "ipc", "uts", "pid"); the caller closes the descriptors (-1: none)."""
 
@@ -105,6 +116,13 @@ class Started(NamedTuple):
 
     pid: int
     started_at_ns: int
+
+
+class OomEvent(NamedTuple):
+    """The kernel has killed a process of the container, the first or another, for want of memory."""
+
+    container_id: str
+    time_ns: int
 
 
 class LogLimit(NamedTuple):

@@ -126,6 +126,7 @@ def _resume(container: Container, ending: Ending) -> None:
             pass  # it is through
     container.listen()
     ending.watch_process(container)
+    ending.watch_memory(container)
 
 
 def _clear_away(container: Container, ending: Ending) -> None:

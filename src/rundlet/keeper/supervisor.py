@@ -99,6 +99,7 @@ class Supervisor:
         self._execs.release(store)
         for container in self._core.containers.values():
             container.log.close()
+            container.close_oom()
             container.audience.close()
         for part in (self._pods, self._launcher, self._core.scratch, self._core.anchor, self._core.loop):
             part.close()
