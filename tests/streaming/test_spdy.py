@@ -165,6 +165,30 @@ def test_a_peer_without_flow_control_is_not_waited_for():
     assert server.credit(1) == 0
 
 
+def feed(server, *sizes):
+    """Data of a client without SETTINGS, consumed at once; what the server answers."""
+    writer = frame.FrameWriter()
+    server.receive(writer.encode(frame.SynStream(1, {})))
+    server.take_output()
+    for size in sizes:
+        server.receive(writer.encode(frame.Data(1, b"x" * size)))
+        server.consume(1, size)
+    return server.take_output()
+
+
+def test_a_silent_peer_that_waits_at_the_end_of_its_window_gets_credit():
+    """It keeps the protocol, and SETTINGS are no duty."""
+    writer = frame.FrameWriter()
+    credit = writer.encode(frame.WindowUpdate(1, 65536)) + writer.encode(frame.WindowUpdate(0, 65536))
+    assert feed(spdy.Connection(is_client=False), 40000, 25536) == credit
+    assert len(feed(spdy.Connection(is_client=False), 40000, 25536, 32768)) == 4 * 16
+
+
+def test_a_peer_that_overruns_its_window_gets_no_credit():
+    """containerd 1.6 resets the connection at its end when such frames lie unread: the last output was lost."""
+    assert feed(spdy.Connection(is_client=False), 40000, 40000, 500000) == b""
+
+
 def test_a_new_initial_window_moves_those_of_open_streams(pair):
     pair.open()
     pair.client.receive(frame.FrameWriter().encode(frame.Settings({7: 1000})))

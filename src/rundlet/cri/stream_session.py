@@ -128,12 +128,14 @@ class Session:
             self._outgoing += self._wire.take_output()
 
     def _flush(self) -> None:
+        """A peer that hears no more may have said its last already: it is read to its end."""
         self._outgoing += self._wire.take_output()
-        while self._outgoing:
-            taken = self._sock.send(self._outgoing)
-            if not taken:
-                return
-            del self._outgoing[:taken]
+        try:
+            while self._outgoing and (taken := self._sock.send(self._outgoing)):
+                del self._outgoing[:taken]
+        except OSError as error:
+            log.debug("streaming session: the peer hears no more: %s", error)
+            self._outgoing.clear()
 
     @property
     def _is_clear(self) -> bool:

@@ -11,16 +11,21 @@ A stream is open until both sides have ended it, or one has reset it; then it is
       └──────────────────── reset, by either side ────▶ gone
 
 Flow control (section 2.6.8): every stream and the connection have a window in each direction.
-Ours is credited when the user says that bytes are consumed.  The peer's is kept once it has sent
-SETTINGS or WINDOW_UPDATE: the implementation that kubelet and crictl are made with
-(moby/spdystream 0.5) sends neither and reads at the speed of TCP, so waiting for its credit
-would hang every session after 64 KiB.  For the same reason a window that it overruns is no
-error; who uses this class bounds memory by not reading from the socket.
+The implementation that kubelet, crictl and containerd are made with (moby/spdystream 0.5) has
+none: it never sends credit, and never waits for any.  So
+
+    sending     the peer's windows bind us once it has sent SETTINGS or WINDOW_UPDATE; waiting
+                for credit that never comes would hang every session after 64 KiB
+    receiving   credit is sent when bytes are consumed, from the first window's end on; a peer that
+                overruns that window ignores credit and gets none, as unread frames make its
+                closing a reset, which costs us the last bytes (seen with containerd 1.6)
+
+An overrun is no error; who uses this class bounds memory by not reading from the socket.
 
 After an error the connection stays failed: what is left to send ends with GOAWAY.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rundlet.errors import InvalidArgument
 from rundlet.streaming import frame
@@ -109,7 +114,9 @@ class Connection:
         self._streams: dict[int, _Stream] = {}
         self._next_id = 1 if is_client else 2
         self._last_remote_id = 0
-        self._keeps_windows = False  # whether the peer takes part in flow control
+        self._keeps_windows = False  # whether the peer's windows bind us
+        self._credit: Literal["unknown", "wanted", "ignored"] = "unknown"  # what ours are to the peer
+        self._receive_left = WINDOW_BYTES
         self._initial_window = WINDOW_BYTES
         self._send_window = WINDOW_BYTES
         self._debt_bytes = 0
@@ -208,16 +215,29 @@ class Connection:
             return  # its bytes were given back when it went
         stream.unread_bytes -= size_bytes
         stream.debt_bytes += size_bytes
-        if stream.debt_bytes >= WINDOW_BYTES // 2 and not stream.remote_ended:
+        if self._is_credit_wanted() and stream.debt_bytes >= WINDOW_BYTES // 2 and not stream.remote_ended:
             self._write(frame.WindowUpdate(stream_id, stream.debt_bytes))
             stream.debt_bytes = 0
         self._consume_connection(size_bytes)
 
     def _consume_connection(self, size_bytes: int) -> None:
         self._debt_bytes += size_bytes
-        if self._debt_bytes >= WINDOW_BYTES // 2:
+        if self._is_credit_wanted() and self._debt_bytes >= WINDOW_BYTES // 2:
             self._write(frame.WindowUpdate(0, self._debt_bytes))
+            self._receive_left += self._debt_bytes
             self._debt_bytes = 0
+
+    def _is_credit_wanted(self) -> bool:
+        """A silent peer that has stopped right at the end of its first window waits for credit."""
+        if self._credit == "unknown" and self._receive_left == 0:
+            self._credit = "wanted"
+        return self._credit == "wanted"
+
+    def _note_flow_control(self) -> None:
+        """The peer has sent something that only who keeps windows sends."""
+        self._keeps_windows = True
+        if self._credit == "unknown":
+            self._credit = "wanted"
 
     def go_away(self) -> None:
         """Say that this is the end."""
@@ -277,6 +297,9 @@ class Connection:
 
     def _handle_data(self, item: frame.Data) -> list[Event]:
         stream = self._streams.get(item.stream_id)
+        self._receive_left -= len(item.data)
+        if self._receive_left < 0 and self._credit == "unknown":
+            self._credit = "ignored"
         if stream is None or stream.remote_ended:
             self._consume_connection(len(item.data))
             self._refuse_data(item.stream_id)
@@ -312,7 +335,7 @@ class Connection:
         return [StreamReset(stream_id, status)]
 
     def _handle_settings(self, values: dict[int, int]) -> None:
-        self._keeps_windows = True
+        self._note_flow_control()
         window = values.get(_SETTING_WINDOW)
         if window is None:
             return
@@ -323,7 +346,7 @@ class Connection:
         self._initial_window = window
 
     def _handle_window(self, stream_id: int, delta: int) -> list[Event]:
-        self._keeps_windows = True
+        self._note_flow_control()
         if stream_id == 0:
             self._send_window += delta
             if self._send_window > WINDOW_MAX_BYTES:
