@@ -24,7 +24,7 @@ from rundlet.engine.options import (
     Security,
     SecurityProfile,
 )
-from rundlet.errors import InvalidArgument, Unimplemented
+from rundlet.errors import InvalidArgument
 
 # --- options → messages: the inverse of what is tested --------------------------------------
 
@@ -362,15 +362,10 @@ def test_bad_container_values_are_named(change, path):
     assert caught.value.message.startswith(path + ":")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"CDI_devices": [{"name": "vendor/x=1"}]},
-    ],
-)
-def test_what_is_missing_is_refused_not_ignored(change):
-    with pytest.raises(Unimplemented):
-        options.container_options(api.ContainerConfig(**CONTAINER | change))
+def test_cdi_devices_go_by_name():
+    change = {"CDI_devices": [{"name": "vendor.com/x=1"}, {"name": "vendor.com/x=2"}]}
+    made = options.container_options(api.ContainerConfig(**CONTAINER | change))
+    assert made.cdi_devices == ("vendor.com/x=1", "vendor.com/x=2")
 
 
 # --- absence ---------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from rundlet.cri.checks import (
     check_relative,
     check_text,
     choose,
-    refuse,
     require_absolute,
     require_text,
 )
@@ -144,7 +143,6 @@ def _hugepages(limits: Iterable[api.HugepageLimit], path: str) -> dict[str, int]
 def container_options(config: api.ContainerConfig, path: str = "config") -> ContainerOptions:
     """A ContainerConfig; the image is `image_ref` where the caller resolved it, else `image`."""
     linux = config.linux
-    refuse(bool(config.CDI_devices), f"{path}.CDI_devices", "CDI devices")
     return ContainerOptions(
         name=require_text(config.metadata.name, f"{path}.metadata.name"),
         attempt=config.metadata.attempt,
@@ -158,6 +156,7 @@ def container_options(config: api.ContainerConfig, path: str = "config") -> Cont
         devices=tuple(
             _device(device, f"{path}.devices[{index}]") for index, device in enumerate(config.devices)
         ),
+        cdi_devices=tuple(device.name for device in config.CDI_devices),
         labels=dict(config.labels),
         annotations=dict(config.annotations),
         log_path=check_relative(config.log_path, f"{path}.log_path"),

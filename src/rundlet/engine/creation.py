@@ -10,6 +10,7 @@ import os
 from typing import NamedTuple
 
 from rundlet.engine import capabilities
+from rundlet.engine.cdi import apply_edits, find_edits
 from rundlet.engine.config import ContainerView, PodView, build_config, pid_mode
 from rundlet.engine.devices import find_devices
 from rundlet.engine.external import (
@@ -61,6 +62,7 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
     looked = _look_up(parts, pod, record, made, volumes)
     view = _view_pod(parts, pod)
     config = build_config(view, looked, options, image.config.config, parts.host)
+    config = apply_edits(config, find_edits(options.cdi_devices, parts.settings.cdi_dirs))
     handler = parts.handlers.find(pod.facts.runtime_handler)
     config = adapt_config(config, handler, record.id, made.bundle)
     write_config(made.bundle, config)

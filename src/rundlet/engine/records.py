@@ -337,12 +337,12 @@ class ContainerRecords(_Table):
 
     def list_users(self, image_id: str, references: Sequence[str]) -> Sequence[str]:
         """Ids of the containers made from an image, or with it as a volume, under any of its references."""
-        marks = ", ".join("?" * (len(references) + 1))
         where = (
-            "json_extract(facts, '$.image_id') = ?"
-            f" OR EXISTS (SELECT 1 FROM json_each(facts, '$.volumes') WHERE value IN ({marks}))"
+            "json_extract(facts, '$.image_id') = ? OR EXISTS (SELECT 1 FROM json_each(facts, '$.volumes')"
+            " WHERE value IN (SELECT value FROM json_each(?)))"
         )
-        return [row["id"] for row in self._fetch(where, (image_id, image_id, *references))]
+        names = encode([image_id, *references]).decode()
+        return [row["id"] for row in self._fetch(where, (image_id, names))]
 
 
 def _read_container(row: sqlite3.Row) -> ContainerRecord:

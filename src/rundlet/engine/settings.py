@@ -48,6 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cni_bin_dirs: tuple[str, ...] = ("/opt/cni/bin", "/usr/lib/cni")
     cni_cache_dir: str = "/var/lib/cni"
     cni_builtin: tuple[str, ...] = ("bridge", "host-local", "loopback")
+    cdi_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
     insecure_registries: tuple[str, ...] = ()
     registry_certs_dir: str = ""
     default_runtime_handler: str = "rundlet"
