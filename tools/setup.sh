@@ -5,6 +5,7 @@
 #   venv          .venv: rundlet (editable) and all that its tests and checks import
 #   debian-walk   Debian packages that `make walk` needs
 #   debian-test   Debian packages that the tests compare rundlet with
+#   debian-vm     QEMU, and Debian's cloud kernel unpacked in .cache/vm, not installed
 #
 # Doing a part twice costs a few milliseconds.  Without root or apt the Debian
 # parts only say what is missing: the tests that need it are skipped by name.
@@ -105,12 +106,25 @@ venv() {
   touch .venv/.ready
 }
 
+debian_vm() {
+  debian qemu-system-x86:qemu-system-x86_64 busybox-static:busybox systemd:/lib/systemd/systemd
+  compgen -G ".cache/vm/root/boot/vmlinuz-*" >/dev/null && return 0
+  command -v apt-get >/dev/null || { say "no apt-get: no kernel for the guest"; return 0; }
+  local package
+  package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/ *Depends: \(linux-image-[0-9].*\)/\1/p')
+  say ".cache/vm: $package"
+  mkdir -p .cache/vm/root
+  (cd .cache/vm && apt-get download -qq "$package" && dpkg-deb -x linux-image-*.deb root && rm linux-image-*.deb) ||
+    say "no kernel for the guest: its tests are skipped"
+}
+
 for part in "$@"; do
   case "$part" in
     bootstrap) bootstrap ;;
     venv) venv ;;
     debian-walk) debian $WALK_PACKAGES ;;
     debian-test) debian $TEST_PACKAGES ;;
+    debian-vm) debian_vm ;;
     *) say "no such part: $part"; exit 2 ;;
   esac
 done

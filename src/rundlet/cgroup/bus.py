@@ -135,12 +135,11 @@ class Bus:
         self._socket.settimeout(self._timeout_s)
 
     def _authenticate(self) -> None:
-        uid = str(os.geteuid()).encode().hex()
-        self._socket.sendall(b"\0AUTH EXTERNAL " + uid.encode() + b"\r\n")
-        line = self._read_line()
-        if not line.startswith(b"OK "):
+        """BEGIN goes with AUTH: systemd does not look for a message that it reads together with BEGIN."""
+        uid = str(os.geteuid()).encode().hex().encode()
+        self._socket.sendall(b"\0AUTH EXTERNAL " + uid + b"\r\nBEGIN\r\n")
+        if not self._read_line().startswith(b"OK "):
             raise PermissionDenied(f"D-Bus at {self._address} does not take user {os.geteuid()}")
-        self._socket.sendall(b"BEGIN\r\n")
 
     def _read_line(self) -> bytes:
         while b"\r\n" not in self._buffer:

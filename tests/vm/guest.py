@@ -1,0 +1,203 @@
+"""A QEMU guest made of this machine's own parts: Debian's cloud kernel, Python, busybox, rundlet.
+
+    initramfs (cpio "newc")
+      /init            binds / over itself, since the first root cannot be pivoted; then /start
+      /start           mounts proc, sysfs, devtmpfs, tmpfs; runs the checks, or systemd which runs them
+      /checks          tests/vm/checks; /src/rundlet; /usr/bin/python3.11 and its library; /bin/busybox
+
+The checks print one line "RESULT {json}" on the serial console and power the machine off.
+"""
+
+import glob
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / ".cache" / "vm"
+BOOT_TIMEOUT_S = 60
+_MARK = "RESULT "
+_PYTHON = "/usr/bin/python3.11"
+_SYSTEMD = "/lib/systemd/systemd"
+_LEFT_OUT = (
+    "test", "tests", "idlelib", "lib2to3", "tkinter", "ensurepip", "pydoc_data", "turtledemo", "unittest",
+    "distutils", "config-3.11-x86_64-linux-gnu", "lib-dynload",
+)  # fmt: skip
+_LARGE_MODULES = "_codecs _crypt _curses _dbm _gdbm _hashlib _lzma _sqlite3 _ssl _test _xx readline".split()
+_MODULES = ("drivers/block/loop.ko", "block/bfq.ko")
+_DIRECTORIES = "proc sys dev run tmp mnt root etc var var/tmp usr usr/bin usr/sbin bin sbin lib lib64".split()
+_APPLETS = "sh mount cat sleep insmod chroot".split()
+
+_INIT = """#!/bin/busybox sh
+busybox mount -o bind / /mnt
+cd /mnt
+busybox mount -o move . /
+exec busybox chroot . /start
+"""
+_START = """#!/bin/busybox sh
+export PATH=/usr/bin:/bin:/sbin HOME=/root
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs run /run
+mount -t tmpfs tmp /tmp
+insmod /modules/loop.ko max_loop=1
+{run}
+"""
+_RUN_CHECKS = """mount -t cgroup2 cgroup2 /sys/fs/cgroup
+exec /usr/bin/python3.11 /checks/runner.py unified
+"""
+_RUN_SYSTEMD = "exec /lib/systemd/systemd --unit=checks.service --log-level=warning --show-status=no\n"
+_UNIT = """[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/python3.11 /checks/runner.py systemd
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/ttyS0
+"""
+
+
+class Entry(NamedTuple):
+    """A file, directory or link of the archive."""
+
+    path: str
+    mode: int
+    data: bytes = b""
+
+
+def missing(*, systemd: bool) -> str:
+    """What the host lacks for a guest, "" when nothing."""
+    programs = ["qemu-system-x86_64", "busybox", _PYTHON, *([_SYSTEMD] if systemd else [])]
+    for name in programs:
+        if shutil.which(name) is None:
+            return name
+    return "" if kernel_image() else "Debian's cloud kernel image"
+
+
+def kernel_image() -> str:
+    """Of RUNDLET_VM_KERNEL, or what tools/setup.sh debian-vm unpacked."""
+    found = glob.glob(str(CACHE / "root/boot/vmlinuz-*"))
+    return os.environ.get("RUNDLET_VM_KERNEL", "") or max(found, default="")
+
+
+# -- the archive ---------------------------------------------------------------------
+
+
+def _file(path: str, source: str | Path) -> Entry:
+    source = Path(source)
+    return Entry(path, 0o100000 | source.stat().st_mode & 0o777, source.read_bytes())
+
+
+def _script(path: str, text: str) -> Entry:
+    return Entry(path, 0o100755, text.encode())
+
+
+def _link(path: str, to: str) -> Entry:
+    return Entry(path, 0o120777, to.encode())
+
+
+def _tree(target: str, source: Path, *, leave_out: Iterable[str] = ()) -> Iterator[Entry]:
+    for directory, names, files in os.walk(source):
+        names[:] = sorted(name for name in names if name not in leave_out)
+        below = Path(directory).relative_to(source)
+        yield Entry(os.path.normpath(f"{target}/{below}"), 0o40755)
+        for name in sorted(files):
+            path = Path(directory, name)
+            if path.is_file():
+                yield _file(os.path.normpath(f"{target}/{below}/{name}"), path)
+
+
+def _program(path: str, *modules: str) -> Iterator[Entry]:
+    """A program with the libraries that it and its modules load."""
+    for needed in dict.fromkeys((path, *modules, *_libraries(path, *modules))):
+        yield _file(needed.lstrip("/"), needed)
+
+
+def _libraries(*paths: str) -> list[str]:
+    done = subprocess.run(["ldd", *paths], capture_output=True, text=True, check=True)
+    return [word for word in done.stdout.split() if word.startswith("/") and not word.endswith(":")]
+
+
+def _python() -> Iterator[Entry]:
+    library = Path("/usr/lib/python3.11")
+    yield from _tree("usr/lib/python3.11", library, leave_out=_LEFT_OUT)
+    yield from _program(_PYTHON, *_dynamic_modules(library))
+
+
+def _dynamic_modules(library: Path) -> list[str]:
+    """Without those that bring large libraries."""
+    paths = sorted(glob.glob(f"{library}/lib-dynload/*.so"))
+    return [path for path in paths if not any(f"/{name}" in path for name in _LARGE_MODULES)]
+
+
+def _systemd() -> Iterator[Entry]:
+    private = sorted(glob.glob("/usr/lib/x86_64-linux-gnu/systemd/*.so"))
+    yield from _program(_SYSTEMD, *private)
+    yield from _tree("usr/lib/systemd/system", Path("/usr/lib/systemd/system"))
+    yield Entry("etc/systemd/system/checks.service", 0o100644, _UNIT.encode())
+    yield Entry("etc/machine-id", 0o100644, b"0123456789abcdef0123456789abcdef\n")
+    yield Entry("etc/os-release", 0o100644, b"ID=guest\n")
+
+
+def _entries(*, systemd: bool) -> Iterator[Entry]:
+    yield from (Entry(name, 0o40755) for name in _DIRECTORIES)
+    yield _script("init", _INIT)
+    yield _script("start", _START.format(run=_RUN_SYSTEMD if systemd else _RUN_CHECKS))
+    yield _file("bin/busybox", shutil.which("busybox") or "")
+    yield from (_link(f"bin/{name}", "busybox") for name in _APPLETS)
+    kernel = next((CACHE / "root/lib/modules").iterdir()) / "kernel"
+    yield from (_file(f"modules/{os.path.basename(name)}", kernel / name) for name in _MODULES)
+    yield from _python()
+    yield from _tree("src/rundlet", ROOT / "src/rundlet", leave_out=("__pycache__", "proto"))
+    yield from _tree("checks", Path(__file__).parent / "checks", leave_out=("__pycache__",))
+    yield Entry("etc/passwd", 0o100644, b"root:x:0:0:root:/root:/bin/sh\n")
+    yield Entry("etc/group", 0o100644, b"root:x:0:\n")
+    if systemd:
+        yield from _systemd()
+
+
+def write_archive(path: Path, *, systemd: bool) -> None:
+    """The initramfs, in the kernel's initramfs buffer format, with every parent before its children."""
+    entries: dict[str, Entry] = {}
+    for entry in _entries(systemd=systemd):
+        for parent in reversed(Path(entry.path).parents):
+            if str(parent) != ".":
+                entries.setdefault(str(parent), Entry(str(parent), 0o40755))
+        entries[entry.path] = entry
+    with path.open("wb") as file:
+        for number, entry in enumerate((*entries.values(), Entry("TRAILER!!!", 0)), 1):
+            _write_entry(file.write, entry, number)
+
+
+def _write_entry(write: Callable[[bytes], object], entry: Entry, number: int) -> None:
+    name = entry.path.encode() + b"\0"
+    fields = (number, entry.mode, 0, 0, 1, 0, len(entry.data), 0, 0, 0, 0, len(name), 0)
+    header = b"070701" + b"".join(b"%08x" % field for field in fields)
+    write(header + name + bytes(-(len(header) + len(name)) % 4))
+    write(entry.data + bytes(-len(entry.data) % 4))
+
+
+# -- the machine ---------------------------------------------------------------------
+
+
+def boot(archive: Path, log: Path) -> dict[str, str]:
+    """Boot, and what the checks found: {name: "ok" or what went wrong}; the console goes to `log`."""
+    command = [
+        "qemu-system-x86_64", "-machine", "pc,accel=tcg", "-cpu", "max",
+        "-m", "768", "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+        "-serial", "stdio", "-kernel", kernel_image(), "-initrd", str(archive),
+        "-append", "console=ttyS0 quiet loglevel=3 panic=-1 rdinit=/init reboot=t random.trust_cpu=on",
+    ]  # fmt: skip
+    with log.open("wb") as console:
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=console, timeout=BOOT_TIMEOUT_S, check=True)
+    lines = log.read_text(errors="replace").splitlines()
+    results = [line.partition(_MARK)[2] for line in lines if _MARK in line]
+    if not results:
+        raise AssertionError("the guest gave no result; its console ends with:\n" + "\n".join(lines[-40:]))
+    return json.loads(results[-1])

@@ -1,0 +1,28 @@
+"""One test a check; the checks themselves are in tests/vm/checks and run inside the guest."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+CHECKS = Path(__file__).parent / "checks"
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(150)]
+
+
+def names(kind: str) -> list[str]:
+    tree = ast.parse((CHECKS / f"{kind}.py").read_text())
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return [name.removeprefix("check_") for name in functions if name.startswith("check_")]
+
+
+@pytest.mark.parametrize("check", names("unified"))
+def test_cgroup_version_2(results, check):
+    found = results("unified")
+    assert found[check].startswith("ok"), found[check]
+
+
+@pytest.mark.parametrize("check", names("systemd"))
+def test_systemd(results, check):
+    found = results("systemd")
+    assert found[check].startswith("ok"), found[check]
