@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rundlet.errors import AlreadyExists, NotFound
-from rundlet.netlink import nftables
+from rundlet.netlink import expression, nftables
 from rundlet.netlink.message import Message
 from rundlet.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
 
@@ -14,10 +14,10 @@ V4, V6 = ipaddress.ip_network("10.88.0.0/20"), ipaddress.ip_network("fd00:1::/64
 
 def masquerade_of(network):
     return [
-        *nftables.match_version(network.version),
-        *nftables.match_source(network),
-        *nftables.match_other_destination(network),
-        *nftables.masquerade(),
+        *expression.match_version(network.version),
+        *expression.match_source(network),
+        *expression.match_other_destination(network),
+        *expression.masquerade(),
     ]
 
 
@@ -37,7 +37,7 @@ def test_table_without_a_comment():
 def test_rules_are_those_nft_shows(ask):
     transaction = nftables.batch(
         nftables.new_table("ours", "a comment"),
-        nftables.new_nat_chain("ours", "out", nftables.POSTROUTING, nftables.PRIORITY_SOURCE_NAT),
+        nftables.new_chain("ours", "out", nftables.Hook("nat", nftables.POSTROUTING, 100)),
         nftables.new_rule("ours", "out", masquerade_of(V4)),
         nftables.new_rule("ours", "out", masquerade_of(V6)),
     )

@@ -13,7 +13,8 @@ import pytest
 
 from rundlet.kernel.namespace import CLONE_NEWNET, setns, unshare
 from rundlet.network.namespace import open_route_socket
-from rundlet.network.network import Network, NetworkSettings, PodNetns, PodNetwork
+from rundlet.network.network import Network, NetworkSettings
+from rundlet.network.pod import PodNetns, PodNetwork
 
 PLUGIN_DIR = "/usr/lib/cni"
 
@@ -46,6 +47,9 @@ class World:
     def run(self, netns: str, *command: str) -> str:
         done = subprocess.run([*inside(netns), *command], check=True, capture_output=True, text=True)
         return done.stdout.strip()
+
+    def python(self, netns: str, code: str, *arguments: str) -> str:
+        return self.run(netns, sys.executable, "-I", "-S", "-c", code, *arguments)
 
     def json(self, netns: str, *command: str) -> Any:
         return json.loads(self.run(netns, *command) or "[]")
@@ -99,6 +103,23 @@ def world() -> Iterator[World]:
                 made.run("", "ip", "netns", "delete", os.path.basename(path))
         setns(home, CLONE_NEWNET)
         os.close(home)
+
+
+@pytest.fixture
+def serve(world: World) -> Iterator[Callable[..., None]]:
+    """Run Python code in a namespace until the end of the test, from when it says ready."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(netns: str, code: str, *arguments: str) -> None:
+        command = [*inside(netns), sys.executable, "-I", "-S", "-c", code, *arguments]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        assert running[-1].stdout is not None
+        assert running[-1].stdout.readline() == "ready\n"
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture

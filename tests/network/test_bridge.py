@@ -7,20 +7,32 @@ from hypothesis import strategies as st
 from rundlet.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from rundlet.netlink.address import Address
 from rundlet.netlink.link import Link, LinkStats
-from rundlet.network.bridge import (
+from rundlet.network.bridgeplan import (
     BridgeConf,
-    derive_mac,
-    host_interface,
     parse_bridge_conf,
     plan_bridge,
     plan_gateways,
     plan_routes,
-    random_mac,
 )
 from rundlet.network.call import Attachment, Call
+from rundlet.network.ipam import Ipam
+from rundlet.network.podlink import derive_mac, host_interface, random_mac
 from rundlet.spec.cni import IpConfig, Result, Route
 
-UP = Link(2, "cni0", "bridge", True, False, 1500, "02:00:00:00:00:01", 0, "", LinkStats("cni0", *[0] * 8))
+UP = Link(
+    2,
+    "cni0",
+    "bridge",
+    up=True,
+    promiscuous=False,
+    allmulti=False,
+    mtu=1500,
+    txqlen=1000,
+    mac="02:00:00:00:00:01",
+    master=0,
+    alias="",
+    stats=LinkStats("cni0", *[0] * 8),
+)
 GATEWAY = ipaddress.ip_interface("10.88.0.1/16")
 
 
@@ -57,7 +69,7 @@ def test_wrong_type_has_its_path():
 
 def test_ipam_without_a_type_is_refused():
     with pytest.raises(InvalidArgument, match="ipam.type"):
-        parse_bridge_conf(call(ipam={"subnet": "10.0.0.0/24"}))
+        Ipam({}.__getitem__).add(call(ipam={"subnet": "10.88.0.0/16"}))
 
 
 @given(st.text(min_size=1))

@@ -30,16 +30,17 @@ def test_entry_reads_back(tmp_path):
 
     cache.write(entry)
 
-    assert Cache(str(tmp_path)).find("pod1", "eth0") == [entry]
+    assert Cache(str(tmp_path)).find("pod1") == [entry]
 
 
 def test_document_is_libcnis(tmp_path):
-    Cache(str(tmp_path)).write(Entry(NETWORK, ATTACHMENT, RESULT))
+    Cache(str(tmp_path), "/var/lib/rundlet").write(Entry(NETWORK, ATTACHMENT, RESULT))
 
     document = json.loads((tmp_path / "results" / "my-net-pod1-eth0").read_text())
 
     config = json.loads(base64.b64decode(document.pop("config")))
     assert [plugin["type"] for plugin in config["plugins"]] == ["bridge", "portmap"]
+    assert document.pop("engine") == "/var/lib/rundlet"
     assert document == {
         "kind": "cniCacheV1",
         "containerId": "pod1",
@@ -61,7 +62,7 @@ def test_begun_attachment_has_no_result(tmp_path):
 
     cache.begin(NETWORK, ATTACHMENT)
 
-    assert cache.find("pod1", "eth0") == [Entry(NETWORK, ATTACHMENT, None)]
+    assert cache.find("pod1") == [Entry(NETWORK, ATTACHMENT, None)]
     assert cache.in_use("my-net")
 
 
@@ -79,7 +80,7 @@ def test_removed_entry_is_gone(tmp_path):
     cache.remove("my-net", ATTACHMENT)
     cache.remove("my-net", ATTACHMENT)
 
-    assert cache.find("pod1", "eth0") == []
+    assert cache.find("pod1") == []
     assert not cache.in_use("my-net")
 
 
@@ -90,7 +91,7 @@ def test_damaged_entry_is_data_loss(tmp_path, raw):
     (tmp_path / "results" / "my-net-pod1-eth0").write_bytes(raw)
 
     with pytest.raises(DataLoss, match="my-net-pod1-eth0"):
-        cache.find("pod1", "eth0")
+        cache.find("pod1")
 
 
 def test_damaged_entry_keeps_its_network_in_use(tmp_path):

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from rundlet.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, ResourceExhausted
 from rundlet.network.call import Attachment, Call
 from rundlet.network.hostlocal import HostLocal
 
@@ -71,12 +71,56 @@ def test_missing_name_server_file_takes_no_address(call, tmp_path):
     assert not (tmp_path / "leases").exists()
 
 
-def test_asking_for_given_addresses_is_refused(call):
-    request = call(subnet="10.0.0.0/24")
+def test_asked_for_addresses_are_given(call):
+    ranges = [[{"subnet": "10.0.0.0/24"}], [{"subnet": "fd00::/64"}]]
+    request = call(ranges=ranges)
     request.conf["args"] = {"cni": {"ips": ["10.0.0.9"]}}
+    request.conf["runtimeConfig"] = {"ips": ["fd00::77/64"]}
 
-    with pytest.raises(Unimplemented, match="ips"):
-        HostLocal().add(request)
+    assert [ip.address for ip in HostLocal().add(request).ips] == ["10.0.0.9/24", "fd00::77/64"]
+
+
+def test_asked_for_by_cni_args(call):
+    request = call(subnet="10.0.0.0/24")
+    asking = request.attachment._replace(args=(("IP", "10.0.0.5"),))
+
+    assert [ip.address for ip in HostLocal().add(request._replace(attachment=asking)).ips] == ["10.0.0.5/24"]
+
+
+@pytest.mark.parametrize(
+    ("ip", "error"),
+    [("10.0.0.9", AlreadyExists), ("10.9.0.9", InvalidArgument), ("10.0.0.1", InvalidArgument)],
+    ids=["taken", "elsewhere", "gateway"],
+)
+def test_asked_for_address_that_cannot_be_given(call, ip, error, tmp_path):
+    first, second = call("pod1", subnet="10.0.0.0/24"), call("pod2", subnet="10.0.0.0/24")
+    first.conf["runtimeConfig"] = {"ips": ["10.0.0.9"]}
+    second.conf["runtimeConfig"] = {"ips": [ip]}
+    HostLocal().add(first)
+
+    with pytest.raises(error):
+        HostLocal().add(second)
+    assert not [path for path in (tmp_path / "leases" / "mynet").iterdir() if b"pod2" in path.read_bytes()]
+
+
+def test_status_tells_when_no_address_is_left(call):
+    HostLocal().status(call(subnet="10.0.0.0/30"))
+    HostLocal().add(call(subnet="10.0.0.0/30"))
+
+    with pytest.raises(ResourceExhausted):
+        HostLocal().status(call(subnet="10.0.0.0/30"))
+
+
+def test_leases_of_attachments_that_are_no_more_are_collected(call, tmp_path):
+    for pod in ("pod1", "pod2", "pod3"):
+        HostLocal().add(call(pod, subnet="10.0.0.0/24"))
+    request = call(subnet="10.0.0.0/24")
+    request.conf["cni.dev/valid-attachments"] = [{"containerID": "pod2", "ifname": "eth0"}]
+
+    HostLocal().collect(request)
+
+    left = [path for path in (tmp_path / "leases" / "mynet").iterdir() if path.name.startswith("10.")]
+    assert [path.name for path in left] == ["10.0.0.3"]
 
 
 def test_no_range_at_all_is_refused(call):

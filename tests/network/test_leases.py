@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rundlet.errors import ResourceExhausted
-from rundlet.network.leases import Leases, Owner
+from rundlet.network.call import Owner
+from rundlet.network.leases import Leases
 from rundlet.network.ranges import RangeConf, parse_range
 
 

@@ -19,7 +19,8 @@ from rundlet.errors import (
     Unimplemented,
 )
 from rundlet.netlink.link import read_interface_stats
-from rundlet.network.network import HostPort, Network, NetworkSettings, PodNetns, PodNetwork
+from rundlet.network.network import Network, NetworkSettings
+from rundlet.network.pod import HostPort, PodNetns, PodNetwork
 
 kernel = pytest.mark.kernel
 PLUGINS_MISSING = "containernetworking-plugins not on this host"
@@ -199,7 +200,7 @@ def test_detach_when_the_namespace_is_gone_in_another_process(
     (tmp_path / "net.d" / "10-net.conf").unlink()
 
     script = (
-        "from rundlet.network.network import *\n"
+        "from rundlet.network.network import *\nfrom rundlet.network.pod import *\n"
         f"network = Network(NetworkSettings({str(tmp_path / 'net.d')!r}, ('/usr/lib/cni',), "
         f"{str(tmp_path / 'cache')!r}, {builtin!r}))\n"
         f"pod = PodNetwork({pod.spec.pod_id!r}, 'n', 'ns', 'u')\n"
@@ -638,5 +639,5 @@ def test_pod_id_that_leads_out_of_the_cache_is_refused(make_network, bridge_conf
 
 
 def test_unknown_builtin_is_refused():
-    with pytest.raises(InvalidArgument, match="CNI plugin macvlan is not built in"):
-        Network(NetworkSettings(builtin=("macvlan",)))
+    with pytest.raises(InvalidArgument, match="CNI plugin dhcp is not built in"):
+        Network(NetworkSettings(builtin=("dhcp",)))

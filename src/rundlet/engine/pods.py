@@ -28,7 +28,7 @@ from rundlet.engine.validate import check_pod
 from rundlet.errors import NotFound
 from rundlet.keeper.protocol import PodNamespaces
 from rundlet.kernel.failure import translating
-from rundlet.network.network import HostPort, PodNetns, PodNetwork
+from rundlet.network.pod import HostPort, PodNetns, PodNetwork
 from rundlet.plan.steps import IdMap
 
 _SHORT_ID_DIGITS = 12

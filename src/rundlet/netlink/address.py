@@ -22,8 +22,10 @@ _RTM_GETADDR = 22
 _IFA_ADDRESS = 1
 _IFA_LOCAL = 2
 _IFA_BROADCAST = 4
+_IFA_FLAGS = 8
 
 _IFA_F_NODAD = 0x02
+_IFA_F_NOPREFIXROUTE = 0x200
 _SCOPE_LINK = 253
 
 _INFO = struct.Struct("=BBBBI")
@@ -51,14 +53,21 @@ def family_of(ip: IpAddress | IpInterface | IpNetwork) -> int:
     return socket.AF_INET if ip.version == 4 else socket.AF_INET6
 
 
-def new_address(ifindex: int, ip: IpInterface) -> Request:
+def new_address(ifindex: int, ip: IpInterface, *, connected: bool = True) -> Request:
     """Give link `ifindex` the address `ip`; AlreadyExists when it has it.
 
+    Not `connected`, no route to its subnet comes with it.
     Duplicate address detection is off, as the address comes from a pool that
     gives it once: an IPv6 address can be used at once.
     """
     flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
-    return Request(_RTM_NEWADDR, flags, _body(ifindex, ip), f"add address {ip} to link {ifindex}")
+    body = _body(ifindex, ip)
+    if not connected:
+        # The attribute takes the place of the header's flags.
+        body += attribute.pack_u32(
+            _IFA_FLAGS, _IFA_F_NOPREFIXROUTE | (_IFA_F_NODAD if ip.version == 6 else 0)
+        )
+    return Request(_RTM_NEWADDR, flags, body, f"add address {ip} to link {ifindex}")
 
 
 def delete_address(ifindex: int, ip: IpInterface) -> Request:

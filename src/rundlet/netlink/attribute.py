@@ -8,6 +8,7 @@ nftables writes its numbers in network byte order, hence the `_be` forms.
 """
 
 import struct
+import sys
 
 from rundlet.errors import DataLoss
 
@@ -54,14 +55,19 @@ def parse(data: bytes) -> dict[int, bytes]:
 
     Raises DataLoss when a length does not fit what is there.
     """
-    found: dict[int, bytes] = {}
+    return dict(parse_list(data))
+
+
+def parse_list(data: bytes) -> list[tuple[int, bytes]]:
+    """(kind, payload) of all attributes in their order, as `parse`."""
+    found = []
     at = 0
     # Fewer bytes than a header at the end are padding, as in the kernel's own loop.
     while at + _HEADER.size <= len(data):
         size, kind = _HEADER.unpack_from(data, at)
         if size < _HEADER.size or at + size > len(data):
             raise DataLoss(f"netlink attribute at byte {at}: length {size} in {len(data) - at} bytes")
-        found[kind & _KIND_MASK] = data[at + _HEADER.size : at + size]
+        found.append((kind & _KIND_MASK, data[at + _HEADER.size : at + size]))
         at += align(size)
     return found
 
@@ -73,6 +79,11 @@ def read_u32(payload: bytes | None) -> int:
     if len(payload) < 4:
         raise DataLoss(f"netlink attribute of {len(payload)} bytes where a 32-bit number belongs")
     return int(struct.unpack_from("=I", payload)[0])
+
+
+def read_u32_be(payload: bytes | None) -> int:
+    """As `read_u32`, in network byte order."""
+    return int.from_bytes(read_u32(payload).to_bytes(4, sys.byteorder), "big")
 
 
 def read_text(payload: bytes | None) -> str:

@@ -12,7 +12,7 @@ ifinfomsg with the attributes of its peer, which may name another namespace.
 import struct
 from typing import NamedTuple
 
-from rundlet.errors import DataLoss
+from rundlet.errors import DataLoss, NotFound
 from rundlet.netlink import attribute
 from rundlet.netlink.message import (
     NLM_F_ACK,
@@ -31,7 +31,9 @@ _RTM_GETLINK = 18
 _IFLA_ADDRESS = 1
 _IFLA_IFNAME = 3
 _IFLA_MTU = 4
+_IFLA_LINK = 5
 _IFLA_MASTER = 10
+_IFLA_TXQLEN = 13
 _IFLA_LINKINFO = 18
 _IFLA_IFALIAS = 20
 _IFLA_STATS64 = 23
@@ -42,11 +44,16 @@ _IFLA_INFO_DATA = 2
 _IFLA_INFO_SLAVE_KIND = 4
 _IFLA_INFO_SLAVE_DATA = 5
 _VETH_INFO_PEER = 1
+_IFLA_MACVLAN_MODE = 1
 _IFLA_BRPORT_MODE = 4
 _IFLA_BRPORT_ISOLATED = 33
 
 _IFF_UP = 0x1
 _IFF_PROMISC = 0x100
+_IFF_ALLMULTI = 0x200
+
+# enum macvlan_mode
+MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 
 _INFO = struct.Struct("=BxHiII")
 
@@ -76,7 +83,9 @@ class Link(NamedTuple):
     kind: str
     up: bool
     promiscuous: bool
+    allmulti: bool
     mtu: int
+    txqlen: int
     mac: str
     master: int
     alias: str
@@ -88,6 +97,18 @@ _STATS = struct.Struct("=8Q")
 
 def get_link(name: str) -> Request:
     return Request(_RTM_GETLINK, NLM_F_ACK, _INFO.pack(0, 0, 0, 0, 0) + _name(name), f"read interface {name}")
+
+
+def get_link_at(ifindex: int) -> Request:
+    return Request(_RTM_GETLINK, NLM_F_ACK, _INFO.pack(0, 0, ifindex, 0, 0), f"read interface {ifindex}")
+
+
+def find_link(route: NetlinkSocket, name: str) -> Link | None:
+    """The link called `name` in the socket's namespace."""
+    try:
+        return parse_link(route.query(get_link(name)))
+    except NotFound:
+        return None
 
 
 def list_links(master: int = 0) -> Request:
@@ -110,7 +131,9 @@ def parse_link(message: Message) -> Link:
         kind=attribute.read_text(information.get(_IFLA_INFO_KIND)),
         up=bool(flags & _IFF_UP),
         promiscuous=bool(flags & _IFF_PROMISC),
+        allmulti=bool(flags & _IFF_ALLMULTI),
         mtu=attribute.read_u32(found.get(_IFLA_MTU)),
+        txqlen=attribute.read_u32(found.get(_IFLA_TXQLEN)),
         mac=found.get(_IFLA_ADDRESS, b"").hex(":"),
         master=attribute.read_u32(found.get(_IFLA_MASTER)),
         alias=attribute.read_text(found.get(_IFLA_IFALIAS)),
@@ -136,9 +159,9 @@ def new_bridge(name: str, *, mac: str, mtu: int = 0) -> Request:
 
 
 def new_veth(
-    name: str, peer: str, *, peer_netns_fd: int, master: int, mac: str, peer_mac: str = "", mtu: int = 0
+    name: str, peer: str, *, peer_netns_fd: int, master: int = 0, mac: str, peer_mac: str = "", mtu: int = 0
 ) -> Request:
-    """Create a veth pair: `name` here, up, a port of `master`; `peer` in another namespace, down.
+    """Create a veth pair: `name` here, up, a port of `master` if any; `peer` in another namespace, down.
 
     The kernel opens no peer that has not been tied yet (ENOTCONN of veth_open), so `set_up` follows.
     `peer_mac` "" leaves it to the kernel.  AlreadyExists when one of the names is taken.
@@ -151,9 +174,50 @@ def new_veth(
         attribute.pack_nested(_IFLA_INFO_DATA, attribute.pack(_VETH_INFO_PEER, far)),
     )
     near = _INFO.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _name(name) + _mac(mac) + _mtu(mtu)
-    body = near + attribute.pack_u32(_IFLA_MASTER, master) + information
+    body = near + (attribute.pack_u32(_IFLA_MASTER, master) if master else b"") + information
     purpose = f"create veth pair {name} and {peer}"
     return Request(_RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body, purpose)
+
+
+def new_macvlan(name: str, *, parent: int, mode: str, netns_fd: int, mac: str = "", mtu: int = 0) -> Request:
+    """Create a link with a MAC of its own on the device with index `parent`, in another namespace, down.
+
+    `mode` is one of MACVLAN_MODES; `mac` "" leaves it to the kernel.
+    """
+    information = attribute.pack_nested(
+        _IFLA_LINKINFO,
+        attribute.pack_text(_IFLA_INFO_KIND, "macvlan"),
+        attribute.pack_nested(_IFLA_INFO_DATA, attribute.pack_u32(_IFLA_MACVLAN_MODE, MACVLAN_MODES[mode])),
+    )
+    near = _INFO.pack(0, 0, 0, 0, 0) + _name(name) + _mac(mac) + _mtu(mtu)
+    body = near + attribute.pack_u32(_IFLA_LINK, parent) + attribute.pack_u32(_IFLA_NET_NS_FD, netns_fd)
+    purpose = f"create macvlan {name}"
+    return Request(_RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body + information, purpose)
+
+
+def new_ifb(name: str, *, mtu: int) -> Request:
+    """Create an intermediate functional block: what is sent to it can be queued, up."""
+    kind = attribute.pack_nested(_IFLA_LINKINFO, attribute.pack_text(_IFLA_INFO_KIND, "ifb"))
+    body = _INFO.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _name(name) + kind + _mtu(mtu)
+    return Request(_RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body, f"create ifb {name}")
+
+
+def change_link(
+    ifindex: int,
+    *,
+    mac: str = "",
+    mtu: int = 0,
+    txqlen: int = -1,
+    promiscuous: bool | None = None,
+    allmulti: bool | None = None,
+) -> Request:
+    """Change what is given of a link."""
+    wanted = ((_IFF_PROMISC, promiscuous), (_IFF_ALLMULTI, allmulti))
+    flags = sum(flag for flag, on in wanted if on)
+    changed = sum(flag for flag, on in wanted if on is not None)
+    body = _INFO.pack(0, 0, ifindex, flags, changed) + _mac(mac) + _mtu(mtu)
+    body += attribute.pack_u32(_IFLA_TXQLEN, txqlen) if txqlen >= 0 else b""
+    return Request(_RTM_NEWLINK, NLM_F_ACK, body, f"change link {ifindex}")
 
 
 def set_up(ifindex: int, *, promiscuous: bool = False) -> Request:
@@ -167,17 +231,20 @@ def move_link(ifindex: int, name: str, *, netns_fd: int) -> Request:
     return Request(_RTM_NEWLINK, NLM_F_ACK, body, f"move link {ifindex} to another namespace as {name}")
 
 
+def set_down(ifindex: int) -> Request:
+    return Request(_RTM_NEWLINK, NLM_F_ACK, _INFO.pack(0, 0, ifindex, 0, _IFF_UP), f"set link {ifindex} down")
+
+
 def set_alias(name: str, alias: str) -> Request:
     body = _INFO.pack(0, 0, 0, 0, 0) + _name(name) + attribute.pack(_IFLA_IFALIAS, alias.encode())
     return Request(_RTM_NEWLINK, NLM_F_ACK, body, f"set the alias of {name}")
 
 
-def set_bridge_port(name: str, *, hairpin: bool = False, isolated: bool = False) -> Request:
-    """Options of a bridge's port: hairpin sends frames back where they came from."""
+def set_bridge_port(name: str, *, hairpin: bool | None = None, isolated: bool | None = None) -> Request:
+    """Options of a bridge's port, None to leave one: hairpin sends frames back where they came from."""
+    options = ((_IFLA_BRPORT_MODE, hairpin), (_IFLA_BRPORT_ISOLATED, isolated))
     data = attribute.pack_nested(
-        _IFLA_INFO_SLAVE_DATA,
-        attribute.pack_u8(_IFLA_BRPORT_MODE, hairpin),
-        attribute.pack_u8(_IFLA_BRPORT_ISOLATED, isolated),
+        _IFLA_INFO_SLAVE_DATA, *(attribute.pack_u8(kind, on) for kind, on in options if on is not None)
     )
     kind = attribute.pack_text(_IFLA_INFO_SLAVE_KIND, "bridge")
     body = _INFO.pack(0, 0, 0, 0, 0) + _name(name) + attribute.pack_nested(_IFLA_LINKINFO, kind, data)

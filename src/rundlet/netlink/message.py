@@ -113,6 +113,7 @@ _CLASSES: dict[int, type[errors.Error]] = {
     errno.EOPNOTSUPP: errors.Unimplemented,
     errno.EAFNOSUPPORT: errors.Unimplemented,
     errno.EPROTONOSUPPORT: errors.Unimplemented,
+    errno.ERESTART: errors.Unavailable,  # the nftables ruleset has changed since it was read
     errno.EBUSY: errors.FailedPrecondition,
     errno.ENETUNREACH: errors.FailedPrecondition,
     errno.ENETDOWN: errors.FailedPrecondition,

@@ -95,6 +95,13 @@ def list_routes(family: int, table: int = TABLE_MAIN) -> Request:
     return Request(_RTM_GETROUTE, NLM_F_DUMP, body, "list routes")
 
 
+def find_route(destination: IpAddress) -> Request:
+    """The route that a packet to `destination` would take; FailedPrecondition when there is none."""
+    info = _INFO.pack(family_of(destination), destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    body = info + attribute.pack(_RTA_DST, destination.packed)
+    return Request(_RTM_GETROUTE, NLM_F_ACK, body, f"find the route to {destination}")
+
+
 def parse_route(message: Message) -> Route:
     """The route that a RTM_NEWROUTE message describes; DataLoss when it is cut short or no IP route."""
     if len(message.body) < _INFO.size:

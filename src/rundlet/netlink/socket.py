@@ -54,17 +54,19 @@ _SEQUENCE = itertools.count(time.monotonic_ns() // 1000 & 0x3FFF_FFFF)
 class NetlinkSocket:
     """A netlink socket; `with` closes it.  Thread-safe: one conversation at a time."""
 
-    def __init__(self, protocol: int = NETLINK_ROUTE, *, fd: int = -1) -> None:
+    def __init__(self, protocol: int = NETLINK_ROUTE, *, fd: int = -1, owned: bool = False) -> None:
         """A new socket in this thread's network namespace, or another handle of the one open on `fd`.
 
         A socket stays in the namespace it was made in, wherever its user is.
-        `fd` stays the caller's.  Raises OSError.
+        `fd` stays the caller's, or, `owned`, is closed with this.  Raises OSError.
         """
         if fd < 0:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
             self._lock = threading.Lock()
         else:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol, os.dup(fd))
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW, protocol, fd if owned else os.dup(fd)
+            )
             self._lock = _SHARED_LOCKS[os.fstat(fd).st_ino % len(_SHARED_LOCKS)]
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)

@@ -2,7 +2,7 @@
 
     <cache dir>/results/<network>-<container id>-<interface>     one JSON document an attachment
         {"kind": "cniCacheV1", "containerId", "ifName", "networkName", "netns", "config": base64 of the
-         conf list, "cniArgs": [[key, value], …], "capabilityArgs": {…}, "result": {…}}
+         conf list, "cniArgs": [[key, value], …], "capabilityArgs": {…}, "result": {…}, "engine": whose it is}
     <cache dir>/locks/<network>                                  flock(2)
 
 An entry without `result` is written before the first plugin runs: whatever ADD
@@ -39,20 +39,27 @@ class _Document(Struct, frozen=True, rename="camel"):
     cni_args: tuple[tuple[str, str], ...] = ()
     capability_args: dict[str, Any] = {}
     result: dict[str, Any] | None = None
+    engine: str = ""
 
 
 class Entry(NamedTuple):
-    """One attachment; `result` None when its ADD has not come to its end."""
+    """One attachment; `result` None when its ADD has not come to its end.
+
+    `engine` says whose it is: other runtimes write here too, and leave it "".
+    """
 
     network: NetworkConf
     attachment: Attachment
     result: Result | None
+    engine: str = ""
 
 
 class Cache:
     """Safe among threads and processes."""
 
-    def __init__(self, cache_dir: str) -> None:
+    def __init__(self, cache_dir: str, engine: str = "") -> None:
+        """`engine` is noted in what is written here: which engine's pods these are."""
+        self._engine = engine
         self._results = os.path.join(cache_dir, "results")
         self._locks = os.path.join(cache_dir, "locks")
 
@@ -77,7 +84,7 @@ class Cache:
             os.makedirs(self._results, mode=0o700, exist_ok=True)
             new = f"{self._results}/.{os.path.basename(path)}"
             with open(new, "wb") as file:
-                file.write(_encode(entry))
+                file.write(_encode(entry._replace(engine=self._engine)))
             os.rename(new, path)
         except OSError as error:
             raise storage_error(f"write network cache {path}", error) from error
@@ -88,10 +95,25 @@ class Cache:
         except FileNotFoundError:
             pass
 
-    def find(self, container_id: str, ifname: str) -> list[Entry]:
-        """What is attached as `ifname` of the container, on all networks; DataLoss when damaged."""
-        ending = f"-{container_id}-{ifname}"
-        return [entry for name in self._names() if name.endswith(ending) and (entry := self._read(name))]
+    def find(self, container_id: str) -> list[Entry]:
+        """What the container is attached to, last attached first; DataLoss when damaged."""
+        names = [name for name in self._names() if f"-{container_id}-" in name]
+        found = [entry for name in names if (entry := self._read(name))]
+        own = [entry for entry in found if entry.attachment.container_id == container_id]
+        # net1, net2 … were attached after eth0.
+        return sorted(own, key=lambda entry: entry.attachment.ifname, reverse=True)
+
+    def entries(self) -> list[Entry]:
+        """Everything that is attached; damaged entries are left out."""
+        found = []
+        for name in self._names():
+            try:
+                entry = self._read(name)
+            except DataLoss:
+                continue
+            if entry:
+                found.append(entry)
+        return found
 
     def in_use(self, network: str) -> bool:
         """Is anything attached to the network?  True for certain only under its lock."""
@@ -127,7 +149,7 @@ class Cache:
 
 
 def _encode(entry: Entry) -> bytes:
-    network, attachment, result = entry
+    network, attachment, result = entry.network, entry.attachment, entry.result
     document: dict[str, Any] = {
         "kind": _KIND,
         "containerId": attachment.container_id,
@@ -137,6 +159,7 @@ def _encode(entry: Entry) -> bytes:
         "config": base64.b64encode(_encode_conf(network)).decode(),
         "cniArgs": attachment.args,
         "capabilityArgs": attachment.capabilities,
+        "engine": entry.engine,
     }
     if result is not None:
         document["result"] = result_document(result, network.cni_version)
@@ -149,6 +172,8 @@ def _encode_conf(network: NetworkConf) -> bytes:
             "cniVersion": network.cni_version,
             "name": network.name,
             "disableCheck": network.disable_check,
+            "disableGC": network.disable_gc,
+            "loadOnlyInlinedPlugins": True,
             "plugins": [plugin.raw for plugin in network.plugins],
         }
     )
@@ -170,7 +195,7 @@ def _decode(raw: bytes, path: str) -> Entry:
         args=document.cni_args,
         capabilities=document.capability_args,
     )
-    return Entry(network, attachment, result)
+    return Entry(network, attachment, result, document.engine)
 
 
 @contextmanager

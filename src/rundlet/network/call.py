@@ -4,7 +4,21 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
-from rundlet.spec.cni import Result
+from rundlet.errors import InvalidArgument
+from rundlet.spec.cni import IpConfig, Result
+
+VALID_ATTACHMENTS = "cni.dev/valid-attachments"
+
+_TAG = "rundlet"
+# What the comment of an nftables element has room for; a link's alias has a little more.
+_TAG_MAX_BYTES = 253
+
+
+class Owner(NamedTuple):
+    """An attachment by its names, as leases and GC know it."""
+
+    container_id: str
+    ifname: str
 
 
 class Attachment(NamedTuple):
@@ -43,6 +57,39 @@ class Call(NamedTuple):
     def what(self) -> str:
         return f"network {self.network}: plugin {self.type}"
 
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.attachment.container_id, self.attachment.ifname)
+
+    @property
+    def tag(self) -> str:
+        """What marks an object of the kernel as made for this attachment, for people and for GC."""
+        tag = " ".join((_TAG, self.network, *self.owner))
+        if len(tag.encode()) > _TAG_MAX_BYTES:
+            raise InvalidArgument(f"{self.what}: the names of network and container are too long together")
+        return tag
+
+    @property
+    def valid(self) -> frozenset[Owner]:
+        """In GC: the attachments that are to stay."""
+        try:
+            return frozenset(
+                Owner(one["containerID"], one["ifname"]) for one in self.conf.get(VALID_ATTACHMENTS) or ()
+            )
+        except (TypeError, KeyError) as error:
+            raise InvalidArgument(f"{self.what}: {VALID_ATTACHMENTS}: wrong form") from error
+
+    def is_stale(self, tag: str) -> bool:
+        """In GC: does `tag` name an attachment of this network that is not valid any more?"""
+        kind, _, rest = tag.partition(" ")
+        names = rest.split(" ")
+        return (
+            kind == _TAG
+            and len(names) == 3
+            and names[0] == self.network
+            and Owner(names[1], names[2]) not in self.valid
+        )
+
 
 class Plugin(Protocol):
     """A CNI plugin, in this process or as a program; errors are those of `rundlet.errors`."""
@@ -52,4 +99,45 @@ class Plugin(Protocol):
     def delete(self, call: Call) -> None:
         """Undo `add`; what is not there is no error."""
 
-    def check(self, call: Call) -> None: ...
+    def check(self, call: Call) -> None:
+        """Raises when what `add` made does not stand any more."""
+
+    def status(self, call: Call) -> None:
+        """Raises when `add` could not be done now."""
+
+    def collect(self, call: Call) -> None:
+        """GC: remove what attachments of the network that are not in `call.valid` have left."""
+
+
+class Builtin:
+    """A plugin of this process that needs no more than `add`; each verb is for overriding."""
+
+    def add(self, call: Call) -> Result:
+        raise NotImplementedError
+
+    def delete(self, call: Call) -> None:
+        pass
+
+    def check(self, call: Call) -> None:
+        pass
+
+    def status(self, call: Call) -> None:
+        pass
+
+    def collect(self, call: Call) -> None:
+        pass
+
+    def retire(self, call: Call) -> None:
+        """The network's last pod has left: undo what its pods shared.  Called under `call.lock`."""
+
+
+def pod_ips(result: Result) -> list[IpConfig]:
+    """The addresses of interfaces inside the pod; those of no interface are taken for the pod's."""
+    return [ip for ip in result.ips if ip.interface is None or result.interfaces[ip.interface].sandbox]
+
+
+def require_previous(call: Call) -> Result:
+    """The result that a plugin further down the chain works on."""
+    if call.previous is None:
+        raise InvalidArgument(f"{call.what}: needs a plugin before it in the list (no prevResult)")
+    return call.previous

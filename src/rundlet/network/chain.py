@@ -1,19 +1,20 @@
-"""A network's plugins in their order: ADD down the chain, DEL back up (CNI SPEC.md §3)."""
+"""A network's plugins in their order: ADD down the chain, DEL back up, GC at each (CNI SPEC.md §3)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
 from rundlet.errors import Error, Internal
-from rundlet.network.call import Attachment, Call, Plugin
+from rundlet.network.call import VALID_ATTACHMENTS, Attachment, Builtin, Call, Owner, Plugin
 from rundlet.spec import cni
 from rundlet.spec.cni import NetworkConf, Result
 
 FindPlugin = Callable[[str], Plugin]
 Lock = Callable[[], AbstractContextManager[None]]
 
-# Older DEL has no prevResult, and there is no CHECK.
+# Older DEL has no prevResult, and there is no CHECK; older programs know no STATUS and no GC.
 _CHECK_SINCE = cni.VERSIONS.index("0.4.0")
+_STATUS_SINCE = cni.VERSIONS.index("1.1.0")
 
 
 class Chain:
@@ -52,13 +53,46 @@ class Chain:
         for plugin in self._network.plugins:
             self._find_plugin(plugin.type).check(self._call(plugin, attachment, result))
 
-    def calls(self) -> Iterator[Call]:
-        """A call for each plugin that is about the network and no attachment."""
+    def status(self) -> None:
+        """Could every plugin do its ADD now?  The error of the first that could not."""
+        for call, plugin in self._calls({}):
+            plugin.status(call)
+
+    def collect(self, valid: Iterable[Owner]) -> None:
+        """GC at every plugin, whatever the others say; then the first error.  Under the network's lock."""
+        failed: list[Error] = []
+        pairs = [{"containerID": owner.container_id, "ifname": owner.ifname} for owner in sorted(valid)]
+        for call, plugin in self._calls({VALID_ATTACHMENTS: pairs}):
+            try:
+                plugin.collect(call)
+            except Error as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def retire(self) -> None:
+        """Undo what pods shared, last plugin first.  Under the network's lock."""
+        for call, plugin in reversed(self._calls({})):
+            if isinstance(plugin, Builtin):
+                plugin.retire(call)
+
+    def _calls(self, extra: dict[str, Any]) -> list[tuple[Call, Plugin]]:
+        """A call for each plugin that is about the network and no attachment, for those that know such verbs."""
         nobody = Attachment("", "")
-        return (self._call(plugin, nobody, None) for plugin in self._network.plugins)
+        modern = self._has_since(_STATUS_SINCE)
+        found = []
+        for plugin in self._network.plugins:
+            worker = self._find_plugin(plugin.type)
+            if modern or isinstance(worker, Builtin):
+                call = self._call(plugin, nobody, None)
+                found.append((call._replace(conf=call.conf | extra), worker))
+        return found
+
+    def _has_since(self, version: int) -> bool:
+        return cni.VERSIONS.index(self._network.cni_version) >= version
 
     def _has_check(self) -> bool:
-        return cni.VERSIONS.index(self._network.cni_version) >= _CHECK_SINCE
+        return self._has_since(_CHECK_SINCE)
 
     def _call(self, plugin: cni.Plugin, attachment: Attachment, previous: Result | None) -> Call:
         return Call(

@@ -6,13 +6,15 @@
 The older form has one range's keys beside `type`; it counts as the first set.
 """
 
+import ipaddress
 from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from rundlet.errors import FailedPrecondition, InvalidArgument, Unimplemented
-from rundlet.network.call import Call
-from rundlet.network.leases import DEFAULT_DATA_DIR, Leases, Owner, storage_error
+from rundlet.errors import FailedPrecondition, InvalidArgument
+from rundlet.netlink.address import IpAddress
+from rundlet.network.call import Builtin, Call
+from rundlet.network.leases import DEFAULT_DATA_DIR, Leases, storage_error
 from rundlet.network.ranges import AddressRange, RangeConf, check_range_sets, parse_range
 from rundlet.spec import json
 from rundlet.spec.cni import Dns, IpConfig, Result, Route
@@ -53,16 +55,17 @@ class _Plan(NamedTuple):
     leases: Leases
     range_sets: list[list[AddressRange]]
     conf: _IpamConf
+    wanted: list[IpAddress]
 
 
-class HostLocal:
+class HostLocal(Builtin):
     """The host-local plugin, asked by a main plugin with that one's configuration."""
 
     def add(self, call: Call) -> Result:
         plan = _plan(call)
         # Read first: a lease must not stay behind when this fails.
         dns = _read_resolv_conf(plan.conf.resolv_conf)
-        chosen = plan.leases.reserve(plan.range_sets, _owner(call))
+        chosen = plan.leases.reserve(plan.range_sets, call.owner, plan.wanted)
         ips = tuple(
             IpConfig(address=f"{ip}/{found.subnet.prefixlen}", gateway=str(found.gateway))
             for ip, found in chosen
@@ -74,17 +77,21 @@ class HostLocal:
             leases = _leases(call, _parse(call))
         except InvalidArgument:
             return  # ADD cannot have got past it either
-        leases.release(_owner(call))
+        leases.release(call.owner)
+
+    def status(self, call: Call) -> None:
+        """Unavailable when the leases cannot be kept, ResourceExhausted when no address is left."""
+        plan = _plan(call)
+        plan.leases.require_room(plan.range_sets)
+
+    def collect(self, call: Call) -> None:
+        _leases(call, _parse(call)).collect(call.valid)
 
     def check(self, call: Call) -> None:
-        if _owner(call) not in _plan(call).leases.owners().values():
+        if call.owner not in _plan(call).leases.owners().values():
             raise FailedPrecondition(
                 f"{call.what}: no address is reserved for {call.attachment.container_id}"
             )
-
-
-def _owner(call: Call) -> Owner:
-    return Owner(call.attachment.container_id, call.attachment.ifname)
 
 
 def _parse(call: Call) -> _Conf:
@@ -93,8 +100,6 @@ def _parse(call: Call) -> _Conf:
 
 def _plan(call: Call) -> _Plan:
     conf = _parse(call)
-    if conf.runtime_config.ips or conf.args.cni.ips:
-        raise Unimplemented(f"{call.what}: asking host-local for given addresses (ips) is not supported")
     what = f"{call.what}: ipam"
     range_confs = [*conf.runtime_config.ip_ranges, *_first_set(conf.ipam), *conf.ipam.ranges]
     if not range_confs:
@@ -104,7 +109,18 @@ def _plan(call: Call) -> _Plan:
         for n, range_set in enumerate(range_confs)
     ]
     check_range_sets(range_sets, what)
-    return _Plan(_leases(call, conf), range_sets, conf.ipam)
+    return _Plan(_leases(call, conf), range_sets, conf.ipam, _parse_wanted(call, conf))
+
+
+def _parse_wanted(call: Call, conf: _Conf) -> list[IpAddress]:
+    """The addresses asked for: capability ips, args.cni.ips, IP in CNI_ARGS; a prefix length says nothing."""
+    texts = [*conf.runtime_config.ips, *conf.args.cni.ips]
+    texts += [text for key, value in call.attachment.args if key == "IP" for text in value.split(",")]
+    try:
+        wanted = {ipaddress.ip_interface(text).ip: None for text in texts}
+    except ValueError as error:
+        raise InvalidArgument(f"{call.what}: ips: {error}") from error
+    return list(wanted)
 
 
 def _leases(call: Call, conf: _Conf) -> Leases:

@@ -11,12 +11,19 @@ The reference plugin and this one can take turns on one directory.
 import fcntl
 import ipaddress
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
-from rundlet.errors import Error, PermissionDenied, ResourceExhausted, Unavailable
+from rundlet.errors import (
+    AlreadyExists,
+    Error,
+    InvalidArgument,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+)
 from rundlet.netlink.address import IpAddress
+from rundlet.network.call import Owner
 from rundlet.network.ranges import AddressRange, Candidate, candidates
 
 DEFAULT_DATA_DIR = "/var/lib/cni/networks"
@@ -26,22 +33,29 @@ _LAST = "last_reserved_ip."
 _NEW = ".new"
 
 
-class Owner(NamedTuple):
-    container_id: str
-    ifname: str
-
-
 class Leases:
     """The leases of one network; safe among threads and processes."""
 
     def __init__(self, data_dir: str, network: str) -> None:
         self._dir = os.path.join(data_dir, network)
 
-    def reserve(self, range_sets: Sequence[Sequence[AddressRange]], owner: Owner) -> list[Candidate]:
-        """One address from each set, all or none; ResourceExhausted names the set that is used up."""
+    def reserve(
+        self,
+        range_sets: Sequence[Sequence[AddressRange]],
+        owner: Owner,
+        wanted: Sequence[IpAddress] = (),
+    ) -> list[Candidate]:
+        """One address from each set, all or none, of those `wanted` the one that is in the set.
+
+        ResourceExhausted names the set that is used up; AlreadyExists a wanted one that is
+        taken, InvalidArgument one that is in no set.
+        """
         with self._locked():
             taken = set(os.listdir(self._dir))
-            chosen = [self._choose(n, ranges, taken) for n, ranges in enumerate(range_sets)]
+            left = list(wanted)
+            chosen = [self._choose(n, ranges, taken, left) for n, ranges in enumerate(range_sets)]
+            if left:
+                raise InvalidArgument(f"address {left[0]} is in no range of {self._dir}")
             try:
                 for n, candidate in enumerate(chosen):
                     self._write(str(candidate.ip), f"{owner.container_id}\r\n{owner.ifname}")
@@ -50,6 +64,24 @@ class Leases:
                 self._release(owner)
                 raise
             return chosen
+
+    def require_room(self, range_sets: Sequence[Sequence[AddressRange]]) -> None:
+        """ResourceExhausted when a set is used up."""
+        with self._locked():
+            taken = set(os.listdir(self._dir))
+            for n, ranges in enumerate(range_sets):
+                self._choose(n, ranges, taken, [])
+
+    def collect(self, valid: Collection[Owner]) -> None:
+        """Give back every address whose owner is not among `valid`, and of those that name none."""
+        if os.path.isdir(self._dir):
+            containers = {owner.container_id for owner in valid}
+            with self._locked():
+                for name, found in self._read():
+                    # Plugins before 0.7 wrote no interface.
+                    kept = found[0] in containers if len(found) == 1 else tuple(found) in valid
+                    if not kept:
+                        os.unlink(os.path.join(self._dir, name))
 
     def release(self, owner: Owner) -> None:
         """Give back every address of `owner`; none is no error."""
@@ -62,7 +94,14 @@ class Leases:
         with self._locked():
             return {name: Owner(*owner) for name, owner in self._read() if len(owner) == 2}
 
-    def _choose(self, number: int, ranges: Sequence[AddressRange], taken: set[str]) -> Candidate:
+    def _choose(
+        self, number: int, ranges: Sequence[AddressRange], taken: set[str], wanted: list[IpAddress]
+    ) -> Candidate:
+        for ip in wanted:
+            for found in ranges:
+                if ip.version == found.subnet.version and int(ip) in found:
+                    wanted.remove(ip)
+                    return self._claim(Candidate(ip, found), taken)
         for candidate in candidates(ranges, self._read_last(number)):
             if str(candidate.ip) not in taken:
                 return candidate
@@ -71,6 +110,13 @@ class Leases:
             f"no address is left in {subnets} for {self._dir}",
             hint="remove pods, or make the range bigger",
         )
+
+    def _claim(self, candidate: Candidate, taken: set[str]) -> Candidate:
+        if str(candidate.ip) in taken:
+            raise AlreadyExists(f"address {candidate.ip} of {self._dir} is given to somebody else")
+        if candidate.ip == candidate.range.gateway:
+            raise InvalidArgument(f"address {candidate.ip} is the gateway's")
+        return candidate
 
     def _read_last(self, number: int) -> IpAddress | None:
         try:

@@ -3,7 +3,7 @@
 from rundlet.errors import FailedPrecondition
 from rundlet.netlink import link
 from rundlet.netlink.socket import NetlinkSocket
-from rundlet.network.call import Call
+from rundlet.network.call import Builtin, Call
 from rundlet.spec.cni import Interface, IpConfig, Result
 
 
@@ -13,7 +13,7 @@ def set_loopback_up(route_fd: int) -> None:
         route.execute(link.set_up(link.LOOPBACK_INDEX))
 
 
-class Loopback:
+class Loopback(Builtin):
     def add(self, call: Call) -> Result:
         set_loopback_up(call.attachment.route_fd)
         # As the reference: in a chain the former result goes on, alone it tells the addresses.
@@ -21,9 +21,6 @@ class Loopback:
             interfaces=(Interface("lo", mac="00:00:00:00:00:00", sandbox=call.attachment.netns_path),),
             ips=(IpConfig("127.0.0.1/8", interface=0), IpConfig("::1/128", interface=0)),
         )
-
-    def delete(self, call: Call) -> None:
-        """lo goes with its namespace."""
 
     def check(self, call: Call) -> None:
         with NetlinkSocket(fd=call.attachment.route_fd) as route:

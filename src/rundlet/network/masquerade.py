@@ -9,61 +9,49 @@ The comment lists the subnets, so that one small question tells whether a pod's
 is covered.  Rules are for a whole subnet: no change as pods come and go.
 """
 
-import functools
 import ipaddress
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Sequence
 
-from rundlet.errors import NotFound, Unimplemented
-from rundlet.netlink import nftables
+from rundlet.errors import Unimplemented
+from rundlet.netlink import expression, nftables
 from rundlet.netlink.address import IpNetwork
 from rundlet.netlink.message import Request
-from rundlet.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
+from rundlet.network.ruleset import Ruleset
 
 _CHAIN = "postrouting"
 _MULTICAST = {4: ipaddress.ip_network("224.0.0.0/4"), 6: ipaddress.ip_network("ff00::/8")}
+_HOOK = nftables.Hook("nat", nftables.POSTROUTING, nftables.PRIORITY_SOURCE_NAT)
 _COMMENT_MAX_BYTES = 253
 
 
 class Masquerade:
-    """The tables of all networks; thread-safe.
+    """The tables of all networks; thread-safe."""
 
-    One socket for good: closing a netfilter socket waits until the kernel has
-    freed every deleted table of the namespace, 11 ms (nft_rcv_nl_event).
-    """
+    def __init__(self, ruleset: Ruleset) -> None:
+        self._ruleset = ruleset
 
-    @functools.cached_property
-    def _netfilter(self) -> NetlinkSocket:
-        return NetlinkSocket(NETLINK_NETFILTER)
-
-    def ensure(
-        self, network: str, subnets: Iterable[IpNetwork], lock: Callable[[], AbstractContextManager[None]]
-    ) -> None:
-        """Masquerade what leaves `subnets`; `lock` is the network's, taken only when a rule is missing."""
+    def ensure(self, network: str, subnets: Iterable[IpNetwork]) -> None:
+        """Masquerade what leaves `subnets`."""
         wanted = set(map(str, subnets))
         table = _table(network)
         if wanted <= set(self._read_subnets(table) or ()):
             return
-        with lock():
-            found = self._read_subnets(table)
-            missing = wanted.difference(found or ())
-            if missing:
-                covered = sorted(missing.union(found or ()))
-                self._netfilter.execute(*plan_table(table, covered, replace=found is not None))
+        self._ruleset.change(lambda: self._plan(table, wanted))
 
     def delete(self, network: str) -> None:
         """Delete the network's table; idempotent."""
-        try:
-            self._netfilter.execute(*nftables.batch(nftables.delete_table(_table(network))))
-        except NotFound:
-            pass
+        self._ruleset.delete_table(_table(network))
+
+    def _plan(self, table: str, wanted: set[str]) -> Sequence[Request]:
+        found = self._read_subnets(table)
+        if wanted <= set(found or ()):
+            return []
+        return plan_table(table, sorted(wanted.union(found or ())), replace=found is not None)
 
     def _read_subnets(self, table: str) -> list[str] | None:
         """The subnets of the table, None when there is no table."""
-        try:
-            return nftables.parse_table_comment(self._netfilter.query(nftables.get_table(table))).split()
-        except NotFound:
-            return None
+        comment = self._ruleset.read_comment(table)
+        return None if comment is None else comment.split()
 
 
 def plan_table(table: str, subnets: list[str], *, replace: bool) -> tuple[Request, ...]:
@@ -71,21 +59,21 @@ def plan_table(table: str, subnets: list[str], *, replace: bool) -> tuple[Reques
     comment = " ".join(subnets)
     if len(comment) > _COMMENT_MAX_BYTES:
         raise Unimplemented(f"{table}: {len(subnets)} subnets are too many to masquerade for one network")
-    return nftables.batch(
+    return (
         *([nftables.delete_table(table)] if replace else []),
         nftables.new_table(table, comment),
-        nftables.new_nat_chain(table, _CHAIN, nftables.POSTROUTING, nftables.PRIORITY_SOURCE_NAT),
+        nftables.new_chain(table, _CHAIN, _HOOK),
         *(nftables.new_rule(table, _CHAIN, _rule(ipaddress.ip_network(subnet))) for subnet in subnets),
     )
 
 
 def _rule(subnet: IpNetwork) -> tuple[bytes, ...]:
     return (
-        *nftables.match_version(subnet.version),
-        *nftables.match_source(subnet),
-        *nftables.match_other_destination(subnet),
-        *nftables.match_other_destination(_MULTICAST[subnet.version]),
-        *nftables.masquerade(),
+        *expression.match_version(subnet.version),
+        *expression.match_source(subnet),
+        *expression.match_other_destination(subnet),
+        *expression.match_other_destination(_MULTICAST[subnet.version]),
+        *expression.masquerade(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Pods on their network: what the engine calls.
+"""Pods on their networks: what the engine calls.
 
 Attaching makes lo up, notes the attachment in the cache, runs the chain, and
 notes the result; when a plugin fails, the chain's DEL undoes the rest.
@@ -6,35 +6,46 @@ Detaching needs nothing but the cache and the leases: any process can do it.
 """
 
 import ipaddress
+import logging
 import os
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rundlet.errors import (
     AlreadyExists,
     DataLoss,
     Error,
-    FailedPrecondition,
     InvalidArgument,
     NotFound,
     Unavailable,
 )
-from rundlet.network.bridge import Bridge
+from rundlet.network.builtin import BUILTIN, make_builtin
 from rundlet.network.cache import Cache, Entry
-from rundlet.network.call import Attachment, Plugin
+from rundlet.network.call import Attachment, Plugin, pod_ips
 from rundlet.network.chain import Chain
+from rundlet.network.collect import Collector
 from rundlet.network.conf import ConfDirectory, Loaded
-from rundlet.network.hostlocal import HostLocal
 from rundlet.network.leases import storage_error
-from rundlet.network.loopback import Loopback, set_loopback_up
+from rundlet.network.loopback import set_loopback_up
 from rundlet.network.namespace import open_route_socket
+from rundlet.network.pod import (
+    IFNAME,
+    Attached,
+    PodNetns,
+    PodNetwork,
+    plan_args,
+    plan_capabilities,
+    plan_further_capabilities,
+    plan_networks,
+)
 from rundlet.network.program import Program
 from rundlet.spec import cni
 from rundlet.spec.cni import NetworkConf, Result
 
-IFNAME = "eth0"
+_log = logging.getLogger(__name__)
 
 # CNI SPEC.md: the form of CNI_CONTAINERID; it becomes a part of file names.
 _CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -46,13 +57,15 @@ class NetworkSettings(NamedTuple):
     """`builtin`: plugin types done in this process; all others are programs in `bin_dirs`.
 
     A plugin program that takes longer than `plugin_timeout_s` is killed.
+    `engine` names the owner of this object's pods where several share `cache_dir`.
     """
 
     conf_dir: str = "/etc/cni/net.d"
     bin_dirs: tuple[str, ...] = ("/opt/cni/bin", "/usr/lib/cni")
     cache_dir: str = "/var/lib/cni"
-    builtin: tuple[str, ...] = ("bridge", "host-local", "loopback")
+    builtin: tuple[str, ...] = BUILTIN
     plugin_timeout_s: float = 60.0
+    engine: str = "rundlet"
 
 
 class NetworkStatus(NamedTuple):
@@ -63,113 +76,103 @@ class NetworkStatus(NamedTuple):
     message: str = ""
 
 
-class PodNetns(NamedTuple):
-    """A pod's network namespace; the file descriptors stay the caller's.
-
-    `route_fd` is a NETLINK_ROUTE socket made inside the namespace, -1 when
-    there is none (one is then made, which takes 50 ms).
-    """
-
-    path: str
-    netns_fd: int
-    route_fd: int = -1
-
-
-class HostPort(NamedTuple):
-    """Traffic to `host_port` of `host_ip` ("" is any) goes to the pod's `container_port`."""
-
-    host_port: int
-    container_port: int
-    protocol: str = "tcp"
-    host_ip: str = ""
-
-
-class PodNetwork(NamedTuple):
-    """What the network needs to know of a pod; `port_mappings` with host_port 0 ask for nothing."""
-
-    pod_id: str
-    name: str
-    namespace: str
-    uid: str
-    port_mappings: tuple[HostPort, ...] = ()
-    annotations: Mapping[str, str] = {}
-
-
-class Attached(NamedTuple):
-    """`ips` are the pod's addresses without prefix length, the primary first."""
-
-    ips: tuple[str, ...]
-    result: Result
-
-
 class Network:
     """The network of all pods of an engine; thread-safe, and several processes may share its directories."""
 
     def __init__(self, settings: NetworkSettings) -> None:
         """InvalidArgument when `builtin` names what is not built in."""
-        known: dict[str, Plugin] = {
-            "bridge": Bridge(self._find_plugin),
-            "host-local": HostLocal(),
-            "loopback": Loopback(),
-        }
+        known = make_builtin(self._find_plugin)
         for name in settings.builtin:
             if name not in known:
                 raise InvalidArgument(f"CNI plugin {name} is not built in", hint=f"{', '.join(known)} are")
-        self._builtin = {name: known[name] for name in settings.builtin}
+        self._builtin: dict[str, Plugin] = {name: known[name] for name in settings.builtin}
+        self._engine = settings.engine
         self._program = Program(settings.bin_dirs, timeout_s=settings.plugin_timeout_s)
         self._directory = ConfDirectory(settings.conf_dir)
-        self._cache = Cache(settings.cache_dir)
+        self._cache = Cache(settings.cache_dir, settings.engine)
+        self._retiring: list[threading.Thread] = []
 
     def status(self) -> NetworkStatus:
-        """Could a pod be attached now?"""
+        """Could a pod be attached now?  Asks the plugins too (STATUS)."""
         try:
-            self._require_plugins(self._load())
+            network = self._load()
+            self._require_plugins(network)
+            self._chain(network).status()
         except Error as error:
             return NetworkStatus(ready=False, reason="NetworkPluginNotReady", message=error.message)
         return NetworkStatus(ready=True)
 
     def attach(self, pod: PodNetwork, netns: PodNetns) -> Attached:
-        """Put the pod on the network; whatever fails leaves nothing attached.
+        """Put the pod on its networks; whatever fails leaves nothing attached.
 
-        Raises AlreadyExists for a pod that is attached, ResourceExhausted when no
-        address is left, Unavailable without a network configuration, and what
-        the plugins raise.
+        Raises AlreadyExists for a pod that is attached and for a host port that is
+        taken, ResourceExhausted when no address is left, Unavailable without a
+        network configuration, NotFound for a further network that is not configured,
+        and what the plugins raise.
         """
-        network = self._load()
+        networks = self._choose_networks(pod)
         # Before anything is made: DEL would miss the same program and could never end.
-        self._require_plugins(network)
+        for network, _ in networks:
+            self._require_plugins(network)
         if not _CONTAINER_ID.fullmatch(pod.pod_id):
             raise InvalidArgument(f"pod id {pod.pod_id!r} cannot be a CNI container id")
         with ExitStack() as stack:
-            attachment = self._attachment(network, pod, _complete(netns, stack))
+            attachments = _plan_attachments(networks, pod, _complete(netns, stack))
             self._clear(pod.pod_id)
-            self._loopback_up(attachment)
-            result = self._add(network, attachment)
-        return Attached(
-            tuple(str(ipaddress.ip_interface(ip.address).ip) for ip in _pod_ips(result, netns)), result
-        )
+            self._loopback_up(attachments[0])
+            results = self._add_all([network for network, _ in networks], attachments)
+        ips = tuple(str(ipaddress.ip_interface(ip.address).ip) for ip in pod_ips(results[0]))
+        return Attached(ips, results[0], tuple(results[1:]))
 
-    def detach(self, pod: PodNetwork, netns_path: str) -> None:
+    def detach(self, pod: PodNetwork, netns_path: str, *, settle: bool = True) -> None:
         """Take the pod off every network; idempotent, and `netns_path` need not exist any more.
 
         After an error the attachment is still noted, so that a later call can finish.
+        Without `settle`, what goes with a network's last pod (a bridge takes the
+        kernel 30 ms) goes in the background; see `settle`.
         """
         present = netns_path if os.path.exists(netns_path) else ""
+        failed: list[Error] = []
         for entry in self._find(pod.pod_id):
-            self._undo(entry._replace(attachment=entry.attachment._replace(netns_path=present)))
+            try:
+                self._undo(entry._replace(attachment=entry.attachment._replace(netns_path=present)))
+            except Error as error:
+                failed.append(error)
+        if settle:
+            self.settle()
+        if failed:
+            raise failed[0]
+
+    def settle(self) -> None:
+        """Wait until nothing is being removed in the background any more."""
+        while self._retiring:
+            self._retiring.pop().join()
 
     def check(self, pod: PodNetwork, netns: PodNetns) -> None:
         """Does everything that `attach` made still stand?  NotFound for a pod that is not attached."""
-        entries = self._cache.find(pod.pod_id, IFNAME)
+        entries = self._cache.find(pod.pod_id)
         if not entries:
             raise NotFound(f"pod {pod.pod_id} is attached to no network")
         with ExitStack() as stack:
             whole = _complete(netns, stack)
-            for network, attachment, result in entries:
+            for network, attachment, result, _ in entries:
                 inside = attachment._replace(
                     netns_path=whole.path, netns_fd=whole.netns_fd, route_fd=whole.route_fd
                 )
                 self._chain(network).check(inside, result)
+
+    def collect(self, list_pods: Callable[[], Iterable[str]]) -> list[Error]:
+        """Remove whatever is left of pods that are not among those that `list_pods` gives (CNI's GC).
+
+        That is asked under each network's lock: a pod must be among them before it
+        is attached.  Pods of other runtimes and engines that share the cache
+        directory stay.  What cannot be removed now is answered, and does not stop
+        the rest.
+        """
+        collector = Collector(self._cache, self._engine, self._chain, self._undo)
+        collector.collect(self._directory.load().networks(), list_pods)
+        self.settle()
+        return collector.failed
 
     def _load(self) -> NetworkConf:
         loaded = self._directory.load()
@@ -179,10 +182,23 @@ class Network:
             )
         return loaded.network
 
+    def _choose_networks(self, pod: PodNetwork) -> list[tuple[NetworkConf, str]]:
+        """Each network of the pod and its interface on it, the first the one that gives the pod its address."""
+        found = [(self._load(), IFNAME)]
+        known = {network.name: network for network in self._directory.load().networks()}
+        for wanted in plan_networks(pod):
+            if wanted.network not in known:
+                raise NotFound(
+                    f"network {wanted.network} is not configured in {self._directory.path}",
+                    hint=f"there are: {', '.join(known)}",
+                )
+            found.append((known[wanted.network], wanted.ifname))
+        return found
+
     def _require_plugins(self, network: NetworkConf) -> None:
         for kind in _plugin_types(network):
             if kind not in self._builtin:
-                self._program.find(kind)
+                self._program.require(kind, network.cni_version)
 
     def _find_plugin(self, kind: str) -> Plugin:
         return self._builtin.get(kind, self._program)
@@ -190,22 +206,26 @@ class Network:
     def _chain(self, network: NetworkConf) -> Chain:
         return Chain(network, self._find_plugin, self._cache.exclusive(network.name))
 
-    def _attachment(self, network: NetworkConf, pod: PodNetwork, netns: PodNetns) -> Attachment:
-        return Attachment(
-            pod.pod_id,
-            IFNAME,
-            netns_path=netns.path,
-            netns_fd=netns.netns_fd,
-            route_fd=netns.route_fd,
-            args=_plan_args(pod),
-            capabilities=plan_capabilities(network, pod),
-        )
-
     def _loopback_up(self, attachment: Attachment) -> None:
         if "loopback" in self._builtin:
             set_loopback_up(attachment.route_fd)
         else:
             self._chain(_LOOPBACK).add(attachment._replace(ifname="lo", capabilities={}))
+
+    def _add_all(self, networks: list[NetworkConf], attachments: list[Attachment]) -> list[Result]:
+        results = []
+        done: list[Entry] = []
+        try:
+            for network, attachment in zip(networks, attachments, strict=True):
+                result = self._add(network, attachment)
+                done.append(Entry(network, attachment, result))
+                results.append(result)
+        except BaseException:
+            for entry in reversed(done):
+                self._undo_quietly(entry)
+            self.settle()
+            raise
+        return results
 
     def _add(self, network: NetworkConf, attachment: Attachment) -> Result:
         self._cache.begin(network, attachment)
@@ -226,7 +246,7 @@ class Network:
 
     def _find(self, pod_id: str) -> list[Entry]:
         try:
-            return self._cache.find(pod_id, IFNAME)
+            return self._cache.find(pod_id)
         except DataLoss:
             # The entry is all that is damaged: its network is most likely the one that is configured.
             network = self._directory.load().network
@@ -245,54 +265,34 @@ class Network:
         network = entry.network
         self._chain(network).delete(entry.attachment, entry.result)
         self._cache.remove(network.name, entry.attachment)
-        with self._cache.lock(network.name):
-            if not self._cache.in_use(network.name):
-                self._retire(network)
+        if not self._cache.in_use(network.name):
+            thread = threading.Thread(target=self._retire, args=[network], name=f"retire {network.name}")
+            thread.start()
+            self._retiring.append(thread)
 
     def _retire(self, network: NetworkConf) -> None:
-        """The network's last attachment has gone, and so go the bridge and the masquerading."""
-        for call in self._chain(network).calls():
-            plugin = self._find_plugin(call.type)
-            if isinstance(plugin, Bridge):
-                plugin.retire(call)
+        """The network's last attachment has gone, and so go the bridge and the masquerading.
+
+        An attachment that begins meanwhile is noted under the same lock: it is
+        either seen here, or finds nothing and makes it anew.
+        """
+        try:
+            with self._cache.lock(network.name):
+                if not self._cache.in_use(network.name):
+                    self._chain(network).retire()
+        except Error as error:
+            _log.warning("network %s: %s", network.name, error)
 
 
-def plan_capabilities(network: NetworkConf, pod: PodNetwork) -> dict[str, Any]:
-    """Values by capability name (CNI CONVENTIONS.md), for those plugins that declare it.
-
-    FailedPrecondition when host ports are asked for and no plugin maps ports.
-    """
-    found: dict[str, Any] = {}
-    mappings = [_port_mapping(port) for port in pod.port_mappings if port.host_port]
-    if mappings:
-        found["portMappings"] = mappings
-        if not any(plugin.capabilities.get("portMappings") for plugin in network.plugins):
-            raise FailedPrecondition(
-                f"host port {mappings[0]['hostPort']}: network {network.name} has no plugin that maps ports",
-                hint='add {"type": "portmap", "capabilities": {"portMappings": true}} to its plugins',
-            )
-    if pod.annotations:
-        found["io.kubernetes.cri.pod-annotations"] = dict(pod.annotations)
+def _plan_attachments(
+    networks: list[tuple[NetworkConf, str]], pod: PodNetwork, netns: PodNetns
+) -> list[Attachment]:
+    found = []
+    for network, ifname in networks:
+        first = ifname == IFNAME
+        capabilities = plan_capabilities(network, pod) if first else plan_further_capabilities(pod)
+        found.append(Attachment(pod.pod_id, ifname, *netns, plan_args(pod), capabilities))
     return found
-
-
-def _port_mapping(port: HostPort) -> dict[str, Any]:
-    return {
-        "hostPort": port.host_port,
-        "containerPort": port.container_port,
-        "protocol": port.protocol.lower(),
-        "hostIP": port.host_ip,
-    }
-
-
-def _plan_args(pod: PodNetwork) -> tuple[tuple[str, str], ...]:
-    return (
-        ("IgnoreUnknown", "1"),
-        ("K8S_POD_NAMESPACE", pod.namespace),
-        ("K8S_POD_NAME", pod.name),
-        ("K8S_POD_INFRA_CONTAINER_ID", pod.pod_id),
-        ("K8S_POD_UID", pod.uid),
-    )
 
 
 def _complete(netns: PodNetns, stack: ExitStack) -> PodNetns:
@@ -308,15 +308,6 @@ def _complete(netns: PodNetns, stack: ExitStack) -> PodNetns:
         route_fd = open_route_socket(netns.path)
         stack.callback(os.close, route_fd)
     return PodNetns(netns.path, netns_fd, route_fd)
-
-
-def _pod_ips(result: Result, netns: PodNetns) -> list[cni.IpConfig]:
-    """The addresses of interfaces inside the pod; those of no interface are taken for the pod's."""
-    return [
-        ip
-        for ip in result.ips
-        if ip.interface is None or result.interfaces[ip.interface].sandbox == netns.path
-    ]
 
 
 def _plugin_types(network: NetworkConf) -> list[str]:

@@ -23,7 +23,7 @@ from rundlet.errors import (
 )
 from rundlet.network.call import Call
 from rundlet.spec import json
-from rundlet.spec.cni import Result, parse_error, parse_result
+from rundlet.spec.cni import VERSIONS, Result, parse_error, parse_result, parse_versions
 
 OUTPUT_MAX_BYTES = 1 << 20
 
@@ -38,12 +38,16 @@ _CLASSES: dict[int, type[Error]] = {
 }
 
 
+_OF_NOBODY = {"STATUS", "GC"}
+
+
 class Program:
     """The plugin `type` in the first of `bin_dirs` that has it; `Plugin` over exec."""
 
     def __init__(self, bin_dirs: Sequence[str], *, timeout_s: float) -> None:
         self._bin_dirs = bin_dirs
         self._timeout_s = timeout_s
+        self._versions: dict[tuple[str, int, int], tuple[str, ...]] = {}
 
     def add(self, call: Call) -> Result:
         return parse_result(self._run("ADD", call), call.version, f"{call.what}: result")
@@ -53,6 +57,36 @@ class Program:
 
     def check(self, call: Call) -> None:
         self._run("CHECK", call)
+
+    def status(self, call: Call) -> None:
+        self._run("STATUS", call)
+
+    def collect(self, call: Call) -> None:
+        self._run("GC", call)
+
+    def require(self, kind: str, version: str) -> None:
+        """FailedPrecondition when there is no such program, or it says that it knows no `version` of CNI."""
+        path = self.find(kind)
+        offered = self._read_versions(path)
+        if offered and version not in offered:
+            raise FailedPrecondition(
+                f"CNI plugin {path} does not know version {version}",
+                hint=f"it knows {', '.join(offered)}: set cniVersion to one of these",
+            )
+
+    def _read_versions(self, path: str) -> tuple[str, ...]:
+        """What VERSION answers, asked once for each state of the file; nothing from one that does not know it."""
+        stat = os.stat(path)
+        key = (path, stat.st_mtime_ns, stat.st_ino)
+        if key not in self._versions:
+            environment = os.environ | {"CNI_COMMAND": "VERSION", "CNI_PATH": os.pathsep.join(self._bin_dirs)}
+            question = json.encode({"cniVersion": VERSIONS[-1]})
+            code, output, _ = _execute(path, environment, question, self._timeout_s, f"{path}: VERSION")
+            try:
+                self._versions[key] = parse_versions(output, path) if code == 0 else ()
+            except InvalidArgument:
+                self._versions[key] = ()
+        return self._versions[key]
 
     def find(self, kind: str) -> str:
         """The plugin's path; FailedPrecondition when no directory has it."""
@@ -77,6 +111,8 @@ class Program:
 
 def _parameters(command: str, call: Call, bin_dirs: Sequence[str]) -> dict[str, str]:
     pod = call.attachment
+    if command in _OF_NOBODY:
+        return {"CNI_COMMAND": command, "CNI_PATH": os.pathsep.join(bin_dirs)}
     for key, value in pod.args:
         if ";" in value or "\0" in value:
             raise InvalidArgument(f"{call.what}: {key} {value!r} cannot be given to a CNI plugin")

@@ -12,7 +12,7 @@ A result is kept in the newest form whatever its version on the wire:
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from msgspec import Struct, field
@@ -24,6 +24,8 @@ from rundlet.spec.document import drop_nulls, parse_document
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 _IP4_IP6 = ("0.1.0", "0.2.0")
 _IP_VERSIONED = ("0.3.0", "0.3.1", "0.4.0")
+# What members of a result had before 1.0.0: 1.1.0 gave interfaces and routes more, and 1.0.0 allows it.
+_BEFORE_1_1 = {"interfaces": ("name", "mac", "sandbox"), "routes": ("dst", "gw")}
 
 # The name becomes a part of cache and lease paths: libcni's rule, no slash and no leading dot.
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -62,6 +64,7 @@ class _ConfModel(_Model, frozen=True):
     # Boolean, or the text of one: libcni takes both.
     disable_check: bool | str = False
     disable_gc: bool | str = field(name="disableGC", default=False)
+    load_only_inlined_plugins: bool = False
     plugins: tuple[dict[str, Any], ...] | None = None
 
 
@@ -70,20 +73,24 @@ class _PluginModel(_Model, frozen=True):
     capabilities: dict[str, bool] = field(default_factory=dict)
 
 
-def parse_network_conf(raw: bytes, what: str = "network configuration") -> NetworkConf:
-    """A conf or a conf list; InvalidArgument with the JSON path of what is wrong."""
+def parse_network_conf(
+    raw: bytes,
+    what: str = "network configuration",
+    *,
+    list_files: Callable[[str], Iterable[tuple[str, bytes]]] = lambda _: (),
+) -> NetworkConf:
+    """A conf or a conf list; InvalidArgument with the JSON path of what is wrong.
+
+    `list_files` gives (name, content) of the plugin files that belong to a list
+    by its name; a list with loadOnlyInlinedPlugins does without them.
+    """
     value = json.decode(raw, object, what)
     # Only the outermost nulls: a plugin gets its configuration as it stands.
     model = json.convert(drop_nulls(value, 1), _ConfModel, what)
-    if model.plugins is not None:
-        plugins = [_parse_plugin(plugin, f"{what}: plugins[{n}]") for n, plugin in enumerate(model.plugins)]
-        _check(model.name, f"{what}: name: a list needs one")
-        _check(plugins, f"{what}: plugins: must not be empty")
-    else:
-        plugins = [_parse_plugin(value, what)]
     _check(
         not model.name or _NAME.fullmatch(model.name), f"{what}: name: {model.name!r} is not a network name"
     )
+    plugins = [_parse_plugin(value, what)] if model.type else _parse_list(model, what, list_files)
     return NetworkConf(
         name=model.name,
         cni_version=_choose_version((model.cni_version, *model.cni_versions), what),
@@ -91,6 +98,21 @@ def parse_network_conf(raw: bytes, what: str = "network configuration") -> Netwo
         disable_check=_truth(model.disable_check, f"{what}: disableCheck"),
         disable_gc=_truth(model.disable_gc, f"{what}: disableGC"),
     )
+
+
+def _parse_list(
+    model: _ConfModel, what: str, list_files: Callable[[str], Iterable[tuple[str, bytes]]]
+) -> list[Plugin]:
+    _check(model.name, f"{what}: name: a list needs one")
+    inlined = model.plugins or ()
+    plugins = [_parse_plugin(plugin, f"{what}: plugins[{n}]") for n, plugin in enumerate(inlined)]
+    if not model.load_only_inlined_plugins:
+        plugins += [
+            _parse_plugin(json.decode(content, object, path), path)
+            for path, content in list_files(model.name)
+        ]
+    _check(plugins, f"{what}: plugins: must not be empty")
+    return plugins
 
 
 def _parse_plugin(value: Any, what: str) -> Plugin:
@@ -189,6 +211,7 @@ class _OldResult(_Model, frozen=True):
 
 class _VersionModel(_Model, frozen=True):
     cni_version: str = ""
+    supported_versions: tuple[str, ...] = ()
 
 
 def parse_result(raw: bytes, version: str = "", what: str = "CNI result") -> Result:
@@ -208,6 +231,11 @@ def parse_error(raw: bytes, what: str = "CNI error") -> ErrorResult:
     return parse_document(raw, ErrorResult, what)
 
 
+def parse_versions(raw: bytes, what: str = "CNI version") -> tuple[str, ...]:
+    """The versions in an answer to VERSION."""
+    return parse_document(raw, _VersionModel, what).supported_versions
+
+
 def result_document(result: Result, version: str) -> dict[str, Any]:
     """`result` as plain JSON values in the form of `version`, as `prevResult` holds it.
 
@@ -219,6 +247,10 @@ def result_document(result: Result, version: str) -> dict[str, Any]:
         return {"cniVersion": version, **_to_plain(_downgrade(result))}
     document: dict[str, Any] = {"cniVersion": version, **_to_plain(result)}
     if version in _IP_VERSIONED:
+        for kind, known in _BEFORE_1_1.items():
+            document[kind] = [{key: one[key] for key in known if key in one} for one in document.get(kind, ())]
+            if not document[kind]:
+                del document[kind]
         document["ips"] = [{"version": _family(ip["address"]), **ip} for ip in document.get("ips", ())]
     return document
 

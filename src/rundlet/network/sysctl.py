@@ -1,0 +1,26 @@
+"""Settings under /proc/sys of the network namespace that the calling thread is in."""
+
+from rundlet.network.leases import storage_error
+
+_ROOT = "/proc/sys"
+
+
+def read_sysctl(name: str) -> str:
+    """`name` as a path: "net/ipv4/ip_forward".  Raises OSError."""
+    with open(f"{_ROOT}/{name}", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def write_sysctl(name: str, value: str) -> None:
+    """Only when it is not so: writing forwarding again walks all interfaces under the kernel's network lock."""
+    try:
+        if read_sysctl(name) != value:
+            with open(f"{_ROOT}/{name}", "w", encoding="ascii") as file:
+                file.write(value)
+    except OSError as error:
+        raise storage_error(f"set {name} to {value}", error) from error
+
+
+def enable_forwarding(version: int) -> None:
+    """Forwarding is per network namespace, and off in a new one."""
+    write_sysctl("net/ipv4/ip_forward" if version == 4 else "net/ipv6/conf/all/forwarding", "1")
