@@ -53,7 +53,7 @@ def test_the_whole_specification_is_planned() -> None:
         "SetOomScore", "JoinResctrl", "MoveNetDevice", "NewTimeNamespace",
     ]  # fmt: skip
     assert plan.entry[-1] == steps.NewTimeNamespace((("monotonic", 5, 6), ("boottime", -7, 0)))
-    assert plan.entry[1] == steps.JoinResctrl("group", ("L3:0=f", "MB:0=20"), "rundlet")
+    assert plan.entry[1] == steps.JoinResctrl("group", ("L3:0=f", "MB:0=20"), "c")
     order = [type(step).__name__ for step in plan.setup]
     assert order[0] == "Unshare"
     assert order.index("AwaitHooks") < order.index("RunHooks") < order.index("PivotRoot")
@@ -192,6 +192,19 @@ def test_version_2_cgroup_in_a_cgroup_namespace() -> None:
     plan = make_plan(FULL, HOST._replace(cgroups={"": "/cg/x"}))
     mounted = [step for step in only(plan, steps.Mount) if step.fstype == "cgroup2"]
     assert [(step.target, bool(step.flags & m.MS_RDONLY)) for step in mounted] == [("/sys/fs/cgroup", True)]
+
+
+@pytest.mark.parametrize(
+    ("rdt", "group"),
+    [
+        ({"closID": "/"}, ""),
+        ({"schemata": ["L3:0=f"]}, "c"),
+        ({"closID": "x", "schemata": ["L3:0=f"]}, "x"),
+        ({"enableMonitoring": True}, ""),
+    ],
+)
+def test_classes_of_service(rdt: dict[str, Any], group: str) -> None:
+    assert only(make_plan(changed(linux={"intelRdt": rdt})), steps.JoinResctrl)[0].group == group
 
 
 @pytest.mark.parametrize(("options", "owned"), [(["rw"], True), (["ro"], False)])

@@ -174,6 +174,11 @@ def test_a_missing_network_device_is_named(keeper: Keeper, bundle: Path) -> None
 # -- the process ---------------------------------------------------------------
 
 
+def test_the_size_of_the_terminal(run: Run) -> None:
+    outcome = run(config("stty", "size", terminal=True, console_size=spec.ConsoleSize(33, 99)))
+    assert outcome.stdout.split() == ["33", "99"]
+
+
 def test_scheduler_nice_and_io_priority(run: Run) -> None:
     outcome = run(
         shell(

@@ -99,9 +99,10 @@ class Creation:
     def _on_report(self, container: Container) -> None:
         """The new process is ready, has failed, or is now the container's program."""
         pending = self._pending.get(container.id)
-        if pending is None:
-            return
-        report = pending.receive()
+        if pending is not None:
+            self._hear(container, pending, pending.receive())
+
+    def _hear(self, container: Container, pending: Pending, report: Report) -> None:
         if report.kind == "child":
             self._on_child(container, report)
         elif report.kind == "hooks" and pending.hooks is not None:
@@ -189,8 +190,10 @@ class Creation:
     def _hear_last_words(self, container: Container) -> None:
         """All that its first process reported before it ended, or that its helper did."""
         pid = container.pid
-        while container.id in self._pending and container.pid == pid:
-            self._on_report(container)
+        while container.pid == pid and (pending := self._pending.get(container.id)):
+            report = pending.receive()
+            # "none": it is dead, and only its helper still has the socket open.
+            self._hear(container, pending, Report("end") if report.kind == "none" else report)
 
     def close(self) -> None:
         for pending in self._pending.values():

@@ -21,6 +21,7 @@ class Pending:
     """A process on its way to execve(2), and the request that waits for the next thing it says."""
 
     def __init__(self, report: socket.socket) -> None:
+        report.setblocking(False)
         self.report = report
         self.request: Request | None = None
         self.error: Error | None = None
@@ -28,7 +29,11 @@ class Pending:
         self.starts = False  # goes through its gate as soon as it is ready
 
     def receive(self) -> Report:
-        return receive_report(self.report)
+        """Never blocks: `kind` is "none" when nothing has been said."""
+        try:
+            return receive_report(self.report)
+        except BlockingIOError:
+            return Report("none")
 
     def answer(self, ok: dict[str, Any]) -> None:
         request, self.request = self.request, None

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from rundlet.errors import FailedPrecondition, InvalidArgument
-from rundlet.kernel import ioprio, mempolicy, personality, sched
 from rundlet.kernel.capability import NUMBERS
 from rundlet.plan.attributes import (
     Attribute,
@@ -140,6 +139,8 @@ def _plan_limits(limits: Sequence[Rlimit]) -> tuple[SetLimit, ...]:
 def _plan_attributes(process: Process, linux: Linux) -> tuple[Attribute, ...]:
     planned: list[Attribute] = []
     if linux.personality is not None:
+        from rundlet.kernel import personality
+
         domain = check_known(linux.personality.domain, personality.DOMAINS, "linux.personality.domain")
         if linux.personality.flags:
             raise InvalidArgument(f"{CONFIG}linux.personality.flags: expected none, no flag is defined")
@@ -155,6 +156,8 @@ def _plan_attributes(process: Process, linux: Linux) -> tuple[Attribute, ...]:
 
 def _plan_scheduler(value: Scheduler) -> SetScheduler:
     """config.md#linux-process: values that the policy does not take are errors."""
+    from rundlet.kernel import sched
+
     where = "process.scheduler"
     policy = check_known(value.policy, sched.POLICIES, f"{where}.policy")
     flags = 0
@@ -172,12 +175,16 @@ def _plan_scheduler(value: Scheduler) -> SetScheduler:
 
 
 def _plan_io_priority(value: IoPriority) -> SetIoPriority:
+    from rundlet.kernel import ioprio
+
     io_class = check_known(value.class_, ioprio.CLASSES, "process.ioPriority.class")
     check_range(value.priority, 0, 7, "process.ioPriority.priority")
     return SetIoPriority(value.class_, io_class, value.priority)
 
 
 def _plan_memory_policy(value: MemoryPolicy) -> SetMemoryPolicy:
+    from rundlet.kernel import mempolicy
+
     mode = check_known(value.mode, mempolicy.MODES, "linux.memoryPolicy.mode")
     for index, name in enumerate(value.flags or []):
         mode |= check_known(name, mempolicy.FLAGS, f"linux.memoryPolicy.flags[{index}]")

@@ -86,7 +86,7 @@ def plan_container(
         namespaces.clone,
         namespaces.pid_namespace,
         cgroup,
-        (*_plan_entry(config, linux, namespaces), *_plan_delegation(config, host, namespaces)),
+        (*_plan_entry(container_id, config, linux, namespaces), *_plan_delegation(config, host, namespaces)),
         (
             *namespaces.unshared,
             *plan_names(config, namespaces.own),
@@ -115,13 +115,15 @@ def _plan_first_process(
     return plan_process(process, host, seccomp, linux=linux, state=state)
 
 
-def _plan_entry(config: RuntimeConfig, linux: Linux, namespaces: Namespaces) -> tuple[Step, ...]:
+def _plan_entry(
+    container_id: str, config: RuntimeConfig, linux: Linux, namespaces: Namespaces
+) -> tuple[Step, ...]:
     """What needs the host's rights or files."""
     steps: list[Step] = []
     if config.process is not None and config.process.oom_score_adj is not None:
         steps.append(SetOomScore(config.process.oom_score_adj))
     if linux.intel_rdt is not None:
-        steps.append(_plan_resctrl(linux.intel_rdt))
+        steps.append(_plan_resctrl(container_id, linux.intel_rdt))
     return (*steps, *namespaces.entry)
 
 
@@ -137,14 +139,21 @@ def _plan_delegation(config: RuntimeConfig, host: Host, namespaces: Namespaces) 
     return [OwnCgroup(host.cgroups[""], root)] if is_own and writable else []
 
 
-def _plan_resctrl(value: IntelRdt) -> JoinResctrl:
-    """config-linux.md#intelrdt: `schemata` is written after the two older fields."""
-    if "/" in value.clos_id or value.clos_id in (".", ".."):
+def _plan_resctrl(container_id: str, value: IntelRdt) -> JoinResctrl:
+    """config-linux.md#intelrdt: `schemata` is written after the two older fields; "/" is the default class.
+
+    A class without a name is the container's own.
+    """
+    name = value.clos_id
+    if name != "/" and ("/" in name or name in (".", "..")):
         raise InvalidArgument(
-            f"{CONFIG}linux.intelRdt.closID: expected the name of a directory, got {value.clos_id!r}"
+            f"{CONFIG}linux.intelRdt.closID: expected the name of a directory, got {name!r}"
         )
-    lines = [line for line in (value.l3_cache_schema, value.mem_bw_schema, *(value.schemata or [])) if line]
-    return JoinResctrl(value.clos_id, tuple(lines), "rundlet" if value.enable_monitoring else "")
+    lines = tuple(
+        line for line in (value.l3_cache_schema, value.mem_bw_schema, *(value.schemata or [])) if line
+    )
+    group = name.strip("/") or (container_id if lines and not name else "")
+    return JoinResctrl(group, lines, container_id if value.enable_monitoring else "")
 
 
 def _propagation(linux: Linux) -> str:
