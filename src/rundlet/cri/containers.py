@@ -36,11 +36,16 @@ def _container_info(container: ContainerStatus, containers_dir: str) -> dict[str
 class ContainerRpcs(api_pb2_grpc.RuntimeServiceServicer):
     engine: Engine
 
-    def CreateContainer(self, request: api.CreateContainerRequest, _: Context) -> api.CreateContainerResponse:
+    def CreateContainer(
+        self, request: api.CreateContainerRequest, context: Context
+    ) -> api.CreateContainerResponse:
         """The sandbox_config sent along is what RunPodSandbox has recorded already."""
         pod_id = require_text(request.pod_sandbox_id, "pod_sandbox_id")
         asked = options.container_options(request.config)
-        return api.CreateContainerResponse(container_id=self.engine.containers.create(pod_id, asked))
+        container_id = self.engine.containers.create(pod_id, asked)
+        if not context.is_active():
+            self.engine.containers.offer_again(asked, container_id)
+        return api.CreateContainerResponse(container_id=container_id)
 
     def StartContainer(self, request: api.StartContainerRequest, _: Context) -> api.StartContainerResponse:
         self.engine.containers.start(request.container_id)

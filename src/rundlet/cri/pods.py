@@ -23,9 +23,12 @@ def _pod_info(pod: PodStatus) -> dict[str, str]:
 class PodRpcs(api_pb2_grpc.RuntimeServiceServicer):
     engine: Engine
 
-    def RunPodSandbox(self, request: api.RunPodSandboxRequest, _: Context) -> api.RunPodSandboxResponse:
+    def RunPodSandbox(self, request: api.RunPodSandboxRequest, context: Context) -> api.RunPodSandboxResponse:
         asked = options.pod_options(request.config, request.runtime_handler)
-        return api.RunPodSandboxResponse(pod_sandbox_id=self.engine.pods.run(asked))
+        pod_id = self.engine.pods.run(asked)
+        if not context.is_active():
+            self.engine.pods.offer_again(asked, pod_id)
+        return api.RunPodSandboxResponse(pod_sandbox_id=pod_id)
 
     def StopPodSandbox(self, request: api.StopPodSandboxRequest, _: Context) -> api.StopPodSandboxResponse:
         self.engine.pods.stop(request.pod_sandbox_id)

@@ -30,6 +30,7 @@ from rundlet.engine.signals import parse_signal
 from rundlet.engine.stats import StatsReader
 from rundlet.engine.status import ContainerStats, ContainerStatus, ExecResult
 from rundlet.engine.streams import AttachStreams, ExecStreams, start_attach, start_exec
+from rundlet.engine.twins import Twins
 from rundlet.engine.undo import Undo
 from rundlet.engine.validate import check_container
 from rundlet.engine.volumes import unmount_volumes
@@ -47,6 +48,7 @@ class Containers:
         self._records = parts.containers
         self._stats = stats
         self._watcher = watcher
+        self._twins = Twins(self._is_created)
 
     # -- life -------------------------------------------------------------------
 
@@ -57,6 +59,21 @@ class Containers:
         AlreadyExists for a taken (name, attempt), InvalidArgument for wrong options.
         """
         pod_id = self._parts.pods.resolve(pod_prefix)
+        key = (pod_id, options.name, options.attempt)
+        return self._twins.run(key, options, lambda: self._create(pod_id, options))
+
+    def offer_again(self, options: ContainerOptions, container_id: str) -> None:
+        """Whoever asked for the container did not hear its id: the next to ask for the same gets it."""
+        record = self._records.get(container_id)
+        self._twins.offer((record.pod_id, options.name, options.attempt), options, container_id)
+
+    def _is_created(self, container_id: str) -> bool:
+        try:
+            return self._records.get(container_id).state == "created"
+        except NotFound:
+            return False
+
+    def _create(self, pod_id: str, options: ContainerOptions) -> str:
         with self._parts.locks.hold(pod_id), Undo() as undo:
             pod = self._parts.pods.get(pod_id)
             require_state(pod, "ready", action="create a container in")

@@ -23,6 +23,7 @@ from rundlet.engine.records import PodFacts, PodRecord
 from rundlet.engine.stats import StatsReader
 from rundlet.engine.status import PodStats, PodStatus
 from rundlet.engine.streams import Dial, dial_pod
+from rundlet.engine.twins import Twins
 from rundlet.engine.undo import Undo
 from rundlet.engine.validate import check_pod
 from rundlet.errors import NotFound
@@ -42,14 +43,29 @@ class Pods:
         self._stats = stats
         self._records = parts.pods
         self._containers = containers
+        self._twins = Twins(self._is_ready)
 
     def run(self, options: PodOptions) -> str:
         """Make a pod and answer its id; it is ready then.
 
+        The same call in parallel waits, and gets the same pod.
         Raises InvalidArgument for wrong options, AlreadyExists for a taken
         (namespace, name, uid, attempt), and what the parts below raise.
         """
         check_pod(options)
+        return self._twins.run(_key(options), options, lambda: self._run(options))
+
+    def offer_again(self, options: PodOptions, pod_id: str) -> None:
+        """Whoever asked for the pod did not hear its id: the next to ask for the same gets it."""
+        self._twins.offer(_key(options), options, pod_id)
+
+    def _is_ready(self, pod_id: str) -> bool:
+        try:
+            return self._records.get(pod_id).state == "ready"
+        except NotFound:
+            return False
+
+    def _run(self, options: PodOptions) -> str:
         handler = self._parts.handlers.find(options.runtime_handler)
         record = PodRecord(new_id(), options, "creating", self._parts.identity, time.time_ns())
         with self._parts.locks.hold(record.id), Undo() as undo:
@@ -189,7 +205,9 @@ class Pods:
         if record.options.security.namespaces.network == "pod":
             # Also when stopped already: a plugin that failed the last time gets its second chance.
             network = _plan_network(pod_id, record.options)
-            self._parts.network.detach(network, record.facts.namespaces.get("net", ""))
+            path = record.facts.namespaces.get("net", "")
+            # What goes with the network's last pod is not waited for: the bridge takes the kernel 30 ms.
+            self._parts.network.detach(network, path, settle=False)
         self._parts.keeper.remove_pod(pod_id)
         self._records.mark_stopped(pod_id)
 
@@ -199,6 +217,7 @@ class Pods:
         for container in self._parts.containers.list(ContainerFilter(pod_id=pod_id)):
             self._containers.remove(container.id)
         self._clear(record)
+        self._parts.network.settle()
 
     def abandon(self, record: PodRecord) -> None:
         """Undo a half-made pod whose maker died; any of its parts may be there."""
@@ -216,6 +235,10 @@ class Pods:
             self._parts.group(f"{parent}/{record.id}").remove()
             self._parts.groups.remove(parent)
         self._records.delete(record.id)
+
+
+def _key(options: PodOptions) -> tuple[str, str, str, int]:
+    return options.namespace, options.name, options.uid, options.attempt
 
 
 def describe_pod(record: PodRecord) -> PodStatus:
@@ -265,7 +288,16 @@ def _choose_user_namespace(options: PodOptions) -> tuple[IdMap, IdMap] | None:
 def _plan_network(pod_id: str, options: PodOptions) -> PodNetwork:
     mappings = (mapping for mapping in options.port_mappings if mapping.host_port)
     ports = tuple(HostPort(m.host_port, m.container_port, m.protocol, m.host_ip) for m in mappings)
-    return PodNetwork(pod_id, options.name, options.namespace, options.uid, ports)
+    dns = {"servers": options.dns.servers, "searches": options.dns.searches, "options": options.dns.options}
+    return PodNetwork(
+        pod_id,
+        options.name,
+        options.namespace,
+        options.uid,
+        ports,
+        annotations=options.annotations,
+        capabilities={"dns": dns} if any(dns.values()) else {},
+    )
 
 
 def _close(*fds: int) -> None:
