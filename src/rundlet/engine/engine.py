@@ -76,6 +76,7 @@ class Engine:
         """Let go of files and threads; pods and containers go on."""
         self.feed.close()
         self._watcher.close()
+        self._parts.network.settle()
         self._parts.keeper.close()
         self._parts.store.close()
 
@@ -118,6 +119,7 @@ def _choose_network(settings: Settings) -> NetworkSettings:
         bin_dirs=settings.cni_bin_dirs,
         cache_dir=settings.cni_cache_dir,
         builtin=settings.cni_builtin,
+        engine=settings.root,
     )
 
 

@@ -4,6 +4,7 @@
     live container          keeper says stopped → its exit is recorded
                             keeper does not know it, or another boot → exited, code unknown (255)
     ready pod               another boot, or its namespaces are gone → notready
+    network                 what is left of pods that are not ready → removed (CNI's GC)
 
 Nothing is started anew here: what has ended stays ended.
 """
@@ -35,6 +36,18 @@ def recover(parts: Parts, pods: Pods, containers: Containers) -> None:
         if pod.state == "ready" and not _has_namespaces(parts, pod):
             _log.info("pod %s lost its namespaces (reboot): not ready", pod.id)
             parts.pods.mark_stopped(pod.id)
+    attempt("remove what is left on the network", _collect_network, parts)
+
+
+def _collect_network(parts: Parts) -> None:
+    for error in parts.network.collect(lambda: _list_networked(parts)):
+        _log.warning("cannot remove what is left on the network: %s", error)
+
+
+def _list_networked(parts: Parts) -> list[str]:
+    """Pods that have, or are getting, a network; those being made first, as they may turn ready meanwhile."""
+    making = [pod.id for pod in parts.pods.list_unfinished()]
+    return making + [pod.id for pod in parts.pods.list() if pod.state == "ready"]
 
 
 def _has_namespaces(parts: Parts, record: PodRecord) -> bool:

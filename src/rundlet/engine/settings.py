@@ -6,6 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from rundlet.errors import InvalidArgument
+from rundlet.network.builtin import BUILTIN
 
 MIB = 1 << 20
 _HANDLER_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -47,7 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cni_conf_dir: str = "/etc/cni/net.d"
     cni_bin_dirs: tuple[str, ...] = ("/opt/cni/bin", "/usr/lib/cni")
     cni_cache_dir: str = "/var/lib/cni"
-    cni_builtin: tuple[str, ...] = ("bridge", "host-local", "loopback")
+    cni_builtin: tuple[str, ...] = BUILTIN
     cdi_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
     insecure_registries: tuple[str, ...] = ()
     registry_certs_dir: str = ""

@@ -91,6 +91,7 @@ class Network:
         self._directory = ConfDirectory(settings.conf_dir)
         self._cache = Cache(settings.cache_dir, settings.engine)
         self._retiring: list[threading.Thread] = []
+        self._retiring_lock = threading.Lock()
 
     def status(self) -> NetworkStatus:
         """Could a pod be attached now?  Asks the plugins too (STATUS)."""
@@ -145,8 +146,10 @@ class Network:
 
     def settle(self) -> None:
         """Wait until nothing is being removed in the background any more."""
-        while self._retiring:
-            self._retiring.pop().join()
+        with self._retiring_lock:
+            threads = tuple(self._retiring)
+        for thread in threads:
+            thread.join()
 
     def check(self, pod: PodNetwork, netns: PodNetns) -> None:
         """Does everything that `attach` made still stand?  NotFound for a pod that is not attached."""
@@ -268,7 +271,8 @@ class Network:
         if not self._cache.in_use(network.name):
             thread = threading.Thread(target=self._retire, args=[network], name=f"retire {network.name}")
             thread.start()
-            self._retiring.append(thread)
+            with self._retiring_lock:
+                self._retiring = [one for one in self._retiring if one.is_alive()] + [thread]
 
     def _retire(self, network: NetworkConf) -> None:
         """The network's last attachment has gone, and so go the bridge and the masquerading.
