@@ -13,14 +13,11 @@ version 2 one is then there for tracking processes.
 """
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from rundlet.cgroup.files import read_text
 from rundlet.errors import FailedPrecondition
-
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class CgroupMount(NamedTuple):
@@ -70,7 +67,8 @@ def _parse_mount(line: str) -> CgroupMount | None:
 
 
 def _unescape(text: str) -> str:
-    return _OCTAL.sub(lambda found: chr(int(found[1], 8)), text)
+    first, *rest = text.split("\\")
+    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
 def parse_own_groups(cgroup: str) -> dict[str, str]:

@@ -13,8 +13,6 @@ A process is known by pid and start time together, since pids are used again.
 import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
@@ -138,18 +136,26 @@ def load(root: str, container_id: str) -> Container:
         raise FailedPrecondition(f"{directory}/{_STATE}: written by another version: {error}") from error
 
 
-@contextmanager
-def locked(root: str, container_id: str) -> Iterator[Container]:
-    """The container, held against other commands that would change it."""
-    directory = f"{root}/{check_id(container_id)}"
-    try:
-        fd = _lock(directory)
-    except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f'container "{container_id}" does not exist') from None
-    try:
-        yield load(root, container_id)
-    finally:
-        os.close(fd)
+class locked:  # noqa: N801 - used like a function, as contextlib's own
+    """The container, held against other commands that would change it while the `with` block lasts."""
+
+    def __init__(self, root: str, container_id: str) -> None:
+        self._root, self._id = root, container_id
+        self._fd = -1
+
+    def __enter__(self) -> Container:
+        try:
+            self._fd = _lock(f"{self._root}/{check_id(self._id)}")
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound(f'container "{self._id}" does not exist') from None
+        try:
+            return load(self._root, self._id)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
 
 
 def list_ids(root: str) -> list[str]:

@@ -3,18 +3,17 @@
 import os
 import signal
 import time
-from contextlib import ExitStack
 from typing import NamedTuple
 
 from rundlet.cgroup.group import Group
 from rundlet.errors import InvalidArgument, Unimplemented
-from rundlet.oci import containers, groups, notify
+from rundlet.oci import containers, groups
 from rundlet.oci.arguments import Arguments
 from rundlet.oci.bundle import Bundle, read_bundle
-from rundlet.oci.console import check_console, send_master
 from rundlet.oci.containers import Container, Record
 from rundlet.oci.context import Context
 from rundlet.oci.launch import Child, Ready, await_ready, count_extra_fds, launch_first
+from rundlet.oci.undo import Undo
 from rundlet.plan.container import Hooks
 from rundlet.plan.planner import Filter, plan_container
 from rundlet.plan.seccomp_cache import load_program
@@ -38,10 +37,8 @@ def create_container(context: Context, container_id: str, arguments: Arguments) 
     """The container, created; or an error, and nothing of it left."""
     bundle = read_bundle(arguments.text("bundle"), arguments.text("config"))
     _check(bundle.config, arguments)
-    with ExitStack() as undo:
-        created = _create(context, container_id, arguments, bundle, undo)
-        undo.pop_all()
-    return created
+    with Undo() as undo:
+        return _create(context, container_id, arguments, bundle, undo)
 
 
 def _check(config: RuntimeConfig, arguments: Arguments) -> None:
@@ -50,12 +47,14 @@ def _check(config: RuntimeConfig, arguments: Arguments) -> None:
             "flag --no-pivot: rundlet-runtime always uses pivot_root(2), which a chroot cannot replace safely",
             hint="put the rootfs on a file system of its own instead of the initial ramdisk",
         )
-    check_console(config.process is not None and config.process.terminal, arguments)
+    terminal = config.process is not None and config.process.terminal
+    if terminal or arguments.text("console-socket"):
+        from rundlet.oci.console import check_console
+
+        check_console(terminal, arguments)
 
 
-def _create(
-    context: Context, container_id: str, arguments: Arguments, bundle: Bundle, undo: ExitStack
-) -> Created:
+def _create(context: Context, container_id: str, arguments: Arguments, bundle: Bundle, undo: Undo) -> Created:
     listen_fds = _read_listen_fds()
     extra_fds = count_extra_fds(arguments.number("preserve-fds"), listen_fds)
     systemd = context.systemd_cgroup
@@ -66,7 +65,7 @@ def _create(
     )
     container, lock = containers.reserve(context.root, record, bundle.raw)
     undo.callback(containers.forget, container.directory)
-    config = notify.hand_over(_pass_listen_fds(bundle.config, listen_fds), container.directory)
+    config = _hand_over_sockets(bundle.config, listen_fds, container.directory)
     plan = plan_container(
         container_id,
         config,
@@ -87,6 +86,8 @@ def _create(
     group.settle()
     os.close(gate)
     if arguments.text("console-socket"):
+        from rundlet.oci.console import send_master
+
         send_master(arguments.text("console-socket"), master)
         os.close(master)
         master = -1
@@ -109,7 +110,7 @@ def _make_record(container_id: str, bundle: Bundle) -> Record:
     )
 
 
-def _make_group(group: Group, writes: tuple[tuple[str, str, str], ...], undo: ExitStack) -> None:
+def _make_group(group: Group, writes: tuple[tuple[str, str, str], ...], undo: Undo) -> None:
     """A group that was there before is not ours to remove."""
     existed = group.exists()
     group.make()
@@ -124,7 +125,7 @@ def _make_fifo(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
 
-def _await_ready(child: Child, hooks: Hooks | None, undo: ExitStack) -> Ready:
+def _await_ready(child: Child, hooks: Hooks | None, undo: Undo) -> Ready:
     """With a helper the process that counts is another one, to be killed as well when something fails."""
     ready = await_ready(child, hooks)
     if ready.child.pid != child.pid:
@@ -159,11 +160,16 @@ def _read_listen_fds() -> int:
     return int(text)
 
 
-def _pass_listen_fds(config: RuntimeConfig, count: int) -> RuntimeConfig:
-    if not count or config.process is None:
-        return config
-    env = [*(config.process.env or []), f"LISTEN_FDS={count}", "LISTEN_PID=1"]
-    return config.replace(process=config.process.replace(env=env))
+def _hand_over_sockets(config: RuntimeConfig, listen_fds: int, directory: str) -> RuntimeConfig:
+    """With the environment that tells the program of sockets passed on, and of one to say that it is ready."""
+    if listen_fds and config.process is not None:
+        env = [*(config.process.env or []), f"LISTEN_FDS={listen_fds}", "LISTEN_PID=1"]
+        config = config.replace(process=config.process.replace(env=env))
+    if os.environ.get("NOTIFY_SOCKET"):
+        from rundlet.oci import notify
+
+        config = notify.hand_over(config, directory)
+    return config
 
 
 def write_pid_file(path: str, pid: int) -> None:

@@ -1,7 +1,6 @@
 """Ending a container and removing what it holds, in the order that keeps it findable until the end."""
 
 import os
-import select
 import signal
 
 from rundlet.cgroup.group import Group
@@ -23,6 +22,8 @@ def kill_first(container: Container, group: Group | None) -> None:
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         thaw(group)
+        import select
+
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         if not poll.poll(_KILL_TIMEOUT_MS):

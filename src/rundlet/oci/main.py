@@ -5,10 +5,8 @@ by _exit(2): tearing an interpreter down takes milliseconds that a container's
 start cannot spare, and leaves nothing better than the kernel does.
 """
 
-import gc
 import os
 import sys
-from importlib import import_module
 from typing import NoReturn
 
 from rundlet.errors import Error, Internal, InvalidArgument, from_code
@@ -19,7 +17,6 @@ from rundlet.oci.log import Log
 
 
 def main() -> NoReturn:
-    gc.disable()  # one short life: collecting would only cost
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -67,8 +64,9 @@ def _carry_out(context: Context, name: str, command: Command, argv: list[str]) -
     if not command.words_min <= count <= command.words_max:
         usage = f"rundlet-runtime {name} [flags] {command.words}".rstrip()
         raise InvalidArgument(f"{name}: {count} arguments given", hint=f"usage: {usage}")
-    module = import_module(f"rundlet.oci.{command.module}")
-    code: int = getattr(module, name)(context, arguments)
+    path = f"rundlet.oci.{command.module}"
+    __import__(path)  # importlib is itself a package to import
+    code: int = getattr(sys.modules[path], name)(context, arguments)
     return code
 
 

@@ -22,8 +22,8 @@ _CHECK_EVERY_MS = 100
 
 
 def hand_over(config: RuntimeConfig, directory: str) -> RuntimeConfig:
-    """With NOTIFY_SOCKET in our environment: the configuration with a socket for the container."""
-    if not os.environ.get(_VARIABLE) or config.process is None:
+    """The configuration with a socket for the container, made below `directory`."""
+    if config.process is None:
         return config
     os.mkdir(f"{directory}/notify", 0o755)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
@@ -59,8 +59,9 @@ class Relay:
                 return
 
 
-def needs_relay(container: Container) -> bool:
-    return bool(os.environ.get(_VARIABLE)) and os.path.isdir(f"{container.directory}/notify")
+def has_socket(container: Container) -> bool:
+    """Whether `create` gave the container one."""
+    return os.path.isdir(f"{container.directory}/notify")
 
 
 def _send(message: bytes) -> None:

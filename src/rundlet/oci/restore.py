@@ -3,7 +3,6 @@
 import os
 import subprocess
 import time
-from contextlib import ExitStack
 
 from rundlet.errors import FailedPrecondition, NotFound
 from rundlet.kernel.prctl import set_child_subreaper
@@ -17,6 +16,7 @@ from rundlet.oci.creation import write_pid_file
 from rundlet.oci.criu import find_criu, last_error, make_images, restore_command
 from rundlet.oci.destruction import destroy
 from rundlet.oci.launch import exit_code
+from rundlet.oci.undo import Undo
 from rundlet.spec.runtime import Resources
 
 
@@ -35,9 +35,8 @@ def restore(context: Context, arguments: Arguments) -> int:
 def _restore_container(context: Context, arguments: Arguments, bundle: Bundle, command: list[str]) -> int:
     """Returns when the processes run, or without --detach when the first one has ended."""
     set_child_subreaper()  # criu leaves its process to its parent's reaper: this one
-    with ExitStack() as undo:
+    with Undo() as undo:
         container = _restore(context, arguments, bundle, command, undo)
-        undo.pop_all()
     if arguments.has("detach"):
         return 0
     code = exit_code(os.waitpid(container.record.pid, 0)[1])
@@ -46,7 +45,7 @@ def _restore_container(context: Context, arguments: Arguments, bundle: Bundle, c
 
 
 def _restore(
-    context: Context, arguments: Arguments, bundle: Bundle, command: list[str], undo: ExitStack
+    context: Context, arguments: Arguments, bundle: Bundle, command: list[str], undo: Undo
 ) -> Container:
     container_id = arguments.words[0]
     path = groups.choose_path(container_id, bundle.linux.cgroups_path, systemd=False)

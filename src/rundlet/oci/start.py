@@ -1,14 +1,18 @@
 """`start`: open a created container's gate."""
 
 import os
+from typing import TYPE_CHECKING
 
 from rundlet.errors import Error, FailedPrecondition, from_code
-from rundlet.oci import containers, groups, json, notify
+from rundlet.oci import containers, groups, json
 from rundlet.oci.arguments import Arguments
 from rundlet.oci.bundle import read_config, read_hooks
 from rundlet.oci.containers import Container
 from rundlet.oci.context import Context
 from rundlet.oci.destruction import kill_first
+
+if TYPE_CHECKING:
+    from rundlet.oci.notify import Relay
 
 _ANSWER_MAX_BYTES = 1 << 16
 
@@ -29,11 +33,18 @@ def start_container(container: Container) -> None:
     config = read_config(container.read_config())
     if config.process is None:
         raise FailedPrecondition(f'container "{container.record.id}": process is not set, nothing to start')
-    relay = notify.Relay(container) if notify.needs_relay(container) else None
+    relay = _open_relay(container) if os.environ.get("NOTIFY_SOCKET") else None
     open_gate(container)
     _run_poststart(container)
     if relay is not None:
         relay.pass_on()
+
+
+def _open_relay(container: Container) -> "Relay | None":
+    """Readiness is passed on from a socket that `create` gave to the container."""
+    from rundlet.oci import notify
+
+    return notify.Relay(container) if notify.has_socket(container) else None
 
 
 def _run_poststart(container: Container) -> None:

@@ -8,15 +8,11 @@ in crun: silence would promise a limit that is not there.  `memory.kernel`,
 `useHierarchy` and `checkBeforeUpdate` are obsolete in the kernel and ignored.
 """
 
-import base64
 import math
-import re
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from rundlet.errors import FailedPrecondition, InvalidArgument
-from rundlet.plan.device_filter import build_device_filter
-from rundlet.plan.device_rules import list_v1, read_rules
 from rundlet.plan.knobs import DEVICE_PROGRAM
 from rundlet.spec.runtime import (
     BlockIo,
@@ -29,8 +25,6 @@ from rundlet.spec.runtime import (
     ThrottleDevice,
 )
 
-_PAGE_SIZE = re.compile(r"[1-9][0-9]*[KMG]B")
-_UNIFIED_KEY = re.compile(r"[a-z][a-zA-Z0-9_.-]*")
 _DEFAULT_PERIOD_US = 100_000
 
 
@@ -205,7 +199,7 @@ def _pids(resources: Resources) -> Writes:
 
 def _hugepages(limits: list[HugepageLimit] | tuple[()], knob: str) -> Writes:
     for item in limits:
-        if not _PAGE_SIZE.fullmatch(item.page_size):
+        if not _matches(r"[1-9][0-9]*[KMG]B", item.page_size):
             raise InvalidArgument(
                 f"hugepageLimits: page size {item.page_size!r} is not like 2MB", hint="use KB, MB or GB"
             )
@@ -231,7 +225,7 @@ def _network_v1(network: NetworkClass) -> Writes:
 def _unified(keys: dict[str, str]) -> Writes:
     for key, value in keys.items():
         # The key becomes a file name.
-        if not _UNIFIED_KEY.fullmatch(key):
+        if not _matches(r"[a-z][a-zA-Z0-9_.-]*", key):
             raise InvalidArgument(f"unified: {key!r} is not a cgroup file name")
         controller = key.partition(".")[0]
         yield CgroupWrite("" if controller == "cgroup" else controller, key, value)
@@ -282,18 +276,36 @@ def convert_block_weight(weight: int) -> int:
     return 1 + (weight - 10) * 9999 // 990
 
 
+def _matches(pattern: str, text: str) -> bool:
+    """The whole of `text`; `re` is imported for the few that need it."""
+    import re
+
+    return re.fullmatch(pattern, text) is not None
+
+
 # -- device access -----------------------------------------------------------
 
 
 def _devices_v1(resources: Resources) -> Writes:
     """Without rules the group keeps its parent's access."""
-    for file, value in list_v1(read_rules(resources.devices or ())):
+    if not resources.devices:
+        return
+    from rundlet.plan.device_rules import list_v1, read_rules
+
+    for file, value in list_v1(read_rules(resources.devices)):
         yield CgroupWrite("devices", file, value)
 
 
 def _devices_v2(resources: Resources) -> Writes:
     """Version 2 has no file for this: the value is the program to attach, in base64."""
-    rules = read_rules(resources.devices or ())
+    if not resources.devices:
+        return
+    import base64
+
+    from rundlet.plan.device_filter import build_device_filter
+    from rundlet.plan.device_rules import read_rules
+
+    rules = read_rules(resources.devices)
     if rules:
         program = base64.b64encode(build_device_filter(rules)).decode()
         yield CgroupWrite("devices", DEVICE_PROGRAM, program)
