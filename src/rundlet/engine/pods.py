@@ -202,14 +202,14 @@ class Pods:
         record = self._records.get(pod_id)
         for container in self._parts.containers.list(ContainerFilter(pod_id=pod_id)):
             self._containers.stop(container.id, 0)
-        if record.options.security.namespaces.network == "pod":
-            # Also when stopped already: a plugin that failed the last time gets its second chance.
+        if "net" in record.facts.namespaces:
+            # Not taken away yet, or a plugin failed the last time and gets its second chance.
             network = _plan_network(pod_id, record.options)
-            path = record.facts.namespaces.get("net", "")
+            path = record.facts.namespaces["net"]
             # What goes with the network's last pod is not waited for: the bridge takes the kernel 30 ms.
             self._parts.network.detach(network, path, settle=False)
         self._parts.keeper.remove_pod(pod_id)
-        self._records.mark_stopped(pod_id)
+        self._records.mark_stopped(pod_id, replace(record.facts, namespaces={}))
 
     def _remove(self, pod_id: str) -> None:
         record = self._records.get(pod_id)

@@ -224,7 +224,10 @@ class PodRecords(_Table):
         """creating → ready."""
         self._update(full_id, "state = 'ready', owner = '', facts = ?", (_text(facts),), "", "started")
 
-    def mark_stopped(self, full_id: str) -> None:
+    def mark_stopped(self, full_id: str, facts: PodFacts | None = None) -> None:
+        """ready → notready; with `facts`, what is left of the pod."""
+        if facts is not None:
+            self.save_facts(full_id, facts)
         self._update(full_id, "state = 'notready'", (), "AND state != 'notready'", "stopped")
 
     def save_facts(self, full_id: str, facts: PodFacts) -> None:
