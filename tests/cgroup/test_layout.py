@@ -30,6 +30,7 @@ def test_version_1_and_hybrid():
     }
     assert layout.own["memory"] == "/a/b"
     assert layout.own["name=systemd"] == "/user.slice"
+    assert layout.tracking == "/sys/fs/cgroup/unified"
 
 
 def test_version_2():

@@ -54,6 +54,16 @@ def test_bad_notation(text):
         parse_unit_path(text)
 
 
+def test_on_a_hybrid_machine_systemd_must_see_that_the_scope_has_processes():
+    hybrid = Layout(1, {"memory": "/cg/memory"}, {"memory": "/"}, "/cg/unified")
+    scope = "system.slice/rundlet-web.scope"
+    assert open_group(hybrid, ":rundlet:web").join_files() == (
+        f"/cg/memory/{scope}/tasks",
+        f"/cg/unified/{scope}/cgroup.procs",
+    )
+    assert open_group(hybrid, "/web").join_files() == ("/cg/memory/web/tasks",)
+
+
 def test_other_paths_are_plain_groups():
     assert type(open_group(V2, "/kubepods/a:b:c")) is Group
 

@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory):
-    """What the checks of "unified" or "systemd" found, each in a guest that is booted once."""
+    """What the checks of "unified", "systemd" or "hybrid" found, each in a guest that is booted once."""
     found: dict[str, dict[str, str]] = {}
 
     def look_up(kind: str) -> dict[str, str]:
@@ -31,11 +31,11 @@ def results(tmp_path_factory: pytest.TempPathFactory):
 
 
 def _run_guest(kind: str, directory: Path) -> dict[str, str]:
-    if lacking := missing(systemd=kind == "systemd"):
+    if lacking := missing(kind):
         pytest.skip(f"{lacking} not on this host: tools/setup.sh debian-vm")
     archive = directory / "initramfs"
-    write_archive(archive, systemd=kind == "systemd")
+    write_archive(archive, kind)
     try:
-        return boot(archive, directory / "console.log")
+        return boot(archive, directory / "console.log", kind)
     finally:
         archive.unlink()

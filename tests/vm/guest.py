@@ -52,11 +52,12 @@ _RUN_CHECKS = """mount -t cgroup2 cgroup2 /sys/fs/cgroup
 exec /usr/bin/python3.11 /checks/runner.py unified
 """
 _RUN_SYSTEMD = "exec /lib/systemd/systemd --unit=checks.service --log-level=warning --show-status=no\n"
+_KERNEL_FLAGS = {"hybrid": "systemd.unified_cgroup_hierarchy=0"}
 _UNIT = """[Unit]
 DefaultDependencies=no
 [Service]
 Type=oneshot
-ExecStart=/usr/bin/python3.11 /checks/runner.py systemd
+ExecStart=/usr/bin/python3.11 /checks/runner.py {kind}
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/ttyS0
@@ -71,9 +72,9 @@ class Entry(NamedTuple):
     data: bytes = b""
 
 
-def missing(*, systemd: bool) -> str:
+def missing(kind: str) -> str:
     """What the host lacks for a guest, "" when nothing."""
-    programs = ["qemu-system-x86_64", "busybox", _PYTHON, *([_SYSTEMD] if systemd else [])]
+    programs = ["qemu-system-x86_64", "busybox", _PYTHON, *([] if kind == "unified" else [_SYSTEMD])]
     for name in programs:
         if shutil.which(name) is None:
             return name
@@ -136,19 +137,19 @@ def _dynamic_modules(library: Path) -> list[str]:
     return [path for path in paths if not any(f"/{name}" in path for name in _LARGE_MODULES)]
 
 
-def _systemd() -> Iterator[Entry]:
+def _systemd(kind: str) -> Iterator[Entry]:
     private = sorted(glob.glob("/usr/lib/x86_64-linux-gnu/systemd/*.so"))
     yield from _program(_SYSTEMD, *private)
     yield from _tree("usr/lib/systemd/system", Path("/usr/lib/systemd/system"))
-    yield Entry("etc/systemd/system/checks.service", 0o100644, _UNIT.encode())
+    yield Entry("etc/systemd/system/checks.service", 0o100644, _UNIT.format(kind=kind).encode())
     yield Entry("etc/machine-id", 0o100644, b"0123456789abcdef0123456789abcdef\n")
     yield Entry("etc/os-release", 0o100644, b"ID=guest\n")
 
 
-def _entries(*, systemd: bool) -> Iterator[Entry]:
+def _entries(kind: str) -> Iterator[Entry]:
     yield from (Entry(name, 0o40755) for name in _DIRECTORIES)
     yield _script("init", _INIT)
-    yield _script("start", _START.format(run=_RUN_SYSTEMD if systemd else _RUN_CHECKS))
+    yield _script("start", _START.format(run=_RUN_CHECKS if kind == "unified" else _RUN_SYSTEMD))
     yield _file("bin/busybox", shutil.which("busybox") or "")
     yield from (_link(f"bin/{name}", "busybox") for name in _APPLETS)
     kernel = next((CACHE / "root/lib/modules").iterdir()) / "kernel"
@@ -158,14 +159,14 @@ def _entries(*, systemd: bool) -> Iterator[Entry]:
     yield from _tree("checks", Path(__file__).parent / "checks", leave_out=("__pycache__",))
     yield Entry("etc/passwd", 0o100644, b"root:x:0:0:root:/root:/bin/sh\n")
     yield Entry("etc/group", 0o100644, b"root:x:0:\n")
-    if systemd:
-        yield from _systemd()
+    if kind != "unified":
+        yield from _systemd(kind)
 
 
-def write_archive(path: Path, *, systemd: bool) -> None:
+def write_archive(path: Path, kind: str) -> None:
     """The initramfs, in the kernel's initramfs buffer format, with every parent before its children."""
     entries: dict[str, Entry] = {}
-    for entry in _entries(systemd=systemd):
+    for entry in _entries(kind):
         for parent in reversed(Path(entry.path).parents):
             if str(parent) != ".":
                 entries.setdefault(str(parent), Entry(str(parent), 0o40755))
@@ -186,13 +187,14 @@ def _write_entry(write: Callable[[bytes], object], entry: Entry, number: int) ->
 # -- the machine ---------------------------------------------------------------------
 
 
-def boot(archive: Path, log: Path) -> dict[str, str]:
+def boot(archive: Path, log: Path, kind: str) -> dict[str, str]:
     """Boot, and what the checks found: {name: "ok" or what went wrong}; the console goes to `log`."""
     command = [
         "qemu-system-x86_64", "-machine", "pc,accel=tcg", "-cpu", "max",
         "-m", "768", "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-serial", "stdio", "-kernel", kernel_image(), "-initrd", str(archive),
-        "-append", "console=ttyS0 quiet loglevel=3 panic=-1 rdinit=/init reboot=t random.trust_cpu=on",
+        "-append", "console=ttyS0 quiet loglevel=3 panic=-1 rdinit=/init reboot=t random.trust_cpu=on "
+        + _KERNEL_FLAGS.get(kind, ""),
     ]  # fmt: skip
     with log.open("wb") as console:
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=console, timeout=BOOT_TIMEOUT_S, check=True)

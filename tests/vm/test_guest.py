@@ -26,3 +26,9 @@ def test_cgroup_version_2(results, check):
 def test_systemd(results, check):
     found = results("systemd")
     assert found[check].startswith("ok"), found[check]
+
+
+@pytest.mark.parametrize("check", names("hybrid"))
+def test_hybrid_host(results, check):
+    found = results("hybrid")
+    assert found[check].startswith("ok"), found[check]

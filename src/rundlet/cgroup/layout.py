@@ -37,11 +37,13 @@ class Layout(NamedTuple):
     ("name=systemd"), to its mount point; on version 2 all controllers map to
     the one mount point, and so does "".  `own` has the same keys and gives the
     path of this process's own group below that mount point ("/" is its root).
+    `tracking` is the version 2 mount point of a hybrid machine, else "".
     """
 
     version: int
     mounts: dict[str, str]
     own: dict[str, str]
+    tracking: str = ""
 
 
 def parse_mounts(mountinfo: str) -> list[CgroupMount]:
@@ -96,7 +98,7 @@ def make_layout(
         else:
             legacy.update({name: mount for name in mount.options if name in groups})
     if any(not name.startswith("name=") for name in legacy):
-        return _lay_out(1, legacy, groups)
+        return _lay_out(1, legacy, groups)._replace(tracking=unified.point if unified else "")
     if unified is None:
         raise FailedPrecondition(
             "no cgroup file system with controllers is mounted",

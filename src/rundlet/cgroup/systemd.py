@@ -196,6 +196,16 @@ class SystemdGroup(Group):
         self.slice, self.unit = where
         self._address = address
         self._holder = 0
+        if layout.tracking:
+            self._directories[""] = layout.tracking.rstrip("/") + self.path
+
+    def join_files(self) -> tuple[str, ...]:
+        """On a hybrid machine also the group by which systemd sees that the scope has processes."""
+        if not self.layout.tracking:
+            return super().join_files()
+        tracking = self._directories[""]
+        others = (directory for directory in self._unique() if directory != tracking)
+        return (*(f"{directory}/tasks" for directory in others), f"{tracking}/cgroup.procs")
 
     def make(self) -> None:
         """Start the scope, with a holder in it until `settle`.

@@ -205,3 +205,20 @@ def check_an_interrupted_start_leaves_no_scope():
         time.sleep(0.05)
     assert state("rundlet-orphan.scope") == "gone"
     assert not Group(LAYOUT, "/system.slice/rundlet-orphan.scope").exists()
+
+
+def check_the_runtime_with_systemd():
+    from runtime import run_container
+
+    group = SystemdGroup(LAYOUT, "machine.slice:oci:box")
+    life = run_container("machine.slice:oci:box", "--systemd-cgroup")
+    assert next(life) == "0::/machine.slice/oci-box.scope\n"
+    assert state("oci-box.scope") == "active"
+    assert read_text(f"{group.directory('')}/memory.max").strip() == str(64 * MIB)
+    assert next(life) == "started"
+    assert read_text(f"{group.directory('')}/pids.max").strip() == "30"
+    with Manager() as manager:
+        assert manager.read_property("oci-box.scope", "Scope", "TasksMax") == 30
+    assert next(life, None) is None
+    assert state("oci-box.scope") == "gone"
+    assert not group.exists()

@@ -296,3 +296,16 @@ def check_containers():
     from containers import run_containers
 
     run_containers()
+
+
+def check_the_runtime():
+    from runtime import run_container
+
+    group = Group(LAYOUT, "/check/oci")
+    life = run_container("/check/oci")
+    assert next(life) == "0::/check/oci\n"
+    assert read_text(f"{group.directory('')}/memory.max").strip() == str(64 * MIB)
+    assert next(life) == "started"
+    assert read_text(f"{group.directory('')}/pids.max").strip() == "30"
+    assert next(life, None) is None
+    assert not group.exists()

@@ -1,0 +1,74 @@
+"""A container by `rundlet-runtime`, as an engine calls it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+MIB = 1 << 20
+BUNDLE = "/run/oci-bundle"
+APPLETS = "sh cat sleep".split()
+LIMITS = {
+    "memory": {"limit": 64 * MIB, "swap": 96 * MIB},
+    "pids": {"limit": 20},
+    "cpu": {"shares": 512, "quota": 50000, "period": 100000},
+    "devices": [{"allow": False, "access": "rwm"}],
+}
+
+
+def make_bundle(cgroups_path):
+    shutil.rmtree(BUNDLE, ignore_errors=True)
+    os.makedirs(f"{BUNDLE}/rootfs/bin")
+    shutil.copy("/bin/busybox", f"{BUNDLE}/rootfs/bin/busybox")
+    for name in APPLETS:
+        os.symlink("busybox", f"{BUNDLE}/rootfs/bin/{name}")
+    config = {
+        "ociVersion": "1.2.0",
+        "root": {"path": "rootfs"},
+        "process": {"cwd": "/", "args": ["sleep", "100"], "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
+        ],
+        "linux": {
+            "cgroupsPath": cgroups_path,
+            "resources": LIMITS,
+            "namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network", "cgroup")],
+        },
+    }
+    with open(f"{BUNDLE}/config.json", "w") as file:
+        json.dump(config, file)
+
+
+_MAIN = "import sys; sys.path.insert(0, '/src'); from rundlet.oci.entry import main; sys.exit(main())"
+
+
+def call(*arguments):
+    """Its output; raises with that when it fails.  A file, since the container keeps it open."""
+    command = [sys.executable, "-I", "-S", "-c", _MAIN, *arguments]
+    with open("/run/oci-output", "w+") as output:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
+        output.seek(0)
+        text = output.read()
+    assert done.returncode == 0, text
+    return text
+
+
+def run_container(cgroups_path, *flags):
+    """Create, start, update, pause, resume, exec and delete it; its group between create and delete."""
+    make_bundle(cgroups_path)
+    state = "/run/oci-state"
+    call(*flags, "--root", state, "create", "--bundle", BUNDLE, "--pid-file", "/run/oci.pid", "box")
+    with open("/run/oci.pid") as file:
+        pid = int(file.read())
+    with open(f"/proc/{pid}/cgroup") as file:
+        yield file.read()
+    call(*flags, "--root", state, "start", "box")
+    call(*flags, "--root", state, "update", "--pids-limit", "30", "box")
+    call(*flags, "--root", state, "pause", "box")
+    assert json.loads(call(*flags, "--root", state, "state", "box"))["status"] == "paused"
+    call(*flags, "--root", state, "resume", "box")
+    assert "0" in call(*flags, "--root", state, "exec", "box", "cat", "/proc/self/cgroup")
+    yield "started"
+    call(*flags, "--root", state, "delete", "--force", "box")
