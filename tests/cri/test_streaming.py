@@ -20,6 +20,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from rundlet.cri.client import Client
+from rundlet.cri.proto import api_pb2 as api
 from rundlet.errors import FailedPrecondition, InvalidArgument, NotFound
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(60)]
@@ -165,6 +166,14 @@ class Terminal:
     def type(self, text):
         os.write(self.master, text.encode())
 
+    def says(self, pattern, timeout_s):
+        """Whether it does in time: keys that are typed before the client listens may be lost."""
+        try:
+            self.wait_for(pattern, timeout_s)
+        except AssertionError:
+            return False
+        return True
+
     def wait_for(self, pattern, timeout_s=20):
         deadline_s = time.monotonic() + timeout_s
         while not (found := re.search(pattern, self.said)):
@@ -189,19 +198,53 @@ def test_exec_with_a_terminal_that_is_resized(client, container, transport):
     argv = (*client, "exec", "-i", "-t", "-r", transport, container, "sh")
     with closing(Terminal(*argv)) as terminal:
         terminal.wait_for(rb"# ")
-        terminal.type("tty; stty size\n")
+        terminal.type("tty\n")
         terminal.wait_for(rb"/dev/pts/\d+")
-        terminal.wait_for(rb"33 77")
+        await_answer(terminal, "stty size", rb"33 77")
         terminal.resize(40, 100)
-        deadline_s = time.monotonic() + 10
-        while time.monotonic() < deadline_s:
-            terminal.type("stty size\n")
-            if terminal.wait_for(rb"\r\n(\d+ \d+)\r\n").group(1) == b"40 100":
-                break
-        else:
-            pytest.fail("the new size has not come")
+        await_answer(terminal, "stty size", rb"40 100")
         terminal.type("exit 3\n")
         assert terminal.process.wait(20) != 0
+
+
+def count_processes(cri, container, marker):
+    script = f"cat /proc/*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -o '{marker}' | wc -l"
+    return int(cri.ExecSync(container_id=container, cmd=["sh", "-c", script]).stdout)
+
+
+@TRANSPORTS
+def test_a_client_that_is_killed_hangs_up_the_terminal(crictl, cri, container, transport):
+    """The program on it gets SIGHUP, as when a line is cut."""
+    argv = (*crictl, "exec", "-i", "-t", "-r", transport, container, "sleep", "98765")
+    with closing(Terminal(*argv)):
+        wait_until(lambda: count_processes(cri, container, "sleep 9876[5]") == 1)
+    wait_until(lambda: count_processes(cri, container, "sleep 9876[5]") == 0)
+
+
+def wait_until(check, timeout_s=10):
+    deadline_s = time.monotonic() + timeout_s
+    while not check():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+
+
+def test_a_user_may_open_the_streams_it_was_given(crictl, cri, pod):
+    """/dev/stderr leads to the pipe, which must be the user's."""
+    container = cri.start(pod, "sleep", "1000", linux={"security_context": {"run_as_user": {"value": 1234}}})
+    done = run(*crictl, "exec", container, "sh", "-c", "id -u; echo err > /dev/stderr")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"1234\n", b"err\n")
+
+
+def test_sessions_leave_nothing_in_the_daemon(daemon, crictl, container):
+    def count():
+        return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+
+    run(*crictl, "exec", container, "true")
+    before = count()
+    for transport in ("spdy", "websocket") * 3:
+        run(*crictl, "exec", "-r", transport, container, "nothing-of-that-name")
+        run(*crictl, "exec", "-i", "-r", transport, container, "cat", input=b"x")
+    wait_until(lambda: count() <= before)
 
 
 # -- attach -----------------------------------------------------------------------------
@@ -221,6 +264,29 @@ def test_attach_types_into_the_container_and_sees_its_end(client, cri, pod, tran
     assert process.stdout.readline() == b"got one\n"
     out, err = process.communicate(b"two\n", timeout=20)
     assert (process.returncode, out, err) == (0, b"got two\nover\n", b"")
+
+
+@TRANSPORTS
+def test_attach_to_a_terminal_that_is_resized_and_left_by_its_keys(client, cri, pod, transport):
+    container = cri.start(pod, "sh", stdin=True, tty=True)
+    with closing(Terminal(*client, "attach", "-i", "-t", "-r", transport, container)) as terminal:
+        await_answer(terminal, "stty size", rb"33 77")
+        terminal.resize(40, 100)
+        await_answer(terminal, "stty size", rb"40 100")
+        terminal.type("\x10\x11")
+        terminal.process.wait(20)
+    assert cri.status(container).state == api.CONTAINER_RUNNING
+    cri.RemoveContainer(container_id=container)
+
+
+def await_answer(terminal, command, pattern, timeout_s=15):
+    """Asks again until the answer is the expected one: a size comes on its own way, sooner or later."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        terminal.type(f"{command}\n")
+        if terminal.says(pattern, 0.5):
+            return
+    pytest.fail(f"{command} has not said {pattern!r}")
 
 
 # -- port-forward -------------------------------------------------------------------------

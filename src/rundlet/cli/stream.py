@@ -132,7 +132,7 @@ def _raw_terminal() -> Iterator[None]:
     """Every key goes to the other side, ctrl-c too."""
     before = termios.tcgetattr(_STDIN_FD)
     try:
-        tty.setraw(_STDIN_FD)
+        tty.setraw(_STDIN_FD, termios.TCSANOW)  # what was typed ahead is kept
         yield
     finally:
         termios.tcsetattr(_STDIN_FD, termios.TCSADRAIN, before)

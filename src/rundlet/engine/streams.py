@@ -134,7 +134,11 @@ class ExecStreams:
 
 
 class AttachStreams:
-    """A container's own streams; its end is theirs, and no exit code comes with it."""
+    """A container's own streams; its end is theirs, and no exit code comes with it.
+
+    They end with the client's stdin too, as clients expect who leave by their detach keys,
+    unless the container reads until that end (`stdin_once` without a terminal).
+    """
 
     end_fd = -1
 
@@ -144,12 +148,14 @@ class AttachStreams:
         resize: Callable[[int, int], None],
         *,
         stdin: bool,
+        stdin_once: bool,
         wanted: Sequence[int],
     ) -> None:
         """`resize` takes height and width."""
         self._attachment = attachment
         self._resize = resize
         self._wanted = tuple(wanted)
+        self._stdin_once = stdin_once
         self._has_ended = False
         os.set_blocking(attachment.fileno(), False)
         self.input_fd = attachment.fileno() if stdin else -1
@@ -180,10 +186,10 @@ class AttachStreams:
         return len(piece)
 
     def end_input(self) -> None:
-        """With stdin_once the container reads end of file."""
         if self.input_fd < 0:
             return
         self.input_fd = -1
+        self._has_ended = self._has_ended or not self._stdin_once
         try:
             self._attachment.close_stdin()
         except OSError:
@@ -248,6 +254,7 @@ def start_attach(
         attachment,
         lambda height, width: parts.keeper.resize(record.id, height, width),
         stdin=stdin,
+        stdin_once=record.options.stdin_once and not record.options.tty,
         wanted=wanted,
     )
 
