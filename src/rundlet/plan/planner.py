@@ -92,7 +92,7 @@ def plan_container(
             *plan_names(config, namespaces.own),
             *plan_sysctls(linux, namespaces.own),
             SetRootPropagation(_propagation(linux)),
-            _plan_rootfs(rootfs, overlay, namespaces.user),
+            _plan_rootfs(rootfs, overlay, namespaces.user, linux),
             *_plan_files(config, linux, parts),
             *_plan_protection(linux),
             *_plan_hook_points(hooks),
@@ -165,9 +165,9 @@ def _propagation(linux: Linux) -> str:
     return value if value.startswith("r") else f"r{value}"
 
 
-def _plan_rootfs(rootfs: str, overlay: Overlay | None, user: UserNamespace | None) -> Step:
+def _plan_rootfs(rootfs: str, overlay: Overlay | None, user: UserNamespace | None, linux: Linux) -> Step:
     if overlay is None:
-        return BindRootfs(rootfs, rootfs)
+        return BindRootfs(rootfs, rootfs, linux.rootfs_propagation in ("slave", "rslave"))
     return MountOverlay(*overlay, rootfs, user is not None)
 
 

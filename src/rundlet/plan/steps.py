@@ -96,10 +96,14 @@ class MountOverlay(NamedTuple):
 
 
 class BindRootfs(NamedTuple):
-    """The rootfs from a directory: pivot_root(2) wants a mount."""
+    """The rootfs from a directory: pivot_root(2) wants a mount.
+
+    A `slave` shows what the host mounts below the directory later; else it is private.
+    """
 
     source: str
     rootfs: str
+    slave: bool = False
 
     def describe(self) -> str:
         return f"bind {self.source} on {self.rootfs}"

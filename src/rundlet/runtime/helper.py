@@ -117,7 +117,7 @@ def _prepare(plan: ContainerPlan, user: _User | None, stdio: Stdio) -> list[int]
 
 def _open_rootfs(step: BindRootfs) -> int:
     tree = m.open_tree(step.source, recursive=True)
-    m.mount_setattr(tree, propagation=m.MS_PRIVATE)  # pivot_root(2) wants it so
+    m.mount_setattr(tree, propagation=m.MS_SLAVE if step.slave else m.MS_PRIVATE)  # pivot_root(2): not shared
     return tree
 
 

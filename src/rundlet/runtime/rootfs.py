@@ -52,7 +52,7 @@ def _bind_rootfs(step: steps.BindRootfs, context: Context) -> None:
     if context.is_shared:
         _isolate_parent(step.rootfs)
     m.mount(step.source, step.rootfs, None, m.MS_BIND | m.MS_REC)
-    m.mount(None, step.rootfs, None, m.MS_PRIVATE)
+    m.mount(None, step.rootfs, None, m.MS_SLAVE if step.slave else m.MS_PRIVATE)
     context.root_fd = os.open(step.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
