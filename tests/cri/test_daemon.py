@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from rundlet.cri.daemon import make_settings
+from rundlet.engine.configfile import load_settings
 from rundlet.errors import InvalidArgument, NotFound
 
 
 def test_options_win_over_the_file(tmp_path):
     (tmp_path / "rundlet.toml").write_text('root = "/a"\nrun_root = "/b"\ncni_builtin = []\n')
-    settings = make_settings(f"{tmp_path}/rundlet.toml", {"run_root": "/c", "root": None, "cni_bin_dirs": ()})
+    settings = load_settings(f"{tmp_path}/rundlet.toml", {"run_root": "/c", "root": None, "cni_bin_dirs": ()})
     assert (settings.root, settings.run_root, settings.cni_builtin) == ("/a", "/c", ())
 
 
@@ -29,12 +29,12 @@ def test_a_bad_file_names_what_is_wrong(tmp_path, text, error):
     path = tmp_path / "rundlet.toml"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InvalidArgument, match=error):
-        make_settings(str(path), {})
+        load_settings(str(path), {})
 
 
 def test_a_missing_file():
     with pytest.raises(NotFound):
-        make_settings("/nonexistent/rundlet.toml", {})
+        load_settings("/nonexistent/rundlet.toml", {})
 
 
 @pytest.mark.parametrize(

@@ -2,23 +2,39 @@
 
 import os
 import shutil
+import signal
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
+from rundlet.cgroup.group import Group
+from rundlet.cgroup.layout import detect_layout
+from rundlet.cgroup.stats import read_stats
 from rundlet.engine.engine import Engine
 from rundlet.engine.handlers import BUILTIN
-from rundlet.engine.options import ContainerOptions, Mount, PodOptions
+from rundlet.engine.options import (
+    ContainerOptions,
+    IdMapping,
+    Mount,
+    Namespaces,
+    PodOptions,
+    Resources,
+    Security,
+    SecurityProfile,
+)
 from rundlet.engine.settings import USUAL_RUNTIMES, RuntimeSettings, Settings
-from rundlet.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
+from rundlet.errors import DeadlineExceeded, Error, FailedPrecondition, InvalidArgument, NotFound
 from tests.engine.test_engine import assert_nothing_left, await_exit, await_text, run, shell
 
 pytestmark = pytest.mark.kernel
 
 NAMES = (BUILTIN, *USUAL_RUNTIMES)
 TRAP = "trap 'echo bye; exit 3' TERM; echo up; echo no >&2; while true; do sleep 0.05; done"
+
+MAPS = (IdMapping(0, 200000, 65536),)
 
 
 @pytest.fixture(params=NAMES)
@@ -115,6 +131,15 @@ def test_an_unknown_handler_names_those_that_exist(empty_engine, settings):
     assert_nothing_left(settings)
 
 
+def test_user_namespaces_are_refused_where_the_handler_has_none(empty_engine, settings, handler, tmp_path):
+    if handler == BUILTIN:
+        pytest.skip("the built-in handler has them: tests/engine/test_userns.py")
+    security = Security(namespaces=Namespaces(user="pod", uid_mappings=MAPS, gid_mappings=MAPS))
+    with pytest.raises(InvalidArgument, match=handler):
+        empty_engine.pods.run(pod_options(handler, tmp_path, security=security))
+    assert_nothing_left(settings)
+
+
 # -- runtimes that fail ----------------------------------------------------------
 
 
@@ -198,3 +223,87 @@ def test_a_runtime_that_goes_away_does_not_keep_its_containers(engine_with, sett
     assert engine.containers.status(container).exit_code == 137
     engine.pods.remove(pod)
     assert_nothing_left(settings)
+
+
+# -- what a container sees -------------------------------------------------------------
+
+LOOK = """
+grep -c . /proc/kcore 2>/dev/null || true
+echo 0 2>/dev/null > /proc/sys/kernel/dmesg_restrict && echo wrote
+echo x 2>/dev/null > /ro/hostname && echo wrote
+ls /sys/firmware | wc -l
+hostname
+id -u
+cat /data/file
+"""
+
+
+def test_what_a_container_sees(engine, handler, pod, image, tmp_path):
+    """Masks and read-only paths hold, mounts are there, names are the pod's."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "file").write_text("from the host\n")
+    mounts = (Mount("/data", f"{tmp_path}/data"), Mount("/ro", f"{tmp_path}/data", readonly=True))
+    container = run(engine, pod, logged(image, LOOK, mounts=mounts))
+    status = await_exit(engine, container)
+    lines = [line.split(" ", 3)[3] for line in Path(status.log_path).read_text().splitlines()]
+    assert "wrote" not in lines
+    assert lines[-4:] == ["0", pod[:12], "0", "from the host"]
+
+
+def test_seccomp_and_capabilities_hold(engine, handler, pod, image):
+    if handler == "runsc":
+        pytest.skip("runsc has a kernel of its own, which shows neither")
+    security = Security(seccomp=SecurityProfile("runtime-default"))
+    container = run(engine, pod, shell(image, "sleep 1000", security=security))
+    status = engine.containers.exec_sync(container, ["cat", "/proc/1/status", "/proc/self/status"]).stdout
+    facts = dict(line.split(":\t", 1) for line in status.decode().splitlines() if ":\t" in line)
+    assert facts["Seccomp"] == "2"
+    assert facts["CapBnd"] == facts["CapEff"] == "00000000a80425fb"
+
+
+def test_stdin_reaches_the_container(engine, handler, pod, image):
+    container = run(engine, pod, logged(image, "read line; echo got $line", stdin=True))
+    with closing(engine.containers.attach(container, stdin=True, stdout=True, stderr=True)) as streams:
+        streams.write(b"hello\n")
+        status = await_exit(engine, container)
+    assert lines_of(status.log_path) == ["stdout got hello"]
+
+
+def test_a_terminal(engine, handler, pod, image):
+    if handler == "bwrap":
+        with pytest.raises(InvalidArgument, match="process.terminal"):
+            engine.containers.create(pod, shell(image, "tty", tty=True))
+        return
+    container = run(engine, pod, logged(image, "test -t 0 && test -t 1 && echo terminal", tty=True))
+    status = await_exit(engine, container)
+    assert lines_of(status.log_path) == ["stdout terminal"]
+
+
+def memory_limit_of(engine: Engine, container: str) -> int:
+    group = Group(detect_layout(), engine._parts.containers.get(container).facts.cgroups_path)
+    return read_stats(group).limit_bytes
+
+
+def test_limits_are_set_and_changed(engine, handler, pod, image):
+    limits = Resources(memory_limit_bytes=64 << 20, pids_limit=60)
+    container = run(engine, pod, shell(image, "sleep 1000", resources=limits))
+    assert memory_limit_of(engine, container) == 64 << 20
+    engine.containers.update_resources(container, Resources(memory_limit_bytes=128 << 20))
+    assert memory_limit_of(engine, container) == 128 << 20
+    with pytest.raises(Error):
+        engine.containers.update_resources(container, Resources(cpuset_cpus="4000"))
+
+
+def test_a_killed_supervisor_loses_nothing(engine, handler, pod, image):
+    quick = run(engine, pod, logged(image, "echo a; sleep 0.7; echo b; exit 9", name="quick"))
+    slow = run(engine, pod, shell(image, TRAP))
+    created = engine.containers.create(pod, shell(image, "exit 4", name="created"))
+    os.kill(engine._parts.keeper.call("version", {}).message["pid"], signal.SIGKILL)
+    status = await_exit(engine, quick)
+    assert status.exit_code == 9
+    assert lines_of(status.log_path) == ["stdout a", "stdout b"]
+    engine.containers.start(created)
+    assert await_exit(engine, created).exit_code == 4
+    assert engine.containers.exec_sync(slow, ["true"]).exit_code == 0
+    engine.containers.stop(slow, 10)
+    assert engine.containers.status(slow).exit_code == 3

@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("logs", "Show the log of a container."),
     "stats": ("stats", "Show resource usage of containers."),
     "update": ("update", "Change the limits of running containers."),
+    "bwrap": ("bwrap", "Show the bubblewrap command for an OCI bundle."),
     "stop": ("stop", "Stop running containers."),
     "rm": ("rm", "Remove containers."),
     "runtime-config": ("runtime_config", "Show the runtime's cgroup driver."),

@@ -1,68 +1,58 @@
 """rundletd: the engine behind the CRI socket, in the foreground, until SIGTERM or SIGINT.
 
-Settings come from the defaults, then --config (TOML, the fields of
-engine.settings.Settings), then the other options.
+Settings come from the defaults, then rundlet.toml and its drop-ins (engine.configfile), then
+the options.  SIGHUP reads the files again: the log level and the runtime handlers change, what
+else has changed waits for the next start.
 """
 
 import logging
 import os
 import signal
 import sys
-import threading
-import tomllib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
-from typing import Any
+from functools import partial
+from queue import SimpleQueue
+from typing import Protocol
 
 import click
 
 import rundlet
-from rundlet.cri.endpoint import DEFAULT_SOCKET, socket_path
-from rundlet.engine.settings import Settings, check_settings
-from rundlet.errors import Error, InvalidArgument, NotFound, PermissionDenied
-from rundlet.spec.json import convert
+from rundlet.cri.endpoint import socket_path
+from rundlet.cri.systemd import notify
+from rundlet.engine.configfile import DEFAULT_FILE, format_settings, load_settings, read_table
+from rundlet.engine.criofile import format_taken, take_crio
+from rundlet.engine.settings import Settings
+from rundlet.errors import Error, PermissionDenied
 
 GRACE_S = 5.0  # for calls in flight at SIGTERM; a stop or pull that is cut is repeated by the kubelet
 LEVELS = ("debug", "info", "warning", "error")
 
+
+class Reloadable(Protocol):
+    """The engine, whose module takes long to import."""
+
+    def reload(self, settings: Settings) -> None: ...
+
+
 log = logging.getLogger(__name__)
 
 
-def read_config(path: str) -> dict[str, Any]:
-    """The TOML file's table; NotFound or InvalidArgument with the line."""
-    try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except FileNotFoundError as error:
-        raise NotFound(f"no configuration file at {path}") from error
-    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise InvalidArgument(f"cannot read {path}: {error}") from error
-
-
-def make_settings(config: str, given: Mapping[str, object]) -> Settings:
-    """Settings from the file and from the options that were given (not None, not empty).
-
-    Raises InvalidArgument with the name of the field that is unknown or wrong.
-    """
-    table = read_config(config) if config else {}
-    table |= {key: value for key, value in given.items() if value}
-    settings = convert(table, Settings, config or "options")
-    check_settings(settings)
-    return settings
-
-
-def run(settings: Settings, address: str) -> None:
-    """Serves until a signal comes; returns when every call has ended."""
+def run(settings: Settings, reread: Callable[[], Settings]) -> None:
+    """Serves until a signal comes; returns when every call has ended.  SIGHUP takes what `reread` gives."""
     # gRPC and the engine take long to import: not for --help or a wrong option
     from rundlet.cri.server import Server, clear_stale_socket
     from rundlet.cri.stream_server import StreamServer, StreamSettings
     from rundlet.engine.engine import Engine
 
-    clear_stale_socket(socket_path(address))  # before the engine: its recovery must not meet another daemon
+    clear_stale_socket(
+        socket_path(settings.socket)
+    )  # before the engine: its recovery must not meet another daemon
 
-    stopping = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stopping.set())
+    received: SimpleQueue[int] = SimpleQueue()
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, lambda number, _: received.put(number))
     with ExitStack() as undo:
         engine = undo.enter_context(closing(Engine(settings)))
         streams = StreamServer(
@@ -77,12 +67,29 @@ def run(settings: Settings, address: str) -> None:
         )
         undo.callback(streams.stop)
         streams.start()
-        server = Server(engine, address, streams)
+        server = Server(engine, settings.socket, streams)
         server.start()
         undo.callback(server.stop, GRACE_S)
         click.echo(f"rundletd {rundlet.__version__} listens on unix://{server.path}")
-        stopping.wait()
+        notify("READY=1", f"STATUS=listening on unix://{server.path}")
+        while received.get() == signal.SIGHUP:
+            reload(engine, reread)
         log.info("stopping")
+        notify("STOPPING=1")
+
+
+def reload(engine: Reloadable, reread: Callable[[], Settings]) -> None:
+    """A file that is wrong changes nothing; it is told in the log."""
+    notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+    try:
+        settings = reread()
+        engine.reload(settings)
+    except Error as error:
+        log.error("the configuration stays as it is: %s", error)  # noqa: TRY400 - no traceback for a typing error
+    else:
+        logging.getLogger().setLevel(settings.log_level.upper())
+        log.warning("the configuration was read again")
+    notify("READY=1")
 
 
 def _require_root() -> None:
@@ -90,10 +97,11 @@ def _require_root() -> None:
         raise PermissionDenied("rundletd needs root: it mounts, joins namespaces and writes cgroups")
 
 
-@click.command(epilog="Example: rundletd --socket /run/rundlet/rundlet.sock --log-level info")
-@click.option(
-    "--socket", "address", default=DEFAULT_SOCKET, show_default=True, help="Unix socket to serve CRI on."
+@click.group(
+    invoke_without_command=True,
+    epilog="Example: rundletd --socket /run/rundlet/rundlet.sock --log-level info",
 )
+@click.option("--socket", help="Unix socket to serve CRI on (/run/rundlet/rundlet.sock).")
 @click.option("--root", help="Directory of images and records.")
 @click.option("--run-root", help="Directory of volatile state.")
 @click.option("--cni-conf", "cni_conf_dir", help="Directory of CNI configuration files.")
@@ -106,19 +114,41 @@ def _require_root() -> None:
 @click.option(
     "--stream-tls-key", help="PEM file: the certificate's key; both are read again when they change."
 )
-@click.option("--config", default="", help="TOML file with settings; the other options win over it.")
+@click.option(
+    "--config", default="", help=f"TOML file with settings ({DEFAULT_FILE}); the other options win over it."
+)
 @click.option("--log-level", type=click.Choice(LEVELS), help="How much to say on stderr.")
 @click.version_option(rundlet.__version__, prog_name="rundletd")
-def command(address: str, config: str, **given: object) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, config: str, **given: object) -> None:
     """Serve the Kubernetes CRI (v1) on a unix socket, in the foreground."""
-    settings = make_settings(config, given)
+    reread = partial(load_settings, config, given)
+    if ctx.invoked_subcommand:
+        ctx.obj = reread
+        return
+    settings = reread()
     logging.basicConfig(
         level=settings.log_level.upper(),
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     _require_root()
-    run(settings, address)
+    run(settings, reread)
+
+
+@command.command("config", epilog="Example: rundletd config --from-crio /etc/crio/crio.conf")
+@click.option("--default", "default", is_flag=True, help="Print the defaults instead.")
+@click.option("--from-crio", "crio", default="", help="Print what a crio.conf says, in rundletd's words.")
+@click.pass_obj
+def show_config(reread: Callable[[], Settings], default: bool, crio: str) -> None:
+    """Print the configuration that rundletd would run with, each key with what it means."""
+    from rundlet.engine.handlers import choose_runtimes
+
+    if crio:
+        click.echo(format_taken(take_crio(read_table(crio)), crio), nl=False)
+        return
+    settings = Settings() if default else reread()
+    click.echo(format_settings(settings, choose_runtimes(settings)), nl=False)
 
 
 def main() -> None:

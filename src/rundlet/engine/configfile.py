@@ -69,7 +69,7 @@ def load_settings(path: str = "", given: Mapping[str, object] | None = None) -> 
         check_table(fresh, file)
         table = merge_tables(table, fresh)
     settings = to_settings(table, path or DEFAULT_FILE)
-    known = {key: value for key, value in (given or {}).items() if value}
+    known = {key: value for key, value in (given or {}).items() if value not in (None, "", ())}
     settings = convert({**asdict(settings), **known}, Settings, "options")
     check_settings(settings)
     return settings

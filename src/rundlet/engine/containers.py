@@ -275,6 +275,10 @@ class Containers:
     def _apply(self, record: ContainerRecord, resources: Resources) -> None:
         path = record.facts.cgroups_path
         limits = plan_limits(resources, (), swap_accounting=self._parts.host.swap_accounting)
+        if record.facts.runtime_type == "oci" and not record.facts.own_sandbox:
+            # The runtime keeps a copy of the limits, and would bring the old ones back with its next update.
+            self._parts.keeper.update(record.id, limits.replace(devices=None).to_json())
+            return
         self._parts.group(path).apply(plan_cgroup(self._parts, path, limits).writes)
 
 

@@ -64,7 +64,7 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
     config = build_config(view, looked, options, image.config.config, parts.host)
     config = apply_edits(config, find_edits(options.cdi_devices, parts.settings.cdi_dirs))
     handler = parts.handlers.find(pod.facts.runtime_handler)
-    config = adapt_config(config, handler, record.id, made.bundle)
+    config = adapt_config(config, handler, record.id, made.bundle, pod.facts.hostname)
     write_config(made.bundle, config)
     log_path = _make_log_directory(pod, options)
     if handler.type == "builtin":
@@ -81,6 +81,7 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
         pid=pid,
         runtime_handler=handler.name,
         runtime_type=handler.type,
+        own_sandbox=handler.own_sandbox,
         volumes=volumes.images,
         user=UserStatus(looked.identity.uid, looked.identity.gid, looked.identity.groups),
     )

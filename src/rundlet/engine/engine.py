@@ -72,6 +72,14 @@ class Engine:
         """Every metric family of every ready pod and its running containers."""
         return read_pod_metrics(self._parts, self._stats)
 
+    def reload(self, settings: Settings) -> None:
+        """Take the runtime handlers of other settings; pods that are there keep theirs.
+
+        Raises InvalidArgument, and changes nothing, when they are wrong.
+        """
+        check_settings(settings)
+        self._parts.handlers.reload(settings)
+
     def close(self) -> None:
         """Let go of files and threads; pods and containers go on."""
         self.feed.close()

@@ -9,7 +9,6 @@ away again with the container:
 
 import errno
 import os
-from collections.abc import Sequence
 
 from rundlet.engine.handlers import Handler
 from rundlet.engine.parts import Parts
@@ -17,8 +16,9 @@ from rundlet.engine.process import compile_seccomp, plan_cgroup
 from rundlet.errors import InvalidArgument
 from rundlet.kernel.failure import translating
 from rundlet.kernel.mount import MNT_DETACH, UMOUNT_NOFOLLOW, mount, umount
-from rundlet.plan.bwrap import plan_bwrap
+from rundlet.plan.bwrap import covered_paths, plan_bwrap
 from rundlet.plan.external import BwrapPlan, ExternalPlan, OciPlan
+from rundlet.runtime.kinds import find_kinds
 from rundlet.spec.runtime import Mount, Resources, Root, RuntimeConfig
 from rundlet.store.snapshots import Snapshot
 
@@ -56,14 +56,22 @@ def unmount_rootfs(bundle: str) -> None:
                 raise
 
 
-def adapt_config(config: RuntimeConfig, handler: Handler, container_id: str, bundle: str) -> RuntimeConfig:
-    """The configuration as this handler's program wants it; the built-in runtime's is not changed."""
+def adapt_config(
+    config: RuntimeConfig, handler: Handler, container_id: str, bundle: str, hostname: str
+) -> RuntimeConfig:
+    """The configuration as this handler's program wants it; of the built-in runtime's only annotations change.
+
+    A sandbox with a kernel of its own does not look into the pod's UTS namespace: it is told the `hostname`.
+    """
     annotations = {**handler.default_annotations, **(config.annotations or {})}
     if handler.type == "builtin":
         return config.replace(annotations=annotations)
     config = config.replace(annotations=_annotate(annotations, handler, container_id))
     if handler.type == "bwrap":
         return _adapt_to_bwrap(config, bundle)
+    namespaces = (config.linux.namespaces if config.linux else None) or []
+    if handler.own_sandbox and any(item.type == "uts" for item in namespaces):
+        config = config.replace(hostname=hostname)
     return config.replace(oci_version=_OCI_VERSION)
 
 
@@ -118,7 +126,7 @@ def plan_external(
     """What the keeper needs to have the container made."""
     cgroup = config.linux.cgroups_path if config.linux else ""
     if handler.type == "bwrap":
-        return _plan_bwrap(parts, handler, container_id, config, cgroup)
+        return _plan_bwrap(parts, handler, container_id, config, bundle)
     with translating(f"make {handler.root}"):
         os.makedirs(handler.root, mode=0o700, exist_ok=True)
     return OciPlan(
@@ -133,8 +141,9 @@ def plan_external(
 
 
 def _plan_bwrap(
-    parts: Parts, handler: Handler, container_id: str, config: RuntimeConfig, cgroup: str
+    parts: Parts, handler: Handler, container_id: str, config: RuntimeConfig, bundle: str
 ) -> BwrapPlan:
+    cgroup = config.linux.cgroups_path if config.linux else ""
     resources = (config.linux.resources if config.linux else None) or Resources()
     seccomp = compile_seccomp(parts, config.linux.seccomp if config.linux else None)
     return plan_bwrap(
@@ -142,25 +151,7 @@ def _plan_bwrap(
         config,
         program=handler.path,
         options=handler.args,
-        kinds=find_kinds(config),
+        kinds=find_kinds(f"{bundle}/rootfs", covered_paths(config)),
         cgroup=plan_cgroup(parts, cgroup, resources),
         seccomp=seccomp.program if seccomp else b"",
     )
-
-
-def find_kinds(config: RuntimeConfig) -> dict[str, str]:
-    """What each masked and read-only path is: "file", "directory", or absent when it is not there.
-
-    Those in /proc and /sys are the host's, all others are looked up in the rootfs.
-    """
-    linux = config.linux
-    if linux is None:
-        return {}
-    paths: Sequence[str] = (*(linux.masked_paths or ()), *(linux.readonly_paths or ()))
-    root = config.root.path if config.root else ""
-    kinds = {}
-    for path in paths:
-        where = path if path.startswith(("/proc/", "/sys/")) else f"{root}{path}"
-        if os.path.lexists(where):
-            kinds[path] = "directory" if os.path.isdir(where) else "file"
-    return kinds

@@ -90,6 +90,10 @@ class Handlers:
             found = self._features[handler.path] = ask(handler)
         return found
 
+    def can_map_users(self, handler: Handler) -> bool:
+        """Whether pods with a user namespace may use it."""
+        return self.read_features(handler).user_namespaces
+
     def _examine_kernel(self, _: Handler) -> Features:
         """What the built-in runtime can do depends on the kernel, and on the file system of the layers."""
         kernel = _kernel_version()

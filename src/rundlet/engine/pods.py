@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from rundlet.engine.containers import Containers
+from rundlet.engine.handlers import Handler
 from rundlet.engine.names import new_id
 from rundlet.engine.options import ContainerFilter, PodFilter, PodOptions
 from rundlet.engine.parts import Parts
@@ -26,7 +27,7 @@ from rundlet.engine.streams import Dial, dial_pod
 from rundlet.engine.twins import Twins
 from rundlet.engine.undo import Undo
 from rundlet.engine.validate import check_pod
-from rundlet.errors import NotFound
+from rundlet.errors import InvalidArgument, NotFound
 from rundlet.keeper.protocol import PodNamespaces
 from rundlet.kernel.failure import translating
 from rundlet.network.pod import HostPort, PodNetns, PodNetwork
@@ -66,7 +67,7 @@ class Pods:
             return False
 
     def _run(self, options: PodOptions) -> str:
-        handler = self._parts.handlers.find(options.runtime_handler)
+        handler = self._choose_handler(options)
         record = PodRecord(new_id(), options, "creating", self._parts.identity, time.time_ns())
         with self._parts.locks.hold(record.id), Undo() as undo:
             self._records.reserve(record)
@@ -128,6 +129,14 @@ class Pods:
     def _read_stats(self, record: PodRecord) -> PodStats:
         containers = self._containers.list_stats(ContainerFilter(pod_id=record.id))
         return self._stats.read_pod(record, describe_pod(record), tuple(containers))
+
+    def _choose_handler(self, options: PodOptions) -> Handler:
+        handler = self._parts.handlers.find(options.runtime_handler)
+        if options.security.namespaces.user == "pod" and not self._parts.handlers.can_map_users(handler):
+            raise InvalidArgument(
+                f"security.namespaces.user: runtime handler {handler.name!r} makes no user namespaces here"
+            )
+        return handler
 
     def _build(self, pod_id: str, options: PodOptions, handler: str, undo: Undo) -> PodFacts:
         directory = self._make_directory(pod_id, undo)

@@ -107,6 +107,7 @@ class ContainerFacts(Struct, frozen=True):
     volumes: dict[str, str] = {}
     runtime_handler: str = ""
     runtime_type: Literal["builtin", "oci", "bwrap"] = "builtin"
+    own_sandbox: bool = False
     user: UserStatus = UserStatus(0, 0, ())
 
 

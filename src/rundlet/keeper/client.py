@@ -261,6 +261,10 @@ class Keeper:
         """Let it run its program; when that was, in nanoseconds since the epoch."""
         return int(self.call("start", {"container_id": container_id}).message["started_at_ns"])
 
+    def update(self, container_id: str, resources: dict[str, Any]) -> None:
+        """Have the runtime of an external container set other limits, in the JSON of config.json."""
+        self.call("update", {"container_id": container_id, "resources": resources})
+
     def signal(self, container_id: str, signum: int, *, everyone: bool = False) -> None:
         """To the first process, or to every process of the container."""
         self.call("signal", {"container_id": container_id, "signum": signum, "all": everyone})

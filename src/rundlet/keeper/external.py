@@ -3,6 +3,7 @@
     create   RUNTIME create --bundle B --pid-file F ID    ends; the container's init is left behind
     start    RUNTIME start ID
     signal   RUNTIME kill ID NUMBER
+    update   RUNTIME update --resources F ID
     exec     RUNTIME exec --detach --process P --pid-file F ID
     delete   RUNTIME delete --force ID
 
@@ -243,6 +244,19 @@ class Externals:
             container.send_signal(signal.SIGKILL)
         if everyone and container.group is not None:
             container.group.kill()
+
+    def serve_update(self, container: Container, plan: OciPlan, request: Request) -> None:
+        """Other limits: `resources` in the JSON of config.json."""
+        path = f"{container.directory}/resources.{next(self._numbers)}.json"
+        write_json(path, request.args["resources"])
+        job = self._spawn(container, plan, ["update", "--resources", path, container.id])
+
+        def end() -> None:
+            _remove(path)
+            error = job.error()
+            request.fail(error) if error else request.answer({})
+
+        job.watch(self._core.loop, end)
 
     # -- delete -------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ ride along by SCM_RIGHTS.  A packet over PACKET_MAX_BYTES says only
     create_external plan log_path log_limit stdin stdin_once      pid              another program makes it
     start           container_id                                  started_at_ns    when execve(2) was done
     signal          container_id signum all
+    update          container_id resources                                         of one that another program made
     wait            container_id                                  exit             when it has ended
     delete          container_id                                                   when nothing is left
     state           container_id                                  state

@@ -33,6 +33,10 @@ from rundlet.runtime.terminal import set_size
 LINGER_S = 1.0
 
 
+def _refuse_update(request: Request) -> None:
+    raise FailedPrecondition(f"container {request.args['container_id']} has no runtime to change its limits")
+
+
 class Supervisor:
     """All state of one keeper process; every method runs in its one thread."""
 
@@ -61,6 +65,7 @@ class Supervisor:
         return {
             "create": creation.serve_create,
             "create_external": externals.serve_create,
+            "update": externals.divert(externals.serve_update, _refuse_update),
             "start": externals.divert(externals.serve_start, creation.serve_start),
             "wait": ending.serve_wait,
             "delete": ending.serve_delete,

@@ -86,6 +86,12 @@ def plan_bwrap(
     )
 
 
+def covered_paths(config: RuntimeConfig) -> list[str]:
+    """Those whose kinds `plan_bwrap` must know."""
+    linux = config.linux or Linux()
+    return [*(linux.masked_paths or ()), *(linux.readonly_paths or ())]
+
+
 def describe_bwrap(plan: BwrapPlan) -> list[str]:
     """What is done, a line each, the command last; lines with "#" are the keeper's part."""
     lines = []
