@@ -132,6 +132,7 @@ def test_unknown_properties_are_ignored() -> None:
         (changed(linux={"timeOffsets": {"boottime": {"nanosecs": 1_000_000_000}}}), "linux.timeOffsets.boottime.nanosecs"),
         (changed(linux={"netDevices": {"a/b": {}}}), "linux.netDevices: 'a/b'"),
         (changed(linux={"netDevices": {"a": {"name": "c"}, "b": {"name": "c"}}}), "linux.netDevices: c is given twice"),
+        (changed(linux={"namespaces": [{"type": "mount"}, {"type": "time"}, {"type": "network"}, {"type": "user", "path": "/x"}], "sysctl": None}), "linux.netDevices: .*joined by path"),
         (changed(linux={"intelRdt": {"closID": "../x"}}), "linux.intelRdt.closID"),
         (changed(linux={"memoryPolicy": {"mode": "MPOL_X"}}), "linux.memoryPolicy.mode: expected one of"),
         (changed(linux={"personality": {"domain": "SVR4"}}), "linux.personality.domain: expected one of LINUX"),
@@ -227,7 +228,7 @@ def test_lists_of_cpus(text: str, numbers: tuple[int, ...]) -> None:
     assert parse_list(text, 8, "x") == numbers
 
 
-@settings(max_examples=300)
+@settings(max_examples=max(300, settings.default.max_examples))
 @given(mutated())
 def test_a_broken_configuration_is_planned_or_refused_with_one_line(config: dict[str, Any]) -> None:
     try:

@@ -351,6 +351,28 @@ def test_recursive_options_hold_for_the_mounts_below(run: Run, tmp_path: Path) -
         mount.umount(str(volume / "below"), mount.MNT_DETACH)
 
 
+def test_every_option_of_a_bind_is_taken(run: Run, tmp_path: Path) -> None:
+    from rundlet.plan.mounts import option_names
+
+    skipped = {"bind", "rbind", "remount", "idmap", "ridmap", "tmpcopyup", "mand"}
+    names = [name for name in option_names() if name not in skipped]
+    for name in names:
+        (tmp_path / "volumes" / name).mkdir(parents=True)
+    mounts = [
+        spec.Mount(f"/v/{name}", str(tmp_path / "volumes" / name), "bind", ["rbind", name]) for name in names
+    ]
+    outcome = run(with_mounts(config("grep", " /v/", "/proc/mounts"), *mounts))
+    shown = {
+        line.split()[1].removeprefix("/v/"): line.split()[3].split(",")
+        for line in outcome.stdout.splitlines()
+    }
+    assert shown.keys() == set(names)
+    for name in ("ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "nosymfollow"):
+        assert name in shown[name]
+        assert name in shown[f"r{name}"]
+        assert name not in shown["defaults"]
+
+
 def test_a_source_relative_to_the_bundle_and_a_remount(run: Run, bundle: Path) -> None:
     (bundle / "data").mkdir()
     mounts = [

@@ -59,7 +59,10 @@ def test_the_configuration_works_before_it_is_broken(keeper: Keeper, bundle: Pat
     assert record.exit_code == 0
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=max(60, settings.default.max_examples),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(config=mutated(WORKING))
 def test_broken_configurations_leave_nothing(keeper: Keeper, bundle: Path, config: dict[str, Any]) -> None:
     try:

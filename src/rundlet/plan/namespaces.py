@@ -86,6 +86,10 @@ def _check_dependents(linux: Linux, paths: dict[str, str]) -> None:
     ):
         if given and kind not in paths:
             raise InvalidArgument(f"{CONFIG}linux.{name}: set without a {kind} namespace in linux.namespaces")
+    if linux.net_devices and paths.get("user") and not paths["network"]:
+        raise InvalidArgument(
+            f"{CONFIG}linux.netDevices: cannot go into a new network namespace of a user namespace joined by path"
+        )
     if linux.time_offsets and paths["time"]:
         raise InvalidArgument(
             f"{CONFIG}linux.timeOffsets: a time namespace joined by path has its offsets already"

@@ -50,12 +50,14 @@ class Inheritance(NamedTuple):
 
     `extra_fds` counts the descriptors from 3 on that the program gets.  When nobody
     listens at the report socket any more (the creator has gone), errors are written to
-    `answer_fd` instead, which closes at execve(2).
+    `answer_fd` instead, which closes at execve(2).  `is_guarded` is for callers whose
+    interpreter does not lie on a read-only mount (`rundlet.runtime.guard`).
     """
 
     extra_fds: int = 0
     session_keyring: bool = False
     answer_fd: int = -1
+    is_guarded: bool = False
 
 
 def run_first(
@@ -95,7 +97,7 @@ def run_first(
             raise FailedPrecondition("config.json: process: it is not set, so there is nothing to start")
         if plan.hooks is not None and plan.hooks.start_container:
             hooks.run_in_container("startContainer", plan.hooks.start_container, plan.hooks.state, "created")
-        _become(path, plan.process, environment, prepared, inheritance.extra_fds)
+        _become(path, plan.process, environment, prepared, inheritance)
 
     if plan.hooks is not None:
         from rundlet.runtime import hooks
@@ -149,7 +151,7 @@ def run_exec(
         path = process.find_program(plan, environment)
         if terminal is not None:
             _report_ready(report, terminal)
-        _become(path, plan, environment, prepared, inheritance.extra_fds)
+        _become(path, plan, environment, prepared, inheritance)
 
     _live(live, report, "exec", {*stdio, pidfd}, inheritance)
 
@@ -248,10 +250,10 @@ def _become(
     plan: ProcessPlan,
     environment: dict[str, str],
     prepared: process.Prepared,
-    extra_fds: int,
+    inheritance: Inheritance,
 ) -> NoReturn:
-    process.close_descriptors(extra_fds)
+    process.close_descriptors(inheritance.extra_fds)
     process.write_labels(prepared)
     if plan.seccomp and plan.no_new_privileges:
         process.load_seccomp(plan, prepared)
-    process.execute_program(path, plan, environment)
+    process.execute_program(path, plan, environment, is_guarded=inheritance.is_guarded)

@@ -18,6 +18,7 @@ from rundlet.kernel.seccomp import SECCOMP_FILTER_FLAG_NEW_LISTENER, load_filter
 from rundlet.kernel.sigaction import reset_reserved_signals
 from rundlet.plan.attributes import SetLimit
 from rundlet.plan.process import ProcessPlan
+from rundlet.runtime.guard import execute_by_descriptor
 
 if TYPE_CHECKING:
     from rundlet.runtime.listener import Agent
@@ -57,14 +58,20 @@ class Prepared(NamedTuple):
 
 def open_before(plan: ProcessPlan, status: str) -> Prepared:
     """`status` is the container's, for the agent.  Raises FailedPrecondition or OSError."""
-    labels = tuple(
-        (os.open(f"/proc/self/attr/{name}", os.O_WRONLY | os.O_CLOEXEC), text) for name, text in plan.labels
-    )
+    labels = tuple((_open_label(name), text) for name, text in plan.labels)
     if plan.listener is None:
         return Prepared(labels)
     from rundlet.runtime.listener import connect_agent
 
     return Prepared(labels, connect_agent(plan.listener, status))
+
+
+def _open_label(name: str) -> int:
+    """A file below /proc/self/attr; before Linux 5.8 all modules shared those at its top."""
+    try:
+        return os.open(f"/proc/self/attr/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return os.open(f"/proc/self/attr/{os.path.basename(name)}", os.O_WRONLY | os.O_CLOEXEC)
 
 
 def prepare_process(
@@ -188,7 +195,7 @@ def find_program(plan: ProcessPlan, environment: dict[str, str]) -> str:
         raise PermissionDenied(
             f"exec {name!r}: {refused}", hint="it is there but not executable for this user"
         )
-    where = "no such file" if "/" in name else "executable file not found in $PATH"
+    where = "no such file or directory" if "/" in name else "executable file not found in $PATH"
     raise NotFound(f"exec {name!r}: {where}")
 
 
@@ -205,9 +212,13 @@ def _why_not(path: str) -> str | None:
     return None if os.access(path, os.X_OK, effective_ids=True) else "permission denied"
 
 
-def execute_program(path: str, plan: ProcessPlan, environment: dict[str, str]) -> NoReturn:
+def execute_program(
+    path: str, plan: ProcessPlan, environment: dict[str, str], *, is_guarded: bool = False
+) -> NoReturn:
     """execve(2); raises InvalidArgument or PermissionDenied naming the program."""
     try:
+        if is_guarded:
+            execute_by_descriptor(path, plan.args, environment)
         os.execve(path, plan.args, environment)
     except PermissionError as error:
         raise PermissionDenied(f"exec {path!r}: permission denied") from error
