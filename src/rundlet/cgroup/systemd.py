@@ -235,10 +235,10 @@ class SystemdGroup(Group):
 
     def settle(self) -> None:
         """Other processes are in the group now: end the holder."""
-        if self._holder:
-            os.kill(self._holder, signal.SIGKILL)
-            os.waitpid(self._holder, 0)
-            self._holder = 0
+        holder, self._holder = self._holder, 0
+        if holder:
+            os.kill(holder, signal.SIGKILL)
+            os.waitpid(holder, 0)
 
     def apply(self, writes: Iterable[Write]) -> None:
         """Properties of the unit (controller UNIT, value: JSON of signature and value), then files."""

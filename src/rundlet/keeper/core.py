@@ -44,7 +44,11 @@ class Core(NamedTuple):
             raise NotFound(f"container {container_id} is not known to the keeper") from None
 
     def group(self, path: str) -> Group | None:
-        """None for a container without a cgroup of its own."""
+        """None for a container without a cgroup of its own; slice:prefix:name is one that systemd makes."""
+        if ":" in path and not path.startswith("/"):
+            from rundlet.cgroup.systemd import open_group
+
+            return open_group(self.layout, path)
         return Group(self.layout, path) if path else None
 
     def new_container(self, container_id: str, cgroup: str) -> Container:

@@ -110,6 +110,8 @@ class Creation:
         elif report.kind == "ready":
             if report.fd >= 0:
                 container.open_terminal(report.fd)
+            if container.group is not None:
+                container.group.settle()
             self._on_ready(container, pending)
         elif report.kind == "error" and report.error is not None:
             pending.error = report.error

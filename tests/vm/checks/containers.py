@@ -4,11 +4,14 @@ import os
 import shutil
 
 from rundlet.cgroup.files import read_text
+from rundlet.cgroup.layout import detect_layout
+from rundlet.cgroup.systemd import open_group
 from rundlet.keeper.client import Keeper
 from rundlet.kernel.capability import read_sets
 from rundlet.plan.container import CgroupPlan
 from rundlet.plan.planner import Host, plan_container, plan_process
 from rundlet.plan.resources import plan_resources
+from rundlet.plan.unit import plan_unit
 from rundlet.spec import runtime as spec
 from rundlet.spec.model import from_json
 
@@ -48,17 +51,14 @@ def make_config(*argv):
     )
 
 
-def make_plan(name, *argv):
-    path = f"/check/{name}"
-    writes = plan_resources(from_json(spec.Resources, LIMITS, "resources"), 2)
-    host = Host(read_sets()["bounding"], {"": f"/sys/fs/cgroup{path}"})
-    return plan_container(
-        name,
-        make_config(*argv),
-        host,
-        bundle="/run/bundle",
-        cgroup=CgroupPlan(path, tuple(map(tuple, writes))),
-    )
+def make_plan(name, *argv, unit=""):
+    """In the group /check/NAME, or in the scope `unit` (slice:prefix:name)."""
+    resources = from_json(spec.Resources, LIMITS, "resources")
+    group = open_group(detect_layout(), unit or f"/check/{name}")
+    writes = (*(plan_unit(resources, 2) if unit else ()), *plan_resources(resources, 2))
+    host = Host(read_sets()["bounding"], {"": group.directory("")})
+    cgroup = CgroupPlan(unit or group.path, tuple(map(tuple, writes)))
+    return plan_container(name, make_config(*argv), host, bundle="/run/bundle", cgroup=cgroup)
 
 
 def run_containers():
@@ -105,3 +105,16 @@ def _check_out_of_memory(keeper):
     assert record.oom_killed, record
     assert record.exit_code == 137, record
     keeper.delete("two")
+
+
+def run_in_scope():
+    """A container of the keeper in a scope of systemd's; what /proc says of its group."""
+    make_bundle()
+    keeper = Keeper("/run/keeper")
+    pid = keeper.create(make_plan("scoped", "sleep", "100", unit="machine.slice:rundlet:scoped"))
+    keeper.start("scoped")
+    yield read_text(f"/proc/{pid}/cgroup")
+    record, text = _run(keeper, "scoped", ("cat", "/sys/fs/cgroup/memory.max"))
+    assert (record.exit_code, text) == (0, f"{24 * MIB}\n"), (record, text)
+    keeper.delete("scoped")
+    keeper.close()

@@ -222,3 +222,13 @@ def check_the_runtime_with_systemd():
     assert next(life, None) is None
     assert state("oci-box.scope") == "gone"
     assert not group.exists()
+
+
+def check_the_keeper_with_systemd():
+    from containers import run_in_scope
+
+    life = run_in_scope()
+    assert next(life) == "0::/machine.slice/rundlet-scoped.scope\n"
+    assert state("rundlet-scoped.scope") == "active"
+    assert next(life, None) is None
+    assert state("rundlet-scoped.scope") == "gone"
