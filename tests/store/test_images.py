@@ -94,6 +94,7 @@ def test_removal_takes_all_names_and_frees_what_nothing_uses(store):
     store.images.remove(second.id)
     store.images.remove(second.id)
     assert store.usage() == (0, 0)
+    store.settle()
     assert os.listdir(f"{store.root}/layers") == []
     assert os.listdir(f"{store.root}/blobs/sha256") == []
 

@@ -27,6 +27,7 @@ def change(store, statement, *values):
 
 
 def listing(store):
+    store.settle()
     return {
         name: sorted(os.listdir(f"{store.root}/{name}"))
         for name in ("ingest", "layers", "snapshots", "blobs/sha256")

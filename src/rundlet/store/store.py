@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Self
 
-from rundlet.archive.tree import remove_tree
 from rundlet.kernel.failure import translating
 from rundlet.kernel.sync import read_boot_id
 from rundlet.spec.digest import Digest, parse_digest
@@ -18,6 +17,7 @@ from rundlet.store.layers import Layers
 from rundlet.store.locks import Locks, Patience
 from rundlet.store.schema import SCHEMA
 from rundlet.store.snapshots import Snapshots
+from rundlet.store.sweeper import Sweeper
 
 _DIRECTORIES: Final = ("blobs/sha256", "ingest", "layers", "snapshots")
 # Held shared by whoever brings content that no image names yet, exclusively by who frees content.
@@ -45,6 +45,7 @@ class Store:
         self.images = Images(self.database, self.blobs, self.collect)
         self.snapshots = Snapshots(root, self.database, self.layers)
         self._durability = Durability(root, self.database, boot_id)
+        self._sweeper = Sweeper()
 
     @classmethod
     def open(cls, root: str, run_root: str, schema: Sequence[str] = ()) -> Self:
@@ -62,9 +63,14 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Wait until what was pulled is on disk, and close the database."""
+        """Wait until what was pulled is on disk and what was removed is off it, and close the database."""
+        self._sweeper.join()
         self._durability.join()
         self.database.close()
+
+    def settle(self) -> None:
+        """Wait until the files of what was removed are gone."""
+        self._sweeper.join()
 
     def usage(self) -> tuple[int, int]:
         """(bytes, inodes) of images: layers and blobs, summed from what is recorded."""
@@ -82,8 +88,11 @@ class Store:
         try:
             with self._locks.hold(_CONTENT_LOCK, patience, shared=True):
                 yield
-        finally:
+        except BaseException:
             self.collect()
+            self.settle()  # a disk that was too small has its room again when the failure is told
+            raise
+        self.collect()
 
     def give_up(self, chain_ids: Sequence[str], digests: Sequence[Digest]) -> None:
         """Let go of what a pull that cannot be gone on with has brought, as far as no image uses it."""
@@ -98,7 +107,7 @@ class Store:
             )
 
     def collect(self) -> None:
-        """Free layers and blobs that no image and no snapshot uses.
+        """Free layers and blobs that no image and no snapshot uses; the files of layers go a little later.
 
         While content is being brought it does nothing: the last one to bring calls it again.
         """
@@ -110,11 +119,9 @@ class Store:
             ]
         if not unused:
             return
-        with translating("free unused content"):
-            with self._locks.try_hold(_CONTENT_LOCK) as held:
-                gone = self._free_unused(now_s) if held else []
-            for path in gone:
-                remove_tree(path)
+        with translating("free unused content"), self._locks.try_hold(_CONTENT_LOCK) as held:
+            gone = self._free_unused(now_s) if held else []
+        self._sweeper.sweep(gone)
 
     def _free_unused(self, now_s: int) -> list[str]:
         """Drop the rows and blob files; returns the layers' directories, moved aside, to be removed."""
