@@ -56,3 +56,11 @@ def test_a_step_survives_the_wire_and_describes_itself(step: Any) -> None:
 def test_a_step_of_a_newer_version_is_refused() -> None:
     with pytest.raises(KeyError):
         steps.decode_step(["FromTheFuture", 1])
+
+
+def test_what_a_step_imports_is_there_before_the_first_step_is_done() -> None:
+    import sys
+
+    sys.modules.pop("rundlet.runtime.copyup", None)
+    execute.load([steps.Mount("tmpfs", "tmpfs", "/x", 0, "", "", copy_up=True)])
+    assert "rundlet.runtime.copyup" in sys.modules

@@ -36,10 +36,12 @@ LATE: dict[type, str] = {
 
 
 def load(planned: Iterable[steps.Step]) -> None:
-    """Import what these steps need: later the host's files are out of sight."""
+    """Import what these steps need: later the host's files are out of sight, or out of reach of a container's root."""
     for step in planned:
         if type(step) not in EXECUTORS:
             EXECUTORS.update(importlib.import_module(LATE[type(step)]).EXECUTORS)
+        elif isinstance(step, steps.Mount) and step.copy_up:
+            importlib.import_module("rundlet.runtime.copyup")
 
 
 def execute(step: steps.Step, context: Context) -> None:

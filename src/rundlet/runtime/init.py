@@ -78,6 +78,7 @@ def run_first(
     def live() -> None:
         context = Context(report, plan.hooks)
         load((*plan.entry, *plan.setup, *plan.process.attributes))
+        process.load(plan.process)
         _execute(cgroup, context)
         _enter(plan, context, stdio, report)
         prepared = process.open_before(plan.process, "creating")

@@ -56,6 +56,12 @@ class Prepared(NamedTuple):
     agent: "Agent | None" = None
 
 
+def load(plan: ProcessPlan) -> None:
+    """Import what this process needs besides, while the host's files can be read."""
+    if plan.listener is not None:
+        import rundlet.runtime.listener  # noqa: F401
+
+
 def open_before(plan: ProcessPlan, status: str) -> Prepared:
     """`status` is the container's, for the agent.  Raises FailedPrecondition or OSError."""
     labels = tuple((_open_label(name), text) for name, text in plan.labels)
