@@ -8,6 +8,7 @@ by pidfd, or from the anchor for containers that an earlier supervisor made.
 import gc
 import os
 import socket
+from typing import NoReturn
 
 from rundlet.cgroup.layout import detect_layout
 from rundlet.errors import FailedPrecondition
@@ -26,6 +27,7 @@ from rundlet.keeper.recovery import restore_containers
 from rundlet.keeper.server import Request, Server, Verb
 from rundlet.keeper.stream import Scratch
 from rundlet.kernel.capability import last_capability
+from rundlet.kernel.malloc import give_back
 from rundlet.plan.steps import freeze
 from rundlet.runtime.init import Machine
 from rundlet.runtime.terminal import set_size
@@ -84,11 +86,17 @@ class Supervisor:
         loop.add(anchor.fileno(), self._hear_anchor)
         gc.freeze()
         while not anchor.is_lost:
-            idle = not (self._core.containers or self._server.clients or self._pods.names())
-            if not loop.turn(LINGER_S if idle else None) and idle:
-                self._pods.remove_directory()
-                remove_empty(f"{self._core.directory}/containers")
-                os._exit(0)
+            if loop.turn(LINGER_S):
+                continue
+            if not (self._core.containers or self._server.clients or self._pods.names()):
+                self._leave()
+            give_back()
+            loop.turn(None)  # nothing happens: sleep until something does
+
+    def _leave(self) -> NoReturn:
+        self._pods.remove_directory()
+        remove_empty(f"{self._core.directory}/containers")
+        os._exit(0)
 
     def _hear_anchor(self) -> None:
         exits = self._core.anchor.receive()

@@ -15,3 +15,10 @@ def keep_freed(size: int) -> None:
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, size)
         mallopt(_M_MMAP_THRESHOLD, size)
+
+
+def give_back() -> None:
+    """malloc_trim(3): all freed memory, now."""
+    trim = getattr(LIBC, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
