@@ -13,6 +13,7 @@ from rundlet.errors import (
     Unavailable,
 )
 
+_READ_BYTES = 1 << 16
 _KINDS: dict[int, type[Error]] = {
     errno.EINVAL: InvalidArgument,
     errno.ERANGE: InvalidArgument,
@@ -40,8 +41,14 @@ def describe_fault(error: OSError, what: str) -> Error:
 
 def read_text(path: str) -> str:
     """The whole of a cgroup or proc file; raises OSError."""
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a file object costs five more system calls
+    try:
+        parts = []
+        while part := os.read(fd, _READ_BYTES):
+            parts.append(part)
+    finally:
+        os.close(fd)
+    return b"".join(parts).decode("utf-8", "surrogateescape")
 
 
 def write_text(path: str, value: str) -> None:

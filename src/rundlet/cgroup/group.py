@@ -91,11 +91,22 @@ class Group:
         made: list[str] = []
         try:
             for controller, mount in self.layout.mounts.items():
-                for directory in _walk_down(mount, self._directories[controller]):
-                    self._make_one(controller, directory, made)
+                self._make_below(controller, mount, made)
         except OSError as error:
             _remove_quietly(reversed(made))
             raise describe_fault(error, f"make cgroup {self.path}") from error
+
+    def _make_below(self, controller: str, mount: str, made: list[str]) -> None:
+        """The group in one hierarchy; on version 1 its parents are mostly there already."""
+        directory = self._directories[controller]
+        if self.layout.version == 1:
+            try:
+                self._make_one(controller, directory, made)
+                return
+            except FileNotFoundError:
+                pass
+        for step in _walk_down(mount, directory):
+            self._make_one(controller, step, made)
 
     def _make_one(self, controller: str, directory: str, made: list[str]) -> None:
         if self.layout.version == 2 and controller == "":
@@ -274,6 +285,8 @@ class Group:
             self._remove_tree(directory, deadline)
 
     def _remove_tree(self, directory: str, deadline: float) -> None:
+        if _remove_quietly([directory]) is None:
+            return
         for nap_s in _naps():
             fault = _remove_quietly(reversed(list(_walk_tree(directory))))
             if fault is None:

@@ -7,6 +7,7 @@ the group is removed.  Version 2: memory.events, polled for POLLPRI.
 
 import os
 
+from rundlet.cgroup.files import write_text
 from rundlet.cgroup.group import Group
 from rundlet.cgroup.stats import read_oom_kills
 from rundlet.errors import NotFound
@@ -15,12 +16,12 @@ from rundlet.errors import NotFound
 class OomEvents:
     """Of one group and those below; `fd` is for poll(2): POLLIN on version 1, POLLPRI on version 2.
 
-    Raises OSError, or NotFound without a memory controller.
+    `is_new`: no process was in the group yet.  Raises OSError, or NotFound without a memory controller.
     """
 
     __slots__ = ("_group", "_kills", "fd", "is_priority")
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, *, is_new: bool = False) -> None:
         self._group = group
         self.is_priority = group.layout.version == 2
         directory = group.directory("memory")
@@ -28,7 +29,7 @@ class OomEvents:
             self.fd = os.open(f"{directory}/memory.events", os.O_RDONLY | os.O_CLOEXEC)
         else:
             self.fd = _tie_eventfd(directory)
-        self._kills = read_oom_kills(group)
+        self._kills = 0 if is_new else read_oom_kills(group)
 
     def take(self) -> int:
         """How many processes were killed since the last time; 0 when it was a false alarm, or comes too early.
@@ -49,6 +50,11 @@ class OomEvents:
         before, self._kills = self._kills, max(kills, self._kills)
         return self._kills - before
 
+    @property
+    def total(self) -> int:
+        """All kills that `take` has seen."""
+        return self._kills
+
     def close(self) -> None:
         os.close(self.fd)
 
@@ -58,8 +64,7 @@ def _tie_eventfd(directory: str) -> int:
     try:
         control = os.open(f"{directory}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            with open(f"{directory}/cgroup.event_control", "w", encoding="ascii") as file:
-                file.write(f"{fd} {control}")
+            write_text(f"{directory}/cgroup.event_control", f"{fd} {control}")
         finally:
             os.close(control)
     except BaseException:

@@ -22,7 +22,10 @@ def reserve_container(core: Core, container_id: str, cgroup: str) -> Container:
     if check_id(container_id) in core.containers:
         raise AlreadyExists(f"container {container_id} exists already")
     container = core.new_container(container_id, cgroup)
-    os.makedirs(container.directory, mode=0o700)
+    try:
+        os.mkdir(container.directory, 0o700)
+    except FileNotFoundError:
+        os.makedirs(container.directory, mode=0o700)
     core.containers[container.id] = container
     return container
 

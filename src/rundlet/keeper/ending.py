@@ -87,9 +87,7 @@ class Ending:
         if container.status == "creating":
             self._fail(container)
             return
-        oom_killed = container.group is not None and read_oom_kills(container.group) > 0
-        if container.oom is not None and container.oom.take():
-            self._tell_oom(container)
+        oom_killed = self._look_for_oom(container)
         record = container.finish(wait_status, finished_at_ns, oom_killed)
         container.close()
         self._core.anchor.drop(container.id)
@@ -122,7 +120,7 @@ class Ending:
         if container.group is None or container.exit is not None or container.oom is not None:
             return
         try:
-            events = OomEvents(container.group)
+            events = OomEvents(container.group, is_new=not container.adopted)
         except (OSError, Error):
             return
         container.oom = events
@@ -137,6 +135,14 @@ class Ending:
             self._tell_oom(container)
         elif looks:
             self._core.loop.later(_OOM_PAUSE_S, lambda: self._on_oom(container, looks - 1))
+
+    def _look_for_oom(self, container: Container) -> bool:
+        """Whether any process of it was ever killed for want of memory."""
+        if container.oom is None:
+            return container.group is not None and read_oom_kills(container.group) > 0
+        if container.oom.take():
+            self._tell_oom(container)
+        return container.oom.total > 0
 
     def _tell_oom(self, container: Container) -> None:
         event = OomEvent(container.id, time.time_ns())

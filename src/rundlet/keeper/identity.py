@@ -3,6 +3,7 @@
 import os
 from typing import NamedTuple
 
+from rundlet.cgroup.files import read_text
 from rundlet.kernel import pidfd as pidfds
 
 
@@ -17,11 +18,10 @@ class ProcessStat(NamedTuple):
 def read_stat(pid: int) -> ProcessStat | None:
     """None when there is no such process."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return ProcessStat(fields[0].decode(), int(fields[19]), int(fields[49]))
+    return ProcessStat(fields[0], int(fields[19]), int(fields[49]))
 
 
 def read_start_time(pid: int) -> int:

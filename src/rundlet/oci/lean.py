@@ -154,7 +154,11 @@ def loads(raw: str | bytes) -> Any:
     start = len(text) - len(text.lstrip(" \t\n\r"))
     try:
         value, end = _scan(text, start)
-    except (StopIteration, ValueError, SystemError):  # the scanner looks for its error class in the real module
+    except (
+        StopIteration,
+        ValueError,
+        SystemError,
+    ):  # the scanner looks for its error class in the real module
         return _real_json().loads(raw)
     if text[end:].strip(" \t\n\r"):
         return _real_json().loads(raw)

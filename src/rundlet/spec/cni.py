@@ -248,7 +248,9 @@ def result_document(result: Result, version: str) -> dict[str, Any]:
     document: dict[str, Any] = {"cniVersion": version, **_to_plain(result)}
     if version in _IP_VERSIONED:
         for kind, known in _BEFORE_1_1.items():
-            document[kind] = [{key: one[key] for key in known if key in one} for one in document.get(kind, ())]
+            document[kind] = [
+                {key: one[key] for key in known if key in one} for one in document.get(kind, ())
+            ]
             if not document[kind]:
                 del document[kind]
         document["ips"] = [{"version": _family(ip["address"]), **ip} for ip in document.get("ips", ())]
