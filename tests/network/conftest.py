@@ -142,16 +142,21 @@ def make_network(tmp_path: Any) -> Callable[..., Network]:
     """A Network whose one configuration is `conf`, with state under the test's own directory."""
 
     def make(conf: dict[str, Any], **settings: Any) -> Network:
-        directory = tmp_path / "net.d"
+        directory = tmp_path / settings.pop("directory", "net.d")
         directory.mkdir(exist_ok=True)
         name = "10-net.conflist" if "plugins" in conf else "10-net.conf"
-        (directory / name).write_text(json.dumps(conf))
+        (directory / settings.pop("file", name)).write_text(json.dumps(conf))
         bin_dirs = settings.pop("bin_dirs", (PLUGIN_DIR,))
         return Network(
             NetworkSettings(str(directory), bin_dirs=bin_dirs, cache_dir=str(tmp_path / "cache"), **settings)
         )
 
     return make
+
+
+@pytest.fixture
+def make_spec() -> Callable[..., PodNetwork]:
+    return lambda **options: PodNetwork("id", "pod", "default", "uid", **options)
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("stop", "Stop running containers."),
     "rm": ("rm", "Remove containers."),
     "runtime-config": ("runtime_config", "Show the runtime's cgroup driver."),
+    "cni-install": ("cni_install", "Install the built-in CNI plugins as executables."),
     "completion": ("completion", "Print a shell's completion code."),
     "walk": ("walk", "Walk from an empty machine to Redis answering in a pod."),
 }

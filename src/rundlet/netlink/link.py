@@ -159,9 +159,17 @@ def new_bridge(name: str, *, mac: str, mtu: int = 0) -> Request:
 
 
 def new_veth(
-    name: str, peer: str, *, peer_netns_fd: int, master: int = 0, mac: str, peer_mac: str = "", mtu: int = 0
+    name: str,
+    peer: str,
+    *,
+    peer_netns_fd: int,
+    master: int = 0,
+    mac: str,
+    peer_mac: str = "",
+    mtu: int = 0,
+    up: bool = True,
 ) -> Request:
-    """Create a veth pair: `name` here, up, a port of `master` if any; `peer` in another namespace, down.
+    """Create a veth pair: `name` here, `up`, a port of `master` if any; `peer` in another namespace, down.
 
     The kernel opens no peer that has not been tied yet (ENOTCONN of veth_open), so `set_up` follows.
     `peer_mac` "" leaves it to the kernel.  AlreadyExists when one of the names is taken.
@@ -173,7 +181,7 @@ def new_veth(
         attribute.pack_text(_IFLA_INFO_KIND, "veth"),
         attribute.pack_nested(_IFLA_INFO_DATA, attribute.pack(_VETH_INFO_PEER, far)),
     )
-    near = _INFO.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _name(name) + _mac(mac) + _mtu(mtu)
+    near = _INFO.pack(0, 0, 0, _IFF_UP if up else 0, _IFF_UP) + _name(name) + _mac(mac) + _mtu(mtu)
     body = near + (attribute.pack_u32(_IFLA_MASTER, master) if master else b"") + information
     purpose = f"create veth pair {name} and {peer}"
     return Request(_RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body, purpose)

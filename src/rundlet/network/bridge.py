@@ -41,7 +41,7 @@ from rundlet.network.podlink import (
     random_mac,
 )
 from rundlet.network.ruleset import Ruleset
-from rundlet.network.sysctl import enable_forwarding
+from rundlet.network.sysctl import enable_forwarding, skip_address_detection
 from rundlet.spec.cni import Dns, Interface, IpConfig, Result
 
 MARK = "made by rundlet"
@@ -129,6 +129,8 @@ def _ensure_bridge(
         return bridge
     with call.lock():
         bridge = _find_bridge(host, conf) or _make_bridge(host, conf)
+        if not bridge.up and any(gateway.version == 6 for gateway in gateways):
+            skip_address_detection(bridge.name)
         host.execute(*_missing(host, bridge, conf, gateways))
         return bridge
 

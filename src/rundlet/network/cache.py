@@ -13,8 +13,8 @@ import base64
 import binascii
 import fcntl
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -22,6 +22,7 @@ from msgspec import Struct
 from rundlet.errors import DataLoss, InvalidArgument
 from rundlet.network.call import Attachment
 from rundlet.network.leases import storage_error
+from rundlet.network.lock import hold
 from rundlet.spec import json
 from rundlet.spec.cni import NetworkConf, Result, parse_network_conf, parse_result, result_document
 from rundlet.spec.document import parse_document
@@ -65,7 +66,7 @@ class Cache:
 
     def lock(self, network: str, operation: int = fcntl.LOCK_EX) -> AbstractContextManager[None]:
         """Hold the network's lock, LOCK_EX to change what its pods share."""
-        return _hold(self._locks, network, operation)
+        return hold(self._locks, network, operation)
 
     def exclusive(self, network: str) -> Callable[[], AbstractContextManager[None]]:
         return lambda: self.lock(network)
@@ -196,18 +197,3 @@ def _decode(raw: bytes, path: str) -> Entry:
         capabilities=document.capability_args,
     )
     return Entry(network, attachment, result, document.engine)
-
-
-@contextmanager
-def _hold(directory: str, name: str, operation: int) -> Iterator[None]:
-    path = os.path.join(directory, name)
-    try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise storage_error(f"lock network {name}", error) from error
-    try:
-        fcntl.flock(fd, operation)
-        yield
-    finally:
-        os.close(fd)

@@ -1,6 +1,6 @@
 """macvlan: an interface of the pod's own MAC on a device of the host, with no bridge between."""
 
-import ipaddress
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -105,10 +105,12 @@ def _parse(call: Call) -> _Conf:
 def _find_parent(call: Call, conf: _Conf) -> Link:
     with NetlinkSocket() as host:
         if not conf.master:
-            # Any address beyond the host's own networks will do to ask for the default route.
-            beyond = ipaddress.ip_address("192.0.2.0")
-            ifindex = route.parse_route(host.query(route.find_route(beyond))).ifindex
-            return link.parse_link(host.query(link.get_link_at(ifindex)))
+            routes = map(route.parse_route, host.dump(route.list_routes(socket.AF_INET)))
+            default = [one for one in routes if not one.destination.prefixlen]
+            if not default:
+                raise FailedPrecondition(f"{call.what}: master: none is named, and there is no default route")
+            first = min(default, key=lambda one: one.priority)
+            return link.parse_link(host.query(link.get_link_at(first.ifindex)))
         found = link.find_link(host, conf.master)
     if found is None:
         raise FailedPrecondition(f"{call.what}: master: there is no interface {conf.master}")

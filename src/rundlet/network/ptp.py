@@ -30,7 +30,7 @@ from rundlet.network.podlink import (
     random_mac,
 )
 from rundlet.network.ruleset import Ruleset
-from rundlet.network.sysctl import enable_forwarding
+from rundlet.network.sysctl import enable_forwarding, skip_address_detection
 from rundlet.spec import json
 from rundlet.spec.cni import Dns, Interface, IpConfig, Result
 from rundlet.spec.document import drop_nulls
@@ -114,11 +114,14 @@ def _connect(call: Call, conf: _Conf, ips: Iterable[IpConfig], mac: str) -> Inte
     pod = call.attachment
     port = Interface(host_interface(call), mac=random_mac())
     veth = link.new_veth(
-        port.name, pod.ifname, peer_netns_fd=pod.netns_fd, mac=port.mac, peer_mac=mac, mtu=conf.mtu
+        port.name, pod.ifname, peer_netns_fd=pod.netns_fd, mac=port.mac, peer_mac=mac, mtu=conf.mtu, up=False
     )
     with NetlinkSocket() as host:
         host.execute(veth, link.set_alias(port.name, call.tag))
         ifindex = link.parse_link(host.query(link.get_link(port.name))).ifindex
+        if any(":" in ip.address for ip in ips):
+            skip_address_detection(port.name)
+        host.execute(link.set_up(ifindex))
         for ip in ips:
             gateway = ipaddress.ip_interface(ip.gateway)  # as a host of its own: /32, /128
             own = ipaddress.ip_interface(ip.address)

@@ -21,6 +21,15 @@ def write_sysctl(name: str, value: str) -> None:
         raise storage_error(f"set {name} to {value}", error) from error
 
 
+def skip_address_detection(interface: str) -> None:
+    """Let an interface that is still down have its link-local IPv6 address as soon as it is up.
+
+    Until the second of duplicate address detection is over the host cannot ask for
+    its neighbours' addresses there, and what it forwards to pods waits.
+    """
+    write_sysctl(f"net/ipv6/conf/{interface}/accept_dad", "0")
+
+
 def enable_forwarding(version: int) -> None:
     """Forwarding is per network namespace, and off in a new one."""
     write_sysctl("net/ipv4/ip_forward" if version == 4 else "net/ipv6/conf/all/forwarding", "1")
