@@ -199,6 +199,44 @@ def test_requests_that_are_refused(server, request_bytes, status):
     assert ask(server, request_bytes).startswith(f"HTTP/1.1 {status} ".encode())
 
 
+@pytest.mark.parametrize(
+    "query", ["", "?port=0", "?port=80,x", "?port=65536", "?port=" + ",".join(["80"] * 33)]
+)
+def test_websocket_channels_need_ports(server, query):
+    path = "/" + server.url(ForwardOrder("p", ())).split("/", 3)[3] + query
+    fields = {
+        "Upgrade": "websocket",
+        "Sec_WebSocket_Version": "13",
+        "Sec_WebSocket_Protocol": "v4.channel.k8s.io",
+    }
+    assert b" 400 " in ask(server, upgrade(path, **fields, Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ=="))
+
+
+def test_websocket_channels_of_older_clients(server, echo_port):
+    from rundlet.streaming.websocket import MessageConnection
+
+    path = "/" + server.url(ForwardOrder("p", ())).split("/", 3)[3] + f"?port={echo_port}"
+    fields = {
+        "Upgrade": "websocket",
+        "Sec_WebSocket_Version": "13",
+        "Sec_WebSocket_Protocol": "v4.channel.k8s.io",
+    }
+    request = upgrade(path, **fields, Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ==")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+        sock.sendall(request)
+        raw = b""
+        while b"\r\n\r\n" not in raw:
+            raw += sock.recv(65536)
+        messages = MessageConnection(is_client=True)
+        heard = messages.receive(raw.partition(b"\r\n\r\n")[2])
+        messages.send(b"\0hello")
+        sock.sendall(messages.take_output())
+        port = echo_port.to_bytes(2, "little")
+        while len(heard) < 3:
+            heard += messages.receive(sock.recv(65536))
+        assert heard == [b"\0" + port, b"\1" + port, b"\0hello"]
+
+
 def test_a_token_lets_one_client_in(server):
     url = exec_url(server, "true")
     assert User(open_command(lambda: url, ALL, "spdy", StreamTls())).finish()[2] == Outcome(0)

@@ -247,6 +247,14 @@ def test_sessions_leave_nothing_in_the_daemon(daemon, crictl, container):
     wait_until(lambda: count() <= before)
 
 
+def test_exec_in_all_containers_at_once(daemon, cri, pod):
+    for _ in range(2):
+        cri.start(pod, "sleep", "1000", labels={"twin": "yes"})
+    client = (sys.executable, "-m", "rundlet.cli.main", "-r", daemon.endpoint)
+    done = run(*client, "exec", "--parallel", "--label", "twin=yes", "echo", "here")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"here\nhere\n", b"")
+
+
 # -- attach -----------------------------------------------------------------------------
 
 

@@ -110,8 +110,8 @@ def _make_forward(ticket: Ticket, order: ForwardOrder) -> ForwardServer:
     if ticket.protocol == portforward.TUNNEL_PROTOCOL:
         return SpdyForwardServer(TunnelWire(is_client=False))
     ports = _read_ports(ticket.upgrade) or order.ports
-    if len(ports) > PORTS_MAX:
-        raise Refused(400, f"at most {PORTS_MAX} ports are forwarded in a session")
+    if not 0 < len(ports) <= PORTS_MAX:
+        raise Refused(400, f"port: name 1 to {PORTS_MAX} ports")
     return WebSocketForwardServer(ports, portforward.WEBSOCKET_DIALECTS[ticket.protocol])
 
 

@@ -86,7 +86,7 @@ def check_settings(settings: Settings) -> None:
     for index, path in enumerate(settings.cni_bin_dirs):
         if not path.startswith("/"):
             raise InvalidArgument(f"cni_bin_dirs[{index}]: must be an absolute path, got {path!r}")
-    for name in ("shm_size_bytes", "exec_output_limit_bytes"):
+    for name in ("shm_size_bytes", "exec_output_limit_bytes", "stream_idle_timeout_s"):
         if getattr(settings, name) <= 0:
             raise InvalidArgument(f"{name}: must be positive, got {getattr(settings, name)}")
     for name, runtime in settings.runtimes.items():
