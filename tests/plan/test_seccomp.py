@@ -231,6 +231,21 @@ def test_what_is_not_done_yet_says_so():
         compile_seccomp(profile("ALLOW"), "s390x")
 
 
+def test_32_bit_arm_on_aarch64(run_program):
+    arm = 0x40000028
+    listed = profile("ERRNO", rule("openat set_tls", "ALLOW"), architectures=["SCMP_ARCH_ARM"])
+    program = compile_seccomp(listed, "aarch64").filter
+    assert run_program(program, 322, arm) == ALLOW
+    assert run_program(program, 0xF0005, arm) == ALLOW
+    assert run_program(program, 0xF0002, arm) == ERRNO | 1  # cacheflush is no new call
+    assert run_program(program, 5, arm) == ERRNO | 1
+    assert run_program(program, 460, arm) == ERRNO | 38
+    assert run_program(program, 0xF0007, arm) == ERRNO | 38
+    assert run_program(program, 56, AARCH64) == ALLOW
+    alone = compile_seccomp(profile("ALLOW"), "aarch64").filter
+    assert run_program(alone, 322, arm) == KILL_THREAD
+
+
 def test_a_listener_is_asked_and_its_flags_fit(run_program):
     flags = ["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
     asking = compile_seccomp(profile("ALLOW", rule("mkdir", "NOTIFY"), flags=flags), "x86_64")

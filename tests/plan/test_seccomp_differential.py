@@ -182,3 +182,14 @@ def test_the_default_profile(run_program, capabilities, abi):
             table = "x86_64" if abi == "x32" else abi
             expected = expect(run_program, profile, reference, table, number | marker, args)
             assert run_program(ours, number | marker, ABIS[abi], args) == expected, (number, first)
+
+
+@pytest.mark.parametrize("abi", ["x86_64", "x86", "x32", "aarch64", "arm"])
+def test_every_number_that_libseccomp_knows_is_ours(abi):
+    arch = getattr(pyseccomp.Arch, abi.upper())
+    ours = syscall_numbers({"x86": "i386"}.get(abi, abi))
+    theirs = {name: pyseccomp.resolve_syscall(arch, name) for name in ours}
+    marker = 0x4000_0000 if abi == "x32" else 0
+    known = {name: number - marker for name, number in theirs.items() if number >= 0}
+    assert len(known) > 300
+    assert known == {name: ours[name] for name in known}

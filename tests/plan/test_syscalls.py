@@ -23,14 +23,16 @@ HAVE_HEADERS = shutil.which("cpp") and Path("/usr/include/x86_64-linux-gnu/asm/u
         ("aarch64", "openat", 56),
         ("aarch64", "fstat", 80),
         ("aarch64", "newfstatat", 79),
-        *((abi, "mseal", 462) for abi in ("x86_64", "i386", "x32", "aarch64")),
+        ("arm", "openat", 322),
+        ("arm", "set_tls", 983045),
+        *((abi, "mseal", 462) for abi in ("x86_64", "i386", "x32", "aarch64", "arm")),
     ],
 )
 def test_numbers(abi, name, number):
     assert syscall_numbers(abi)[name] == number
 
 
-@pytest.mark.parametrize("abi", ["x86_64", "i386", "x32", "aarch64"])
+@pytest.mark.parametrize("abi", ["x86_64", "i386", "x32", "aarch64", "arm"])
 def test_no_two_names_share_a_number(abi):
     numbers = list(syscall_numbers(abi).values())
     assert len(numbers) == len(set(numbers)) > 300

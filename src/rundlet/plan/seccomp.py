@@ -102,16 +102,18 @@ class Abi(NamedTuple):
 
 _X32_BIT = 0x4000_0000
 _SKIPPED_CALL = 0xFFFF_FFFF
+# 32-bit ARM has a few calls of its own far above the others (__ARM_NR_*): they are not new.
+_ARM_PRIVATE = range(0xF_0000, 0xF_0007)
 ABIS = {
     "SCMP_ARCH_X86_64": Abi("x86_64", 0xC000_003E),
     "SCMP_ARCH_X86": Abi("i386", 0x4000_0003, wide=False),
     "SCMP_ARCH_X32": Abi("x32", 0xC000_003E, _X32_BIT, wide=False),
     "SCMP_ARCH_AARCH64": Abi("aarch64", 0xC000_00B7),
+    "SCMP_ARCH_ARM": Abi("arm", 0x4000_0028, wide=False),
 }
-# No table of 32-bit ARM yet: on aarch64 its programs are killed even where a profile lists them.
 _MACHINES = {
     "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
-    "aarch64": ("SCMP_ARCH_AARCH64",),
+    "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
 }
 
 
@@ -232,12 +234,14 @@ def _compile_abi(abi: Abi, rules: Iterable[tuple[list[str], _Rule]], default: in
     for names, rule in rules:
         for name in names:
             for number, found in _find_doors(abi.table, name, rule):
-                last = max(last, number)
+                last = max(last, number if number < _ARM_PRIVATE.start else -1)
                 if found.action != default:
                     by_number.setdefault(number, []).append(found)
     decisions = {number: _settle(found) for number, found in by_number.items()}
     newer = (_Rule((), _decide_newer(default) if last >= 0 else default),)
-    ranges = list(_merge_ranges(decisions, last + 1, newer))
+    ranges = list(_merge_ranges(decisions, 0, last + 1, newer))
+    if abi.table == "arm":
+        ranges += _merge_ranges(decisions, _ARM_PRIVATE.start, _ARM_PRIVATE.stop, newer)
     if abi.table == "x86_64":
         # x32's ranges replace this one when the profile allows that ABI.  -1 is
         # what a tracer writes to have a call skipped: no call of x32's.
@@ -271,11 +275,11 @@ def _settle(rules: list[_Rule]) -> tuple[_Rule, ...]:
 
 
 def _merge_ranges(
-    decisions: Mapping[int, tuple[_Rule, ...]], end: int, beyond: tuple[_Rule, ...]
+    decisions: Mapping[int, tuple[_Rule, ...]], start: int, end: int, beyond: tuple[_Rule, ...]
 ) -> Iterator[tuple[int, tuple[_Rule, ...]]]:
     """(first number, decision) of each run of equal decisions; () is the default, `beyond` starts at `end`."""
     previous: tuple[_Rule, ...] | None = None
-    for number in range(end):
+    for number in range(start, end):
         decision = decisions.get(number, ())
         if decision != previous:
             yield number, decision

@@ -8,7 +8,7 @@ from rundlet.plan.syscall_tables import TABLES
 
 @cache
 def syscall_numbers(abi: str) -> dict[str, int]:
-    """{name: number} for "x86_64", "i386", "x32" (without its marker bit) or "aarch64"."""
+    """{name: number} for "x86_64", "i386", "x32" (without its marker bit), "aarch64" or "arm"."""
     numbers: dict[str, int] = {}
     number = -1
     for word in TABLES[abi].split():
