@@ -44,3 +44,15 @@ def test_a_host_without_resctrl(root: Path) -> None:
     (root / "tasks").unlink()
     with pytest.raises(FailedPrecondition, match="is not mounted on this host"):
         join("gold", (), "")
+
+
+def test_only_the_containers_own_groups_go_with_it(root: Path) -> None:
+    for name in ("c", "d", "gold/mon_groups/d", "mon_groups/c"):
+        (root / name).mkdir(parents=True)
+    (root / "gold/mon_groups/c/tasks").unlink()  # the kernel's own files are no obstacle to rmdir(2)
+    resctrl.remove_groups("c")
+    assert not (root / "c").exists()
+    assert not (root / "gold/mon_groups/c").exists()
+    assert not (root / "mon_groups/c").exists()
+    assert (root / "d").exists()
+    assert (root / "gold/mon_groups/d").exists()

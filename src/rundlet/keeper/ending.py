@@ -17,6 +17,7 @@ from rundlet.keeper.launch import Pending
 from rundlet.keeper.link import Ended
 from rundlet.keeper.protocol import ExitRecord, OomEvent
 from rundlet.keeper.server import Request
+from rundlet.runtime.resctrl import remove_groups
 
 _OOM_LOOKS = 20
 _OOM_PAUSE_S = 0.01
@@ -164,6 +165,7 @@ class Ending:
                 container.group.remove()
         except Error as error:
             failure = error
+        remove_groups(container.id)
         container.remove_files()
         self._core.containers.pop(container.id, None)
         requests = self._deleting.pop(container.id, [])

@@ -9,6 +9,7 @@ from rundlet.oci import containers, groups
 from rundlet.oci.bundle import read_hooks
 from rundlet.oci.containers import Container
 from rundlet.oci.context import Context
+from rundlet.runtime.resctrl import remove_groups
 
 _KILL_TIMEOUT_MS = 10_000
 
@@ -44,6 +45,7 @@ def destroy(context: Context, container: Container) -> None:
     if group is not None and group.exists():
         group.kill()
         group.remove()
+    remove_groups(container.record.id)
     _run_poststop(context, container)
     containers.forget(container.directory)
 

@@ -43,4 +43,20 @@ def _make(group: str, schemata: tuple[str, ...]) -> None:
         raise FailedPrecondition(f"linux.intelRdt.closID: {group} does not exist, and no schemata are given")
 
 
+def remove_groups(container_id: str) -> None:
+    """The class and the monitoring groups that are the container's own, when it has gone; they are known by its id.
+
+    Classes with a name of their own stay: whoever named them may share them.
+    """
+    if not os.path.exists(f"{ROOT}/tasks"):
+        return
+    with os.scandir(ROOT) as entries:
+        classes = [ROOT, *(entry.path for entry in entries if entry.is_dir())]
+    for path in (*(f"{name}/mon_groups/{container_id}" for name in classes), f"{ROOT}/{container_id}"):
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            pass
+
+
 EXECUTORS: dict[type, Callable[[Any, Context], None]] = {steps.JoinResctrl: _join}
