@@ -434,3 +434,52 @@ def test_a_user_namespace(ours: Runtime, bundle: Path) -> None:
     ]
     write_config(bundle, config)
     assert ours.ok("run", "--bundle", str(bundle), "c1").split() == ["0", "0", "100000", "65536"]
+
+
+@pytest.mark.parametrize("how", ["program", "link", "script", "script of a script"])
+def test_the_interpreter_of_the_host_cannot_be_run_inside(ours: Runtime, bundle: Path, how: str) -> None:
+    """CVE-2019-5736: an image whose program is /proc/self/exe gets the host's python to run, and then to write to."""
+    program = bundle / "rootfs/bin/attack"
+    if how == "link":
+        program.symlink_to("/proc/self/exe")
+    elif how != "program":
+        program.write_text("#!/proc/self/exe -c import\n")
+        program.chmod(0o755)
+    if how == "script of a script":
+        outer = bundle / "rootfs/bin/outer"
+        outer.write_text("#!/bin/attack\n")
+        outer.chmod(0o755)
+    args = {"program": "/proc/self/exe", "script of a script": "outer"}.get(how, "attack")
+    prepare(bundle, args, "-c", "print(1)")
+    outcome = ours("run", "--bundle", str(bundle), "c1")
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert "a link of /proc to something open" in outcome.stderr
+    assert ours.leftovers() == []
+    prepare(bundle, "sleep", "1000")
+    ours.ok("run", "-d", "--bundle", str(bundle), "c1")
+    outcome = ours("exec", "c1", args, "-c", "print(1)")
+    assert (outcome.code, outcome.stdout) == (255, "")
+    assert "a link of /proc to something open" in outcome.stderr
+
+
+def test_scripts_and_their_arguments(ours: Runtime, bundle: Path) -> None:
+    """As execve(2) has it: interpreter, one argument, the script's path, then the arguments."""
+    tools = bundle / "rootfs/bin"
+    (tools / "show").write_text('#!/bin/sh\nfor word in "$0" "$@"; do echo "$word"; done\n')
+    (tools / "script").write_text("#! /bin/show  two words \t\nanything\n")
+    for name in ("show", "script"):
+        (tools / name).chmod(0o755)
+    prepare(bundle, "script", "a", "b c")
+    assert ours.ok("run", "--bundle", str(bundle), "c1").splitlines() == [
+        "/bin/show",
+        "two words",
+        "/bin/script",
+        "a",
+        "b c",
+    ]
+    prepare(bundle, "sh", "-c", "cat /proc/$$/comm; true")
+    assert ours.ok("run", "--bundle", str(bundle), "c1") == "sh\n"
+    (tools / "busybox-secret").write_bytes((tools / "busybox").read_bytes())
+    (tools / "busybox-secret").chmod(0o711)
+    prepare(bundle, "busybox-secret", "echo", "executed and not read", user={"uid": 1000, "gid": 1000})
+    assert ours.ok("run", "--bundle", str(bundle), "c1") == "executed and not read\n"

@@ -14,7 +14,7 @@ from tests.oci.runtime import Runtime, find_ours, make_config, write_config
 pytestmark = [pytest.mark.kernel]
 
 # The deep profile runs the 5 000 of the release check; every example starts a process.
-EXAMPLES = 5000 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 40
+EXAMPLES = 5000 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 25
 
 WORDS = [
     "", "/", "..", "../..", "/proc", "/proc/self/exe", "/dev/null", "/etc/passwd", "/nosuch", "nosuch", "\0", "é\ud800",

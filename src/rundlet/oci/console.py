@@ -11,6 +11,7 @@ import tty
 
 from rundlet.errors import FailedPrecondition, InvalidArgument
 from rundlet.oci.arguments import Arguments
+from rundlet.spec.runtime import ConsoleSize, Process
 
 _CHUNK_BYTES = 1 << 16
 
@@ -34,6 +35,14 @@ def send_master(path: str, master: int) -> None:
             raise FailedPrecondition(
                 f"console socket {path}: {os.strerror(error.errno or 0).lower()}"
             ) from error
+
+
+def fit_terminal(process: Process) -> Process:
+    """With the size of our own terminal where none is configured, so that the program finds it from the start."""
+    if not process.terminal or process.console_size is not None or not os.isatty(0):
+        return process
+    height, width, _, _ = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, b"\0" * 8))
+    return process.replace(console_size=ConsoleSize(height, width))
 
 
 class Proxy:

@@ -12,7 +12,7 @@ from rundlet.oci.arguments import Arguments
 from rundlet.oci.bundle import Bundle, read_bundle
 from rundlet.oci.containers import Container, Record
 from rundlet.oci.context import Context
-from rundlet.oci.launch import Child, Ready, await_ready, count_extra_fds, launch_first
+from rundlet.oci.launch import Child, Ready, await_ready, count_extra_fds, is_guarded, launch_first
 from rundlet.oci.undo import Undo
 from rundlet.plan.container import Hooks
 from rundlet.plan.planner import Filter, plan_container
@@ -66,6 +66,10 @@ def _create(context: Context, container_id: str, arguments: Arguments, bundle: B
     container, lock = containers.reserve(context.root, record, bundle.raw)
     undo.callback(containers.forget, container.directory)
     config = _hand_over_sockets(bundle.config, listen_fds, container.directory)
+    if config.process is not None and config.process.terminal:
+        from rundlet.oci.console import fit_terminal
+
+        config = config.replace(process=fit_terminal(config.process))
     plan = plan_container(
         container_id,
         config,
@@ -78,12 +82,13 @@ def _create(context: Context, container_id: str, arguments: Arguments, bundle: B
     gate, answer = (
         _make_fifo(f"{container.directory}/{name}") for name in (containers.GATE, containers.ANSWER)
     )
-    inheritance = Inheritance(extra_fds, arguments.has("no-new-keyring"), answer)
+    inheritance = Inheritance(extra_fds, arguments.has("no-new-keyring"), answer, is_guarded=is_guarded())
     child = launch_first(plan, JoinCgroup(group.join_files()), Stdio(0, 1, 2), gate, inheritance)
     undo.callback(_kill, child)
     os.close(answer)
     child, master = _await_ready(child, plan.hooks, undo)
     group.settle()
+    child.report.close()  # from here on errors are for who opens the gate
     os.close(gate)
     if arguments.text("console-socket"):
         from rundlet.oci.console import send_master

@@ -8,11 +8,11 @@ from rundlet.errors import Error, FailedPrecondition, InvalidArgument
 from rundlet.oci import containers, groups
 from rundlet.oci.arguments import Arguments
 from rundlet.oci.bundle import read_config, read_model
-from rundlet.oci.console import send_master
+from rundlet.oci.console import fit_terminal, send_master
 from rundlet.oci.containers import Container
 from rundlet.oci.context import Context
 from rundlet.oci.creation import load_filter, write_pid_file
-from rundlet.oci.launch import Child, await_exec, count_extra_fds, launch_exec
+from rundlet.oci.launch import Child, await_exec, count_extra_fds, is_guarded, launch_exec
 from rundlet.oci.state import full_status
 from rundlet.plan.lifecycle import plan_state
 from rundlet.plan.planner import plan_process
@@ -27,7 +27,7 @@ def exec(context: Context, arguments: Arguments) -> int:
     container = containers.load(context.root, container_id)
     _check_status(container, ignore_paused=arguments.has("ignore-paused"))
     config = read_config(container.read_config())
-    process = choose_process(config, arguments, argv)
+    process = fit_terminal(choose_process(config, arguments, argv))
     if process.terminal and arguments.has("detach") and not arguments.text("console-socket"):
         raise InvalidArgument("cannot allocate a terminal for a detached process without --console-socket")
     child = _launch(context, container, config, process, arguments)
@@ -67,7 +67,7 @@ def _launch(
     extra_fds = count_extra_fds(arguments.number("preserve-fds"), 0)
     join = JoinCgroup(_join_files(group, arguments.many("cgroup")))
     pidfd = containers.open_process(container)
-    return launch_exec(plan, join, Stdio(0, 1, 2), pidfd, Inheritance(extra_fds))
+    return launch_exec(plan, join, Stdio(0, 1, 2), pidfd, Inheritance(extra_fds, is_guarded=is_guarded()))
 
 
 def _write_pid_file(arguments: Arguments, child: Child) -> None:

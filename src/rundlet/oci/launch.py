@@ -11,6 +11,7 @@ from rundlet.kernel.clone import Cloned, clone
 from rundlet.plan.container import ContainerPlan, Hooks
 from rundlet.plan.process import ProcessPlan
 from rundlet.plan.steps import JoinCgroup
+from rundlet.runtime.guard import needs_private_interpreter
 from rundlet.runtime.init import Inheritance, run_exec, run_first
 from rundlet.runtime.process import Machine
 from rundlet.runtime.report import let_go_on, receive_report
@@ -29,6 +30,11 @@ class Child(NamedTuple):
 
 def read_machine() -> Machine:
     return Machine(os.uname().machine, last_capability())
+
+
+def is_guarded() -> bool:
+    """Whether programs are executed by descriptor; on other kernels this interpreter is a private one."""
+    return not needs_private_interpreter(os.uname().release)
 
 
 def count_extra_fds(preserve: int, listen: int) -> int:
