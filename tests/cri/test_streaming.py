@@ -274,6 +274,14 @@ def test_attach_types_into_the_container_and_sees_its_end(client, cri, pod, tran
     assert (process.returncode, out, err) == (0, b"got two\nover\n", b"")
 
 
+def test_a_burst_of_output_reaches_an_attached_client_whole(crictl, cri, pod):
+    """As `kubectl run -i … -- cat file` expects it."""
+    script = "read line; head -c 5000000 /dev/zero"
+    container = cri.start(pod, "sh", "-c", script, stdin=True, stdin_once=True)
+    done = run(*crictl, "attach", "-i", container, input=b"go\n")
+    assert len(done.stdout) == 5_000_000
+
+
 @TRANSPORTS
 def test_attach_to_a_terminal_that_is_resized_and_left_by_its_keys(client, cri, pod, transport):
     container = cri.start(pod, "sh", stdin=True, tty=True)

@@ -18,7 +18,7 @@ from rundlet.streaming.command import CommandEvent, CommandServer, Gone, Input, 
 INPUT_MAX_BYTES = 256 * 1024
 STREAMS_TIMEOUT_S = 30.0  # for the client to open its streams
 
-_READ_BYTES = 32 * 1024
+_READ_BYTES = 64 * 1024  # what a pipe holds
 # After the end of the process: what it wrote is in the pipes; who inherited them is not waited for.
 _DRAIN_S = 0.5
 _DRAIN_MAX_BYTES = 1 << 20

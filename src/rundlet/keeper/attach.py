@@ -9,7 +9,7 @@ channel, then data:
                         caller → keeper: the caller has gone
 
 Nothing that was written before is replayed.  Nobody waits for a caller: what does
-not fit into its socket (about 200 KiB) is lost to it, packet by packet.  Input is
+not fit into its socket (8 MiB) is lost to it, packet by packet.  Input is
 the other way round: while the container does not read, the keeper reads no further
 packet of that caller, so its send(2) blocks.
 """
@@ -23,7 +23,8 @@ from rundlet.keeper.loop import Loop
 STDIN, STDOUT, STDERR = 0, 1, 2
 CHANNELS = {"stdout": STDOUT, "stderr": STDERR}
 DATA_MAX_BYTES = 1 << 16
-_SEND_BUFFER_BYTES = 1 << 20
+_SEND_BUFFER_BYTES = 8 << 20  # memory only while a caller lags; the kernel doubles it for its own needs
+_SO_SNDBUFFORCE = 32  # socket(7); the socket module lacks it
 
 
 class Stdin:
@@ -77,6 +78,14 @@ class Stdin:
             caller.resume()
 
 
+def _widen(sock: socket.socket) -> None:
+    """A burst fits while the caller reads it at its own speed; without CAP_NET_ADMIN wmem_max is the limit."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER_BYTES)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+
+
 class Caller:
     """One attached client, and the input of it that the container has not taken yet."""
 
@@ -84,7 +93,7 @@ class Caller:
 
     def __init__(self, audience: "Audience", sock: socket.socket, *, has_stdin: bool) -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        _widen(sock)
         self._audience = audience
         self._sock = sock
         self._held = b""

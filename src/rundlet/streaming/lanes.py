@@ -12,7 +12,6 @@ from typing import NamedTuple, Protocol
 from rundlet.errors import InvalidArgument
 from rundlet.streaming import spdy
 from rundlet.streaming.channels import CHANNEL_BY_TYPE, CLOSE_SIGNAL, Channel, Dialect
-from rundlet.streaming.frame import DATA_MAX_BYTES
 from rundlet.streaming.websocket import MessageConnection
 
 _STREAM_TYPE = "streamtype"
@@ -165,7 +164,7 @@ class WebSocketLanes:
         return True
 
     def credit(self, channel: Channel) -> int:  # noqa: ARG002  # WebSocket has no windows
-        return DATA_MAX_BYTES
+        return spdy.QUANTUM_BYTES
 
     def send(self, channel: Channel, data: bytes) -> None:
         if self._dialect.base64:

@@ -32,6 +32,7 @@ from rundlet.streaming import frame
 
 WINDOW_BYTES = 64 * 1024  # at the start, as the protocol has it
 WINDOW_MAX_BYTES = 2**31 - 1
+QUANTUM_BYTES = 64 * 1024  # at a time to a peer without windows
 STREAMS_MAX = 256  # of the peer's, at a time; a port-forward uses two a connection
 
 PROTOCOL_ERROR = 1
@@ -183,7 +184,7 @@ class Connection:
         if stream is None or stream.local_ended:
             return 0
         if not self._keeps_windows:
-            return frame.DATA_MAX_BYTES
+            return QUANTUM_BYTES
         return max(0, min(stream.send_window, self._send_window))
 
     def send(self, stream_id: int, data: bytes) -> None:
