@@ -46,6 +46,11 @@ def show_starts(starts: Starts) -> None:
         print(
             f"against runc: {ratio:.1f}x, expected at least {EXPECTED_RATIO:.0f}x: {verdict(ratio >= EXPECTED_RATIO)}"
         )
+    if {"runc", "rundlet-runtime"} <= starts.times.keys():
+        ratio = statistics.median(starts.times["rundlet-runtime"]) / statistics.median(starts.times["runc"])
+        print(
+            f"cold, rundlet-runtime run: {ratio:.2f} of runc run, expected at most 1: {verdict(ratio <= 1)}"
+        )
 
 
 def show_pods(pods: list[float]) -> None:

@@ -1,13 +1,15 @@
 """OCI start: from "create" to the first instruction of the container's program.
 
 Ours goes through the keeper, warm: plan the configuration, create, start.  The
-others are `runc run` and `crun run` on the same bundle.  The three take turns,
-so that whatever else the machine does hits all of them alike.
+others are `runc run`, `crun run` and, cold, our own `rundlet-runtime run` on the
+same bundle.  They take turns, so that whatever else the machine does hits all of
+them alike.
 """
 
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -22,7 +24,7 @@ from rundlet.plan.planner import Filter, Host, plan_container
 from rundlet.plan.resources import plan_resources
 from rundlet.plan.seccomp_cache import load_program
 
-PEERS = ("runc", "crun")
+PEERS = ("runc", "crun", "rundlet-runtime")
 _WAIT_S = 30.0
 
 Starter = Callable[[str], float]
@@ -100,11 +102,12 @@ def starters(bundle: Bundle, engine: Engine, directory: str) -> dict[str, Starte
     """Who takes part, by name; what the host lacks is left out and said so."""
     found: dict[str, Starter] = {"rundlet": lambda name: start_ours(engine, name)}
     for program in PEERS:
-        if shutil.which(program) is None:
+        path = shutil.which(program, path=f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}")
+        if path is None:
             print(f"{program} is not on this host: left out")
             continue
-        found[program] = lambda name, program=program: start_peer(
-            program, bundle, f"{directory}/{program}", name
+        found[program] = lambda name, program=program, path=path: start_peer(
+            path, bundle, f"{directory}/{program}", name
         )  # type: ignore[misc]
     return found
 
