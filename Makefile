@@ -10,10 +10,10 @@ walk:
 	@tools/setup.sh venv debian-walk
 	@.venv/bin/rundlet walk
 
-# Every test: pure ones here, the others inside a throw-away node.
+# Every test: pure ones here, the others inside throw-away nodes, then Kubernetes' conformance suite.
 test:
 	@tools/setup.sh bootstrap debian-test
-	@$(NOX) -s crictl unit kernel
+	@$(NOX) -s crictl unit kernel conformance
 
 lint:
 	@tools/setup.sh bootstrap

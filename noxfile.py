@@ -5,7 +5,6 @@ nox -s unit -- -k digest    arguments after -- go to the tool
 """
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,12 +13,18 @@ import nox
 ROOT = Path(__file__).parent
 CACHE = ROOT / ".cache"
 CRICTL_VERSION = "v1.36.0"
+GO_TOOLS = ("crictl", "critest", "ginkgo")
 LOCKS = ("runtime", "bootstrap", "test", "lint", "proto", "docs")
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "imports", "unit", "kernel"]
+nox.options.sessions = ["lint", "types", "imports", "unit", "kernel", "conformance"]
+
+# Two workers: tests wait for processes and the kernel as often as for a CPU.
+WORKERS = 2
+# Compiled modules are kept: hundreds of short-lived interpreters start in a run.
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 
 
 def install(session: nox.Session, lock: str, *, project: bool = True) -> None:
@@ -37,6 +42,19 @@ def run_in_node(session: nox.Session, *command: str) -> None:
         return
     session.run(
         "python", "-m", "rundlet.runtime.node", "--", *command,
+        env={"RUNDLET_NODE": "1", "PATH": tool_path(session)},
+    )  # fmt: skip
+
+
+def run_in_nodes(session: nox.Session, *pytest_arguments: str) -> None:
+    """pytest with workers, each in a throw-away node of its own: bridges, cgroups and /run never meet."""
+    if os.geteuid() != 0:
+        run_in_node(session, "pytest", *pytest_arguments)
+        return
+    python = f"{session.bin}/python"
+    worker = f"{WORKERS}*popen//python={python} -m rundlet.runtime.node -- {python}"
+    session.run(
+        "pytest", "--dist", "worksteal", "--tx", worker, *pytest_arguments,
         env={"RUNDLET_NODE": "1", "PATH": tool_path(session)},
     )  # fmt: skip
 
@@ -86,9 +104,9 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def kernel(session: nox.Session) -> None:
-    """Tests on the real kernel, inside a throw-away node (root)."""
+    """Tests on the real kernel, inside throw-away nodes (root)."""
     install(session, "test")
-    run_in_node(session, "python", "-m", "pytest", "-m", "kernel", *session.posargs)
+    run_in_nodes(session, "-m", "kernel and not vm", *session.posargs)
 
 
 @nox.session
@@ -136,10 +154,18 @@ def package(session: nox.Session) -> None:
     session.run("rundlet", "--version")
 
 
+@nox.session
+def soak(session: nox.Session) -> None:
+    """300 pods come and go, ten at a time; then every count is what it was (make test: 100)."""
+    install(session, "test")
+    os.environ["RUNDLET_SOAK_PODS"] = "300"
+    run_in_node(session, "python", "-m", "pytest", "tests/e2e/test_soak.py", *session.posargs)
+
+
 @nox.session(venv_backend="none")
 def crictl(session: nox.Session) -> None:
-    """Build the real crictl (and with `-- critest` the conformance suite), where Go is."""
-    tools = session.posargs or ["crictl"]
+    """Build the real crictl, critest and ginkgo (or those named after --), where Go is."""
+    tools = session.posargs or GO_TOOLS
     session.run(sys.executable, "tools/install_crictl.py", CRICTL_VERSION, str(CACHE / "crictl"), *tools)
 
 
@@ -147,10 +173,13 @@ def crictl(session: nox.Session) -> None:
 def conformance(session: nox.Session) -> None:
     """Kubernetes' CRI conformance suite against rundletd, through the rig in ../shared."""
     install(session, "test")
-    path = tool_path(session)
-    if shutil.which("critest", path=path) is None:
-        session.skip("critest is not on this host: nox -s crictl -- critest")
-    session.run("python", "tools/run_conformance.py", *session.posargs, env={"PATH": path})
+    session.run("python", "tools/run_conformance.py", *session.posargs, env={"PATH": tool_path(session)})
+
+
+@nox.session(name="conformance-page", venv_backend="none")
+def conformance_page(session: nox.Session) -> None:
+    """Make docs/conformance.md again from the results of the last conformance run."""
+    session.run(sys.executable, "tools/make_conformance_page.py")
 
 
 @nox.session

@@ -1,6 +1,6 @@
-"""Build crictl and critest with Go, once, into a cache folder.
+"""Build crictl, critest and the ginkgo that runs critest's workers, with Go, once, into a cache folder.
 
-    python tools/install_crictl.py v1.36.0 .cache/crictl [crictl] [critest]
+    python tools/install_crictl.py v1.36.0 .cache/crictl [crictl] [critest] [ginkgo]
 
 A program that is already on PATH or in ~/go/bin is used as it is.  Without Go,
 or where no module proxy answers, this says so and ends well: the tests that
@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 MODULE = "sigs.k8s.io/cri-tools"
+# critest's workers need ginkgo in the very version that cri-tools requires: it comes by the same module.
+GINKGO = "github.com/onsi/ginkgo/v2/ginkgo"
 TIMEOUT_S = 900
 
 
@@ -39,15 +41,16 @@ def build_in_module(name: str, version: str, cache: Path) -> None:
             f"module tools\n\ngo 1.24\n\nrequire {MODULE} {version}\n", encoding="utf-8"
         )
         verb = ("test", "-c") if name == "critest" else ("build",)
+        package = GINKGO if name == "ginkgo" else f"{MODULE}/cmd/{name}"
         stamp = f"-X {MODULE}/pkg/version.Version={version}"
         run_go(
-            *verb, "-ldflags", stamp, "-o", str(cache / name), f"{MODULE}/cmd/{name}",
+            *verb, "-ldflags", stamp, "-o", str(cache / name), package,
             cwd=Path(folder), GOFLAGS="-mod=mod",
         )  # fmt: skip
 
 
 def build(name: str, version: str, cache: Path) -> None:
-    if name != "critest":
+    if name == "crictl":
         try:
             run_go("install", f"{MODULE}/cmd/{name}@{version}", cwd=cache, GOBIN=str(cache))
         except subprocess.SubprocessError:
