@@ -10,6 +10,12 @@ from rundlet.plan.log import LINE_MAX_BYTES, format_lines, format_rest, format_t
 STREAMS = st.sampled_from(["stdout", "stderr"])
 
 
+def tell(stream: str, data: bytes) -> tuple[bytes, int]:
+    """The log text, whole, and how much of `data` it tells of."""
+    parts, used = format_lines(stream, data, 1)
+    return b"".join(parts), used
+
+
 def join(text: bytes) -> bytes:
     """The output that a log tells of."""
     lines = [parse_log_line(line) for line in text.split(b"\n")[:-1]]
@@ -29,7 +35,7 @@ def test_timestamps_have_nanoseconds() -> None:
 def test_complete_lines_are_told_and_the_rest_is_kept(stream: str, lines: list[bytes], rest: bytes) -> None:
     rest = rest.replace(b"\n", b"")
     whole = b"".join(line + b"\n" for line in lines)
-    text, used = format_lines(stream, whole + rest, 1)
+    text, used = tell(stream, whole + rest)
     assert used == len(whole)
     assert join(text) == whole
     assert all(parse_log_line(line).stream == stream for line in text.split(b"\n")[:-1])
@@ -41,7 +47,7 @@ def test_complete_lines_are_told_and_the_rest_is_kept(stream: str, lines: list[b
 )
 def test_long_lines_come_in_pieces(length: int) -> None:
     data = b"short\n" + b"x" * length + b"\nafter\n"
-    text, used = format_lines("stdout", data, 1)
+    text, used = tell("stdout", data)
     assert used == len(data)
     assert join(text) == data
     pieces = [parse_log_line(line) for line in text.split(b"\n")[:-1]]
@@ -51,7 +57,7 @@ def test_long_lines_come_in_pieces(length: int) -> None:
 
 def test_a_long_line_that_has_not_ended_is_told_in_pieces() -> None:
     data = b"y" * (2 * LINE_MAX_BYTES + 7)
-    text, used = format_lines("stdout", data, 1)
+    text, used = tell("stdout", data)
     assert used == 2 * LINE_MAX_BYTES
     assert join(text) == data[:used]
 
