@@ -60,7 +60,7 @@ def test_document_is_libcnis(tmp_path):
 def test_begun_attachment_has_no_result(tmp_path):
     cache = Cache(str(tmp_path))
 
-    cache.begin(NETWORK, ATTACHMENT)
+    cache.write(Entry(NETWORK, ATTACHMENT, None))
 
     assert cache.find("pod1") == [Entry(NETWORK, ATTACHMENT, None)]
     assert cache.in_use("my-net")
@@ -68,14 +68,14 @@ def test_begun_attachment_has_no_result(tmp_path):
 
 def test_name_that_begins_alike_is_another_network(tmp_path):
     cache = Cache(str(tmp_path))
-    cache.begin(NETWORK, ATTACHMENT)
+    cache.write(Entry(NETWORK, ATTACHMENT, None))
 
     assert not cache.in_use("my")
 
 
 def test_removed_entry_is_gone(tmp_path):
     cache = Cache(str(tmp_path))
-    cache.begin(NETWORK, ATTACHMENT)
+    cache.write(Entry(NETWORK, ATTACHMENT, None))
 
     cache.remove("my-net", ATTACHMENT)
     cache.remove("my-net", ATTACHMENT)
@@ -87,7 +87,7 @@ def test_removed_entry_is_gone(tmp_path):
 @pytest.mark.parametrize("raw", [b"", b"{}", b'{"kind": "cniCacheV1", "config": "%"}'])
 def test_damaged_entry_is_data_loss(tmp_path, raw):
     cache = Cache(str(tmp_path))
-    cache.begin(NETWORK, ATTACHMENT)
+    cache.write(Entry(NETWORK, ATTACHMENT, None))
     (tmp_path / "results" / "my-net-pod1-eth0").write_bytes(raw)
 
     with pytest.raises(DataLoss, match="my-net-pod1-eth0"):
@@ -96,15 +96,15 @@ def test_damaged_entry_is_data_loss(tmp_path, raw):
 
 def test_damaged_entry_keeps_its_network_in_use(tmp_path):
     cache = Cache(str(tmp_path))
-    cache.begin(NETWORK, ATTACHMENT)
+    cache.write(Entry(NETWORK, ATTACHMENT, None))
     (tmp_path / "results" / "my-net-pod1-eth0").write_bytes(b"")
 
     assert cache.in_use("my-net")
 
 
-def test_begin_waits_for_who_holds_the_lock(tmp_path):
+def test_noting_waits_for_who_holds_the_lock(tmp_path):
     cache = Cache(str(tmp_path))
-    thread = threading.Thread(target=cache.begin, args=(NETWORK, ATTACHMENT))
+    thread = threading.Thread(target=cache.write, args=(Entry(NETWORK, ATTACHMENT, None),))
 
     with cache.lock("my-net"):
         thread.start()

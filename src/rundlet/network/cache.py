@@ -71,24 +71,29 @@ class Cache:
     def exclusive(self, network: str) -> Callable[[], AbstractContextManager[None]]:
         return lambda: self.lock(network)
 
-    def begin(self, network: NetworkConf, attachment: Attachment) -> None:
-        """Note an attachment that is being made, before anything of it exists.
-
-        Under the network's lock, so that nobody who holds it takes the network for unused.
-        """
-        with self.lock(network.name, fcntl.LOCK_SH):
-            self.write(Entry(network, attachment, None))
-
     def write(self, entry: Entry) -> None:
+        """Note an attachment: before anything of it exists, and again with its result.
+
+        Under the network's lock, so that nobody who holds it takes the network for
+        unused, or this for something that was left half-written.
+        """
         path = self._path(entry.network.name, entry.attachment)
         try:
             os.makedirs(self._results, mode=0o700, exist_ok=True)
-            new = f"{self._results}/.{os.path.basename(path)}"
-            with open(new, "wb") as file:
-                file.write(_encode(entry._replace(engine=self._engine)))
-            os.rename(new, path)
+            with self.lock(entry.network.name, fcntl.LOCK_SH):
+                new = f"{self._results}/.{entry.network.name}~{os.path.basename(path)}"
+                with open(new, "wb") as file:
+                    file.write(_encode(entry._replace(engine=self._engine)))
+                os.rename(new, path)
         except OSError as error:
             raise storage_error(f"write network cache {path}", error) from error
+
+    def sweep(self, network: str) -> None:
+        """Remove what writers have left that died; under the network's lock."""
+        if os.path.isdir(self._results):
+            for name in os.listdir(self._results):
+                if name.startswith(f".{network}~"):
+                    os.unlink(os.path.join(self._results, name))
 
     def remove(self, network: str, attachment: Attachment) -> None:
         try:

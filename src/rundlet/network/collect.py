@@ -57,6 +57,7 @@ class Collector:
     def _collect_rest(self, network: NetworkConf) -> None:
         """What is noted stays: attachments of others, and own ones whose DEL has failed now."""
         with self._cache.lock(network.name):
+            self._cache.sweep(network.name)
             noted = [entry.attachment for entry in self._list_noted(network.name)]
             self._make_chain(network).collect({Owner(one.container_id, one.ifname) for one in noted})
 

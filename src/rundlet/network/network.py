@@ -231,7 +231,7 @@ class Network:
         return results
 
     def _add(self, network: NetworkConf, attachment: Attachment) -> Result:
-        self._cache.begin(network, attachment)
+        self._cache.write(Entry(network, attachment, None))
         try:
             result = self._chain(network).add(attachment)
             self._cache.write(Entry(network, attachment, result))

@@ -73,7 +73,11 @@ class Tuning(Builtin):
         backup = _read_backup(path)
         if backup:
             _restore(call, backup)
-            os.unlink(path)
+        for name in (path, f"{path}.new"):
+            try:
+                os.unlink(name)
+            except FileNotFoundError:
+                pass  # nothing was changed, or all is undone
 
     def check(self, call: Call) -> None:
         conf = _parse(call)
