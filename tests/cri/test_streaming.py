@@ -115,8 +115,8 @@ def test_exec_passes_the_exit_code_on(crictl, container, transport):
 
 
 @TRANSPORTS
-def test_exec_of_a_missing_program_says_so(client, container, transport):
-    done = run(*client, "exec", "-r", transport, container, "nothing-of-that-name")
+def test_exec_of_a_missing_program_says_so(crictl, container, transport):
+    done = run(*crictl, "exec", "-r", transport, container, "nothing-of-that-name")
     assert done.returncode == 1
     assert b"nothing-of-that-name" in done.stderr
 
@@ -130,9 +130,9 @@ def test_exec_ends_stdin_and_carries_much_both_ways(client, container, transport
 
 
 @TRANSPORTS
-def test_what_a_process_wrote_last_is_not_lost(client, container, transport):
+def test_what_a_process_wrote_last_is_not_lost(crictl, container, transport):
     script = "head -c 2000000 /dev/zero; echo end >&2"
-    done = run(*client, "exec", "-r", transport, container, "sh", "-c", script)
+    done = run(*crictl, "exec", "-r", transport, container, "sh", "-c", script)
     assert (len(done.stdout), done.stderr) == (2_000_000, b"end\n")
 
 
@@ -245,6 +245,12 @@ def test_sessions_leave_nothing_in_the_daemon(daemon, crictl, container):
         run(*crictl, "exec", "-r", transport, container, "nothing-of-that-name")
         run(*crictl, "exec", "-i", "-r", transport, container, "cat", input=b"x")
     wait_until(lambda: count() <= before)
+
+
+def test_exec_ends_quietly_when_nobody_reads_its_output(daemon, container):
+    client = f"{sys.executable} -m rundlet.cli.main -r {daemon.endpoint}"
+    done = run("sh", "-c", f"{client} exec {container} yes | head -n 1")
+    assert (done.stdout, done.stderr) == (b"y\n", b"")
 
 
 def test_exec_in_all_containers_at_once(daemon, cri, pod):
@@ -367,12 +373,12 @@ def test_port_forward_reaches_both_loopbacks(client, cri, pod, transport, addres
 
 
 @TRANSPORTS
-def test_port_forward_of_a_host_network_pod(client, cri, transport):
+def test_port_forward_of_a_host_network_pod(crictl, cri, transport):
     node = {"security_context": {"namespace_options": {"network": "NODE"}}}
     pod = cri.run_pod(linux=node)
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        forwarded(client, pod, transport, server.getsockname()[1]) as local,
+        forwarded(crictl, pod, transport, server.getsockname()[1]) as local,
         socket.create_connection(("127.0.0.1", local), timeout=20) as sock,
     ):
         peer, _ = server.accept()

@@ -38,6 +38,4 @@ def command(session: Session, /, pod: str, ports: tuple[str, ...], transport: st
             Forwarder(stream, listeners).run(stream.rest, b"")
         except KeyboardInterrupt:
             return
-        except ConnectionError as error:
-            raise Unavailable(f"the runtime's streaming server has gone: {error}") from error
     raise Unavailable("the runtime has ended the port-forward")

@@ -95,7 +95,10 @@ class UserSession(Session):
             self._type()
 
     def _type(self) -> None:
-        data = os.read(_STDIN_FD, min(_READ_BYTES, self._client.lanes.credit(Channel.STDIN)))
+        try:
+            data = os.read(_STDIN_FD, min(_READ_BYTES, self._client.lanes.credit(Channel.STDIN)))
+        except OSError:  # the terminal has gone
+            data = b""
         if not data:
             self._has_stdin = False
             self._client.lanes.end(Channel.STDIN)
@@ -162,8 +165,8 @@ def check_terminal() -> None:
 def run_stream(stream: CommandStream, *, stdin: bool, terminal: bool) -> int:
     """Until the end; the process's exit code.
 
-    Raises FailedPrecondition with what the runtime says went wrong, Unavailable
-    when it hangs up without a word.
+    Raises FailedPrecondition with what the runtime says went wrong, Unavailable when it hangs
+    up without a word, BrokenPipeError when nobody reads this program's output.
     """
     sys.stdout.flush()
     with ExitStack() as cleanup:
@@ -173,10 +176,7 @@ def run_stream(stream: CommandStream, *, stdin: bool, terminal: bool) -> int:
             resize_fd = cleanup.enter_context(_resize_pipe())
         session = UserSession(stream, stdin=stdin, resize_fd=resize_fd)
         cleanup.callback(stream.sock.close)
-        try:
-            session.run(stream.rest, b"")
-        except ConnectionError as error:
-            raise Unavailable(f"the runtime's streaming server has gone: {error}") from error
+        session.run(stream.rest, b"")
     return _read_outcome(session)
 
 
