@@ -73,8 +73,5 @@ def read_config(raw: bytes) -> RuntimeConfig:
 
 def read_hooks(container: Container) -> Hooks | None:
     """The hooks of a container that was created; None where its configuration has none."""
-    raw = container.read_config()
-    if b'"hooks"' not in raw:
-        return None
-    config = read_config(raw)
+    config = read_config(container.read_config())
     return plan_hooks(config, plan_state(container.record.id, config, container.record.bundle))

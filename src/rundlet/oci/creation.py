@@ -13,16 +13,15 @@ from rundlet.oci.bundle import Bundle, read_bundle
 from rundlet.oci.containers import Container, Record
 from rundlet.oci.context import Context
 from rundlet.oci.launch import Child, Ready, await_ready, count_extra_fds, is_guarded, launch_first
+from rundlet.oci.pidfile import write_pid_file
+from rundlet.oci.planning import load_filter, plan_group, read_host
 from rundlet.oci.undo import Undo
 from rundlet.plan.container import Hooks
-from rundlet.plan.planner import Filter, plan_container
-from rundlet.plan.seccomp_cache import load_program
+from rundlet.plan.planner import plan_container
 from rundlet.plan.steps import JoinCgroup
 from rundlet.runtime.init import Inheritance
 from rundlet.runtime.stdio import Stdio
 from rundlet.spec.runtime import Resources, RuntimeConfig
-
-_SECCOMP_CACHE = ".seccomp"
 
 
 class Created(NamedTuple):
@@ -73,9 +72,9 @@ def _create(context: Context, container_id: str, arguments: Arguments, bundle: B
     plan = plan_container(
         container_id,
         config,
-        groups.read_host(group),
+        read_host(group),
         bundle=bundle.path,
-        cgroup=groups.plan_group(group, bundle.linux.resources or Resources(), systemd=systemd),
+        cgroup=plan_group(group, bundle.linux.resources or Resources(), systemd=systemd),
         seccomp=load_filter(context, config),
     )
     _make_group(group, plan.cgroup.writes, undo)
@@ -146,15 +145,6 @@ def _kill(child: Child) -> None:
         pass  # it has ended by itself
 
 
-def load_filter(context: Context, config: RuntimeConfig) -> Filter | None:
-    """The compiled seccomp profile, from the cache below the root where it can be."""
-    profile = config.linux.seccomp if config.linux else None
-    if profile is None:
-        return None
-    program = load_program(profile, f"{context.root}/{_SECCOMP_CACHE}")
-    return Filter(program.filter, program.flags)
-
-
 def _read_listen_fds() -> int:
     """sd_listen_fds(3): how many sockets our caller hands on to the container."""
     text = os.environ.get("LISTEN_FDS", "")
@@ -175,13 +165,3 @@ def _hand_over_sockets(config: RuntimeConfig, listen_fds: int, directory: str) -
 
         config = notify.hand_over(config, directory)
     return config
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """By rename, so that a reader never sees half a number; nothing when `path` is empty."""
-    if not path:
-        return
-    fresh = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}")
-    with open(fresh, "w", encoding="ascii") as file:
-        file.write(str(pid))
-    os.rename(fresh, path)

@@ -6,7 +6,6 @@ import signal
 from rundlet.cgroup.group import Group
 from rundlet.errors import DeadlineExceeded, Error, FailedPrecondition
 from rundlet.oci import containers, groups
-from rundlet.oci.bundle import read_hooks
 from rundlet.oci.containers import Container
 from rundlet.oci.context import Context
 from rundlet.runtime.resctrl import remove_groups
@@ -52,6 +51,11 @@ def destroy(context: Context, container: Container) -> None:
 
 def _run_poststop(context: Context, container: Container) -> None:
     """A failing hook is a warning: the container goes all the same (runtime.md#lifecycle)."""
+    if b'"hooks"' not in container.read_config():
+        return
+
+    from rundlet.oci.bundle import read_hooks
+
     hooks = read_hooks(container)
     if hooks is None or not hooks.poststop:
         return

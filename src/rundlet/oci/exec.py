@@ -8,14 +8,14 @@ from rundlet.errors import Error, FailedPrecondition, InvalidArgument
 from rundlet.oci import containers, groups
 from rundlet.oci.arguments import Arguments
 from rundlet.oci.bundle import read_config, read_model
-from rundlet.oci.console import fit_terminal, send_master
 from rundlet.oci.containers import Container
 from rundlet.oci.context import Context
-from rundlet.oci.creation import load_filter, write_pid_file
 from rundlet.oci.launch import Child, await_exec, count_extra_fds, is_guarded, launch_exec
+from rundlet.oci.pidfile import write_pid_file
+from rundlet.oci.planning import load_filter, read_host
 from rundlet.oci.state import full_status
+from rundlet.plan.identity import plan_process
 from rundlet.plan.lifecycle import plan_state
-from rundlet.plan.planner import plan_process
 from rundlet.plan.steps import JoinCgroup
 from rundlet.runtime.init import Inheritance
 from rundlet.runtime.stdio import Stdio
@@ -27,7 +27,11 @@ def exec(context: Context, arguments: Arguments) -> int:
     container = containers.load(context.root, container_id)
     _check_status(container, ignore_paused=arguments.has("ignore-paused"))
     config = read_config(container.read_config())
-    process = fit_terminal(choose_process(config, arguments, argv))
+    process = choose_process(config, arguments, argv)
+    if process.terminal:
+        from rundlet.oci.console import fit_terminal
+
+        process = fit_terminal(process)
     if process.terminal and arguments.has("detach") and not arguments.text("console-socket"):
         raise InvalidArgument("cannot allocate a terminal for a detached process without --console-socket")
     child = _launch(context, container, config, process, arguments)
@@ -37,6 +41,8 @@ def exec(context: Context, arguments: Arguments) -> int:
         os.waitpid(child.pid, 0)
         raise
     if arguments.text("console-socket"):
+        from rundlet.oci.console import send_master
+
         send_master(arguments.text("console-socket"), master)
         master = -1
     _write_pid_file(arguments, child)
@@ -62,7 +68,7 @@ def _launch(
     group = groups.group_of(container.record)
     state = plan_state(container.record.id, config, container.record.bundle)
     plan = plan_process(
-        process, groups.read_host(group), load_filter(context, config), linux=config.linux, state=state
+        process, read_host(group), load_filter(context, config), linux=config.linux, state=state
     )
     extra_fds = count_extra_fds(arguments.number("preserve-fds"), 0)
     join = JoinCgroup(_join_files(group, arguments.many("cgroup")))

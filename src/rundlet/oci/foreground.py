@@ -1,11 +1,9 @@
 """Waiting for a process in the foreground: its terminal, our signals, its exit code."""
 
 import os
-import select
 import signal
 
 from rundlet.kernel.prctl import set_child_subreaper
-from rundlet.oci.console import Proxy
 from rundlet.oci.launch import Child, exit_code
 
 # Nothing to pass on: they cannot be caught, concern this process alone, or are handled.
@@ -38,6 +36,10 @@ def wait_for(child: Child, master: int) -> int:
     """The exit code of the process, its terminal served until then; `master` is -1 without one."""
     if master < 0:
         return exit_code(os.waitpid(child.pid, 0)[1])
+    import select
+
+    from rundlet.oci.console import Proxy
+
     proxy = Proxy(master)
     try:
         while True:

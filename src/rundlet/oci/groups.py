@@ -1,17 +1,9 @@
-"""Control groups of containers: where they lie, what is written to them."""
-
-from typing import Literal
+"""Control groups of containers: where they lie, whether they are paused."""
 
 from rundlet.cgroup.group import Group
 from rundlet.cgroup.layout import detect_layout
 from rundlet.errors import Error
-from rundlet.kernel.capability import read_sets
-from rundlet.kernel.lsm import read_security_modules
 from rundlet.oci.containers import Record
-from rundlet.plan.container import CgroupPlan
-from rundlet.plan.planner import Host
-from rundlet.plan.resources import plan_resources
-from rundlet.spec.runtime import Resources
 
 
 def choose_path(container_id: str, cgroups_path: str, *, systemd: bool) -> str:
@@ -43,26 +35,6 @@ def pin_path(group: Group) -> str:
         return group.path
     below = {group.layout.own[name].rstrip("/") for name in group.layout.mounts}
     return f"{below.pop()}/{group.path}" if len(below) == 1 else group.path
-
-
-def plan_group(group: Group, resources: Resources, *, systemd: bool) -> CgroupPlan:
-    """The files' values; for systemd before them the unit's properties, which it would else write back."""
-    version: Literal[1, 2] = 1 if group.layout.version == 1 else 2
-    writes = plan_resources(resources, version)
-    if systemd:
-        from rundlet.plan.unit import plan_unit
-
-        writes = (*plan_unit(resources, version), *writes)
-    return CgroupPlan(group.path, tuple((write.controller, write.file, write.value) for write in writes))
-
-
-def read_host(group: Group | None) -> Host:
-    """What a plan must know: the capabilities there are, the group's directories, the security modules."""
-    sets = read_sets()
-    directories: dict[str, str] = group.directories() if group else {}
-    if group is not None and group.layout.version != 1:
-        directories = {"": directories[""]}
-    return Host(sets["permitted"] & sets["bounding"], directories, read_security_modules())
 
 
 def is_paused(group: Group | None) -> bool:

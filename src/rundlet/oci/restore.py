@@ -12,10 +12,11 @@ from rundlet.oci.bundle import Bundle, read_bundle
 from rundlet.oci.console import check_console
 from rundlet.oci.containers import Container, Record
 from rundlet.oci.context import Context
-from rundlet.oci.creation import write_pid_file
 from rundlet.oci.criu import find_criu, last_error, make_images, restore_command
 from rundlet.oci.destruction import destroy
 from rundlet.oci.launch import exit_code
+from rundlet.oci.pidfile import write_pid_file
+from rundlet.oci.planning import plan_group
 from rundlet.oci.undo import Undo
 from rundlet.spec.runtime import Resources
 
@@ -64,7 +65,7 @@ def _restore(
     undo.callback(containers.forget, container.directory)
     group.make()
     undo.callback(group.remove)
-    group.apply(groups.plan_group(group, bundle.linux.resources or Resources(), systemd=False).writes)
+    group.apply(plan_group(group, bundle.linux.resources or Resources(), systemd=False).writes)
     pid = _run_criu(command)
     container = container.save(record._replace(pid=pid, start_time=containers.read_start_time(pid)))
     write_pid_file(arguments.text("pid-file"), pid)

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 from rundlet.errors import Error, FailedPrecondition, from_code
 from rundlet.oci import containers, groups, json
 from rundlet.oci.arguments import Arguments
-from rundlet.oci.bundle import read_config, read_hooks
 from rundlet.oci.containers import Container
 from rundlet.oci.context import Context
-from rundlet.oci.destruction import kill_first
 
 if TYPE_CHECKING:
     from rundlet.oci.notify import Relay
@@ -30,9 +28,6 @@ def start_container(container: Container) -> None:
         raise FailedPrecondition(
             f'container "{container.record.id}": cannot start a container in the {status} state'
         )
-    config = read_config(container.read_config())
-    if config.process is None:
-        raise FailedPrecondition(f'container "{container.record.id}": process is not set, nothing to start')
     relay = _open_relay(container) if os.environ.get("NOTIFY_SOCKET") else None
     open_gate(container)
     _run_poststart(container)
@@ -49,6 +44,11 @@ def _open_relay(container: Container) -> "Relay | None":
 
 def _run_poststart(container: Container) -> None:
     """A failing hook ends the container (runtime.md#lifecycle)."""
+    if b'"hooks"' not in container.read_config():
+        return
+    from rundlet.oci.bundle import read_hooks
+    from rundlet.oci.destruction import kill_first
+
     hooks = read_hooks(container)
     if hooks is None or not hooks.poststart:
         return

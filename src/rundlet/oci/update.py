@@ -8,6 +8,7 @@ from rundlet.oci import containers, groups
 from rundlet.oci.arguments import Arguments
 from rundlet.oci.bundle import read_model
 from rundlet.oci.context import Context
+from rundlet.oci.planning import plan_group
 from rundlet.spec.model import from_json
 from rundlet.spec.runtime import Resources
 
@@ -40,7 +41,7 @@ def update(context: Context, arguments: Arguments) -> int:
         group = groups.group_of(container.record)
         if group is None:
             raise FailedPrecondition(f'container "{container.record.id}" has no cgroup')
-        group.apply(groups.plan_group(group, resources, systemd=container.record.systemd_cgroup).writes)
+        group.apply(plan_group(group, resources, systemd=container.record.systemd_cgroup).writes)
     return 0
 
 
