@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rundlet.oci import lean
+from rundlet.oci.json import write_pretty
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -120,3 +121,8 @@ print(" ".join(sorted(heavy & set(sys.modules) - before)), len([m for m in sys.m
     *heavy, count = done.stdout.split()
     assert heavy == []
     assert int(count) < 85
+
+
+@given(value=VALUES)
+def test_json_for_people_is_written_alike(value: Any) -> None:
+    assert write_pretty(value) == json.dumps(value, indent=2, ensure_ascii=False)

@@ -11,7 +11,6 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 
-from rundlet.cgroup.devices import set_device_program
 from rundlet.cgroup.files import describe_fault, read_text, write_text
 from rundlet.cgroup.layout import Layout
 from rundlet.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
@@ -138,6 +137,8 @@ class Group:
             raise describe_fault(error, f"cgroup {self.path}: write {value!r} to {file}") from error
 
     def _attach_devices(self, program: str) -> None:
+        from rundlet.cgroup.devices import set_device_program
+
         try:
             set_device_program(self.directory(""), binascii.a2b_base64(program))
         except OSError as error:

@@ -20,4 +20,15 @@ def write(value: Any) -> str:
 
 
 def write_pretty(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    """As json.dumps with an indent of 2, whose encoder in Python is 3 ms of imports away."""
+    return _indent(value, "\n")
+
+
+def _indent(value: Any, newline: str) -> str:
+    inner = f"{newline}  "
+    if isinstance(value, dict) and value:
+        items = (f"{write(str(key))}: {_indent(item, inner)}" for key, item in value.items())
+        return f"{{{inner}{f',{inner}'.join(items)}{newline}}}"
+    if isinstance(value, list | tuple) and value:
+        return f"[{inner}{f',{inner}'.join(_indent(item, inner) for item in value)}{newline}]"
+    return write(value)

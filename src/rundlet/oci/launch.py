@@ -8,10 +8,10 @@ from rundlet.errors import FailedPrecondition, InvalidArgument
 from rundlet.kernel import namespace
 from rundlet.kernel.capability import last_capability
 from rundlet.kernel.clone import Cloned, clone
+from rundlet.oci.interpreter import needs_private_interpreter
 from rundlet.plan.container import ContainerPlan, Hooks
 from rundlet.plan.process import ProcessPlan
 from rundlet.plan.steps import JoinCgroup
-from rundlet.runtime.guard import needs_private_interpreter
 from rundlet.runtime.init import Inheritance, run_exec, run_first
 from rundlet.runtime.process import Machine
 from rundlet.runtime.report import let_go_on, receive_report

@@ -11,7 +11,7 @@ our look and the kernel's is refused by the kernel (execveat(2), BUGS).
 
 The keeper needs none of this: its interpreter lies on a read-only mount.  Before
 Linux 6.14 a program run by descriptor shows its number as the command's name, so
-there `rundlet-runtime` runs from such a mount too (`needs_private_interpreter`).
+there `rundlet-runtime` runs from such a mount too (`rundlet.oci.interpreter`).
 """
 
 import errno
@@ -22,15 +22,8 @@ from typing import NoReturn
 from rundlet.errors import PermissionDenied
 from rundlet.kernel.openat2 import open_in_root
 
-_NAMED_SINCE = (6, 14)
 _INTERPRETERS_MAX = 5  # as many as the kernel follows
 _FIRST_LINE_MAX_BYTES = 256
-
-
-def needs_private_interpreter(release: str) -> bool:
-    """Whether a kernel of `release` ("6.1.0-18-amd64") would name the program by a number."""
-    numbers = release.replace("-", ".").split(".")
-    return tuple(int(number) if number.isdigit() else 0 for number in numbers[:2]) < _NAMED_SINCE
 
 
 def execute_by_descriptor(path: str, args: Sequence[str], environment: dict[str, str]) -> NoReturn:
