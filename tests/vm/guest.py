@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "vm"
-BOOT_TIMEOUT_S = 60
+BOOT_TIMEOUT_S = 180
 _MARK = "RESULT "
 _PYTHON = "/usr/bin/python3.11"
 _SYSTEMD = "/lib/systemd/systemd"
@@ -70,6 +70,7 @@ class Entry(NamedTuple):
     path: str
     mode: int
     data: bytes = b""
+    modified_s: int = 0  # what Python has compiled counts only beside a source of the same time
 
 
 def missing(kind: str) -> str:
@@ -92,7 +93,8 @@ def kernel_image() -> str:
 
 def _file(path: str, source: str | Path) -> Entry:
     source = Path(source)
-    return Entry(path, 0o100000 | source.stat().st_mode & 0o777, source.read_bytes())
+    info = source.stat()
+    return Entry(path, 0o100000 | info.st_mode & 0o777, source.read_bytes(), int(info.st_mtime))
 
 
 def _script(path: str, text: str) -> Entry:
@@ -155,7 +157,7 @@ def _entries(kind: str) -> Iterator[Entry]:
     kernel = next((CACHE / "root/lib/modules").iterdir()) / "kernel"
     yield from (_file(f"modules/{os.path.basename(name)}", kernel / name) for name in _MODULES)
     yield from _python()
-    yield from _tree("src/rundlet", ROOT / "src/rundlet", leave_out=("__pycache__", "proto"))
+    yield from _tree("src/rundlet", ROOT / "src/rundlet", leave_out=("proto",))
     yield from _tree("checks", Path(__file__).parent / "checks", leave_out=("__pycache__",))
     yield Entry("etc/passwd", 0o100644, b"root:x:0:0:root:/root:/bin/sh\n")
     yield Entry("etc/group", 0o100644, b"root:x:0:\n")
@@ -178,7 +180,7 @@ def write_archive(path: Path, kind: str) -> None:
 
 def _write_entry(write: Callable[[bytes], object], entry: Entry, number: int) -> None:
     name = entry.path.encode() + b"\0"
-    fields = (number, entry.mode, 0, 0, 1, 0, len(entry.data), 0, 0, 0, 0, len(name), 0)
+    fields = (number, entry.mode, 0, 0, 1, entry.modified_s, len(entry.data), 0, 0, 0, 0, len(name), 0)
     header = b"070701" + b"".join(b"%08x" % field for field in fields)
     write(header + name + bytes(-(len(header) + len(name)) % 4))
     write(entry.data + bytes(-len(entry.data) % 4))

@@ -7,7 +7,7 @@ import pytest
 
 CHECKS = Path(__file__).parent / "checks"
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(200)]
 
 
 def names(kind: str) -> list[str]:

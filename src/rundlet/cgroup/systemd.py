@@ -188,7 +188,7 @@ class SystemdGroup(Group):
     property) is done beside it as in any group, which Delegate=yes permits.
     """
 
-    __slots__ = ("_address", "_holder", "slice", "unit")
+    __slots__ = ("_address", "_holder", "_tracking", "slice", "unit")
 
     def __init__(self, layout: Layout, path: str, *, address: str = "") -> None:
         where = parse_unit_path(path)
@@ -196,16 +196,15 @@ class SystemdGroup(Group):
         self.slice, self.unit = where
         self._address = address
         self._holder = 0
-        if layout.tracking:
-            self._directories[""] = layout.tracking.rstrip("/") + self.path
+        self._tracking = layout.tracking.rstrip("/") + self.path if layout.tracking else ""
 
     def join_files(self) -> tuple[str, ...]:
         """On a hybrid machine also the group by which systemd sees that the scope has processes."""
-        if not self.layout.tracking:
-            return super().join_files()
-        tracking = self._directories[""]
-        others = (directory for directory in self._unique() if directory != tracking)
-        return (*(f"{directory}/tasks" for directory in others), f"{tracking}/cgroup.procs")
+        tracking = (f"{self._tracking}/cgroup.procs",) if self._tracking else ()
+        return (*super().join_files(), *tracking)
+
+    def _watched(self) -> str:
+        return self._tracking or super()._watched()
 
     def make(self) -> None:
         """Start the scope, with a holder in it until `settle`.

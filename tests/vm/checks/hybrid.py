@@ -166,7 +166,8 @@ def check_a_scope_in_every_hierarchy():
 def check_the_runtime_with_systemd():
     from runtime import run_container
 
-    life = run_container("machine.slice:oci:box", "--systemd-cgroup")
+    limit_file = "memory/memory.limit_in_bytes"
+    life = run_container("machine.slice:oci:box", "--systemd-cgroup", limit_file=limit_file)
     assert "memory:/machine.slice/oci-box.scope\n" in next(life)
     group = SystemdGroup(LAYOUT, "machine.slice:oci:box")
     assert read(group, "memory", "memory.limit_in_bytes") == str(64 * MIB)

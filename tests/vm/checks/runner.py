@@ -11,7 +11,7 @@ import traceback
 
 sys.path[:0] = ["/src", "/checks"]
 RB_AUTOBOOT = 0x01234567  # QEMU ends at a reboot
-LIMIT_S = 20
+LIMIT_S = 60
 
 
 def say(text):

@@ -30,6 +30,7 @@ def make_bundle(cgroups_path):
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
+            {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]},
         ],
         "linux": {
             "cgroupsPath": cgroups_path,
@@ -55,8 +56,11 @@ def call(*arguments):
     return text
 
 
-def run_container(cgroups_path, *flags):
-    """Create, start, update, pause, resume, exec and delete it; its group between create and delete."""
+def run_container(cgroups_path, *flags, limit_file="memory.max"):
+    """Create, start, update, pause, resume, exec and delete it.
+
+    Stops after create with what /proc says of its group, and before delete.
+    """
     make_bundle(cgroups_path)
     state = "/run/oci-state"
     call(*flags, "--root", state, "create", "--bundle", BUNDLE, "--pid-file", "/run/oci.pid", "box")
@@ -69,6 +73,7 @@ def run_container(cgroups_path, *flags):
     call(*flags, "--root", state, "pause", "box")
     assert json.loads(call(*flags, "--root", state, "state", "box"))["status"] == "paused"
     call(*flags, "--root", state, "resume", "box")
-    assert "0" in call(*flags, "--root", state, "exec", "box", "cat", "/proc/self/cgroup")
+    text = call(*flags, "--root", state, "exec", "box", "cat", f"/sys/fs/cgroup/{limit_file}")
+    assert text == f"{64 * MIB}\n", text
     yield "started"
     call(*flags, "--root", state, "delete", "--force", "box")
