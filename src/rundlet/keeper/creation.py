@@ -58,6 +58,7 @@ class Creation:
             raise
         pending.request = request
         pending.hooks = plan.hooks
+        pending.has_program = bool(plan.process.args)
         pending.starts = bool(request.args.get("start"))
         self._pending[container.id] = pending
         container.listen()
@@ -84,6 +85,10 @@ class Creation:
         pending = self._pending.get(container.id)
         if pending is not None and pending.request is not None:
             raise FailedPrecondition(f"container {container.id} is being started already")
+        if pending is not None and not pending.has_program:
+            raise FailedPrecondition(
+                f"container {container.id} has no process to start: config.json sets none"
+            )
         self._start(container)
         if pending is not None:
             pending.request = request

@@ -26,6 +26,7 @@ class Pending:
         self.request: Request | None = None
         self.error: Error | None = None
         self.hooks: Hooks | None = None
+        self.has_program = True
         self.starts = False  # goes through its gate as soon as it is ready
 
     def receive(self) -> Report:
