@@ -144,6 +144,24 @@ def test_life_of_an_attachment(ask, world, tmp_path):
 
 
 @kernel
+def test_capability_arguments_as_containerd_spells_them(ask, world, tmp_path):
+    """Without this, containerd's pods with host ports failed: "object missing required field hostPort"."""
+    who = {"containerid": "pod1", "ifname": "eth0", "netns": world.namespace()}
+    mapping = [{"HostPort": 18080, "ContainerPort": 80, "Protocol": "TCP", "HostIP": ""}]
+    conf = {
+        "cniVersion": "1.0.0",
+        "name": "mynet",
+        "runtimeConfig": {"portMappings": mapping},
+        "prevResult": {"cniVersion": "1.0.0", "ips": [{"address": "127.0.0.2/8"}]},
+    }
+
+    code, result = ask("portmap", "ADD", conf, **who)
+
+    assert code == 0, result
+    assert "18080" in world.run("", "nft", "list", "ruleset")
+
+
+@kernel
 def test_loopback(ask, world):
     pod = world.namespace()
     conf = {"cniVersion": "1.0.0", "name": "lo", "type": "loopback"}

@@ -15,7 +15,7 @@ def write_layer(rootfs: Path) -> bytes:
     return buffer.getvalue()
 
 
-def write_oci_archive(rootfs: Path, target: Path, name: str) -> None:
+def write_oci_archive(rootfs: Path, target: Path, name: str, command: tuple[str, ...] = ("sh",)) -> None:
     """A tar of an image layout with one image, named as containerd's import reads it."""
     layer = write_layer(rootfs)
     blobs = {}
@@ -33,7 +33,7 @@ def write_oci_archive(rootfs: Path, target: Path, name: str) -> None:
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Cmd": ["sh"], "Env": ["PATH=/bin"]},
+        "config": {"Cmd": command, "Env": ["PATH=/bin"]},
         "rootfs": {"type": "layers", "diff_ids": [layers[0]["digest"]]},
     }
     document = {"config": put(json.dumps(config).encode(), "config.v1+json"), "layers": layers}

@@ -54,6 +54,10 @@ class PortMapping(
     protocol: str = "tcp"
     host_ip: str = ""
 
+    @property
+    def transport(self) -> str:
+        return self.protocol.lower()
+
 
 class Entry(NamedTuple):
     """One element of the map called `map`; `port` says for people which host port it is about."""
@@ -88,12 +92,12 @@ def plan_keys(mappings: Iterable[PortMapping]) -> list[Entry]:
 
 
 def _plan_key(mapping: PortMapping, host: IpAddress | None, version: int) -> Entry:
-    fields = [bytes([PROTOCOLS[mapping.protocol]]), mapping.host_port.to_bytes(2, "big")]
+    fields = [bytes([PROTOCOLS[mapping.transport]]), mapping.host_port.to_bytes(2, "big")]
     name = f"any{version}"
     if host is not None and not host.is_unspecified:
         fields.insert(0, host.packed)
         name = f"at{version}"
-    port = f"{mapping.host_port}/{mapping.protocol}" + (f" of {host}" if host else "")
+    port = f"{mapping.host_port}/{mapping.transport}" + (f" of {host}" if host else "")
     return Entry(name, Element(expression.concatenate(fields)), port)
 
 
@@ -123,7 +127,7 @@ def _parse_host(mapping: PortMapping) -> IpAddress | None:
     for port in (mapping.host_port, mapping.container_port):
         if not 0 < port < 1 << 16:
             raise InvalidArgument(f"port mapping: {port} is not a port number")
-    if mapping.protocol not in PROTOCOLS:
+    if mapping.transport not in PROTOCOLS:
         raise InvalidArgument(
             f"port mapping: {mapping.protocol!r} is not a protocol", hint=f"{', '.join(PROTOCOLS)} are"
         )

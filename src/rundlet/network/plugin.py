@@ -151,6 +151,8 @@ def _find_ipam(kind: str, path: str) -> Plugin:
 
 def _make_call(kind: str, question: Question, environment: Mapping[str, str]) -> Call:
     conf = question.conf
+    if isinstance(conf.get("runtimeConfig"), dict):
+        conf = {**conf, "runtimeConfig": _name_as_conventions(conf["runtimeConfig"])}
     network = conf["name"]
     attachment = Attachment("", "")
     if question.command in {"ADD", "DEL", "CHECK"}:
@@ -166,6 +168,24 @@ def _make_call(kind: str, question: Question, environment: Mapping[str, str]) ->
         previous=_read_previous(question),
         lock=lambda: hold(LOCK_DIR, network),
     )
+
+
+def _name_as_conventions(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Capability arguments with the members' names of CONVENTIONS.md.
+
+    containerd writes {"HostPort": 80} (go-cni's structs have no tags), which a Go
+    plugin reads as "hostPort": encoding/json takes no notice of case.
+    """
+    known = {"portMappings", "bandwidth", "ipRanges", "dns"}
+    return {name: _decapitalize(value) if name in known else value for name, value in arguments.items()}
+
+
+def _decapitalize(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decapitalize(one) for one in value]
+    if isinstance(value, dict):
+        return {key[:1].lower() + key[1:]: _decapitalize(one) for key, one in value.items()}
+    return value
 
 
 def _read_previous(question: Question) -> Result | None:
