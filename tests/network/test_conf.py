@@ -1,5 +1,10 @@
 import json
 import os
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rundlet.network.conf import ConfDirectory
 
@@ -63,3 +68,104 @@ def test_change_is_seen(tmp_path):
 
     (tmp_path / "10-a.conf").unlink()
     assert directory.load().network is None
+
+
+# --- plugin files, versions, changes -----------------------------------------
+
+
+def plugin_list(**members):
+    return json.dumps({"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "bridge"}], **members})
+
+
+def types(directory):
+    return [plugin.type for plugin in directory.load().network.plugins]
+
+
+def test_plugin_files_of_a_list(tmp_path):
+    write(tmp_path, "10-net.conflist", plugin_list())
+    (tmp_path / "net").mkdir()
+    write(tmp_path / "net", "20-b.conf", json.dumps({"type": "tuning"}))
+    write(tmp_path / "net", "10-a.conf", json.dumps({"type": "portmap"}))
+    write(tmp_path / "net", "30-c.txt", "not a plugin")
+
+    assert types(ConfDirectory(str(tmp_path))) == ["bridge", "portmap", "tuning"]
+
+
+def test_list_of_nothing_but_plugin_files(tmp_path):
+    write(tmp_path, "10-net.conflist", json.dumps({"cniVersion": "1.0.0", "name": "net"}))
+    assert ConfDirectory(str(tmp_path)).load().network is None
+    (tmp_path / "net").mkdir()
+    write(tmp_path / "net", "10-a.conf", json.dumps({"type": "ptp"}))
+
+    assert types(ConfDirectory(str(tmp_path))) == ["ptp"]
+
+
+def test_list_with_only_its_own_plugins(tmp_path):
+    write(tmp_path, "10-net.conflist", plugin_list(loadOnlyInlinedPlugins=True))
+    (tmp_path / "net").mkdir()
+    write(tmp_path / "net", "10-a.conf", json.dumps({"type": "portmap"}))
+
+    assert types(ConfDirectory(str(tmp_path))) == ["bridge"]
+
+
+def test_wrong_plugin_file_is_named(tmp_path):
+    write(tmp_path, "10-net.conflist", plugin_list())
+    (tmp_path / "net").mkdir()
+    write(tmp_path / "net", "10-a.conf", json.dumps({"type": "../x"}))
+
+    loaded = ConfDirectory(str(tmp_path)).load()
+
+    assert loaded.network is None
+    assert "net/10-a.conf" in loaded.faults[0]
+
+
+@pytest.mark.parametrize(
+    ("members", "version"),
+    [
+        ({"cniVersion": "0.4.0"}, "0.4.0"),
+        ({"cniVersion": "0.4.0", "cniVersions": ["1.0.0", "1.1.0", "2.0.0"]}, "1.1.0"),
+        ({"cniVersion": "3.0.0", "cniVersions": ["0.3.1"]}, "0.3.1"),
+    ],
+)
+def test_newest_version_that_is_known(tmp_path, members, version):
+    write(tmp_path, "10-net.conflist", plugin_list(**members))
+
+    assert ConfDirectory(str(tmp_path)).load().network.cni_version == version
+
+
+@given(st.lists(st.sampled_from(["bridge", "ptp", "macvlan", "ipvlan", "dummy"]), min_size=2, max_size=8))
+@settings(max_examples=20, deadline=None)
+def test_no_change_is_missed(tmp_path_factory, kinds):
+    """Same length, same inode, within one tick of the clock."""
+    tmp_path = tmp_path_factory.mktemp("conf")
+    directory = ConfDirectory(str(tmp_path))
+    for kind in kinds:
+        write(tmp_path, "10-a.conf", conf("a", kind.ljust(8, "x")))
+        assert types(directory) == [kind.ljust(8, "x")]
+
+
+def test_change_of_a_plugin_file_is_seen(tmp_path):
+    write(tmp_path, "10-net.conflist", plugin_list())
+    (tmp_path / "net").mkdir()
+    directory = ConfDirectory(str(tmp_path))
+    assert types(directory) == ["bridge"]
+    write(tmp_path / "net", "10-a.conf", json.dumps({"type": "portmap"}))
+
+    assert types(directory) == ["bridge", "portmap"]
+
+
+def test_nothing_is_read_again_while_nothing_changes(tmp_path, monkeypatch):
+    write(tmp_path, "10-a.conf", conf("a"))
+    long_ago = time.time_ns() + 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: long_ago)
+    directory = ConfDirectory(str(tmp_path))
+
+    assert directory.load() is directory.load()
+
+
+def test_others_can_be_asked_for(tmp_path):
+    write(tmp_path, "10-a.conf", conf("a"))
+    write(tmp_path, "20-b.conf", conf("b"))
+    write(tmp_path, "99-lo.conf", conf("lo", "loopback"))
+
+    assert [network.name for network in ConfDirectory(str(tmp_path)).load().networks()] == ["a", "b"]

@@ -159,3 +159,67 @@ def test_a_wrong_conf_is_refused(raw: bytes) -> None:
 def test_a_plugin_s_error() -> None:
     error = parse_error(b'{"cniVersion": "1.0.0", "code": 11, "msg": "try again", "details": null}')
     assert (error.code, error.msg, error.details) == (11, "try again", "")
+
+
+# --- every version to every other ------------------------------------------------
+
+RICH = st.builds(
+    Result,
+    st.lists(
+        st.builds(
+            Interface,
+            st.sampled_from(["eth0", "veth1", "cni0"]),
+            st.sampled_from(["", "02:00:00:00:00:01"]),
+            st.integers(0, 9000),
+            st.sampled_from(["", "/run/netns/a"]),
+            st.sampled_from(["", "/run/s"]),
+            st.sampled_from(["", "0000:00:1f.0"]),
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(tuple),
+    st.lists(
+        st.builds(IpConfig, PREFIXED, st.just("") | ADDRESSES.map(str), st.none() | st.just(0)), max_size=4
+    ).map(tuple),
+    st.lists(
+        st.builds(
+            Route,
+            PREFIXED,
+            st.just("") | ADDRESSES.map(str),
+            st.integers(0, 9000),
+            st.integers(0, 9000),
+            st.integers(0, 100),
+            st.none() | st.integers(0, 300),
+            st.none() | st.integers(0, 254),
+        ),
+        max_size=4,
+    ).map(tuple),
+    st.builds(Dns, nameservers=st.lists(ADDRESSES.map(str), max_size=2).map(tuple)),
+)
+ALL = st.sampled_from(VERSIONS)
+
+
+@given(RICH, ALL, ALL)
+def test_conversion_to_any_version_and_back(result: Result, first: str, second: str) -> None:
+    """What a version has no room for goes once; nothing else is lost on any way between versions."""
+    through = parse_result(encode_result(result, first))
+    again = parse_result(encode_result(parse_result(encode_result(through, second)), first))
+    if VERSIONS.index(second) >= VERSIONS.index(first):
+        assert again == through
+    assert parse_result(encode_result(through, first)) == through
+    assert [ip.address for ip in again.ips if ":" not in ip.address][:1] == [
+        ip.address for ip in result.ips if ":" not in ip.address
+    ][:1]
+
+
+@given(RICH, ALL)
+def test_a_document_says_its_version_and_only_what_that_has(result: Result, version: str) -> None:
+    document = result_document(result, version)
+
+    assert document["cniVersion"] == version
+    if version in VERSIONS[:2]:
+        assert set(document) <= {"cniVersion", "ip4", "ip6", "dns"}
+    elif version in VERSIONS[2:5]:
+        assert all(set(one) <= {"name", "mac", "sandbox"} for one in document.get("interfaces", ()))
+        assert all(set(one) <= {"dst", "gw"} for one in document.get("routes", ()))
+        assert all(one["version"] in "46" for one in document.get("ips", ()))
