@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.keeper import Measured, measure_keeper, show_keeper
 from benchmarks.pods import measure_pods
 from benchmarks.start import Starts, measure_starts
 
@@ -66,12 +67,13 @@ def verdict(reached: bool) -> str:
     return "reached" if reached else "MISSED"
 
 
-def write_results(starts: Starts, pods: list[float]) -> None:
+def write_results(starts: Starts, keeper: Measured, pods: list[float]) -> None:
     host = os.uname()
     machine = {"kernel": host.release, "machine": host.machine, "cpus": os.cpu_count(),
                "python": platform.python_version()}  # fmt: skip
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    document = {"host": machine, "start_ms": starts.times, "our_parts_ms": starts.parts, "pod_up_ms": pods}
+    document = {"host": machine, "start_ms": starts.times, "our_parts_ms": starts.parts,
+                "keeper": keeper._asdict(), "pod_up_ms": pods}  # fmt: skip
     RESULTS.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print(f"\nevery single time: {RESULTS}")
 
@@ -88,9 +90,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="rundlet-bench-") as directory:
         starts = measure_starts(f"{directory}/start", options.rounds, options.warm_up)
         show_starts(starts)
+        keeper = measure_keeper(f"{directory}/keeper", options.rounds)
+        show_keeper(keeper)
         pods = measure_pods(f"{directory}/pods", options.rounds, options.warm_up)
         show_pods(pods)
-    write_results(starts, pods)
+    write_results(starts, keeper, pods)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import socket
 from typing import Any
 
+from rundlet.cgroup.group import Group
 from rundlet.errors import Error
 from rundlet.keeper.container import Container
 from rundlet.keeper.identity import read_start_time
@@ -62,8 +63,8 @@ class Launcher:
             gate = _make_fifo(container, "start", os.O_RDWR, borrowed)
             stdio = self.open_stdio(container, plan.process.terminal, borrowed)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            join = JoinCgroup(container.group.join_files() if container.group else ())
-            child = self._clone_first(plan)
+            join, cgroup_fd = _enter_cgroup(container.group, borrowed)
+            child = self._clone_first(plan, cgroup_fd)
             if child.pid == 0:
                 run_first(plan, join, self._machine, stdio, theirs, gate)
             theirs.close()
@@ -92,23 +93,20 @@ class Launcher:
             container.open_stream(name)
         return Stdio(read, *ends)
 
-    def _clone_first(self, plan: ContainerPlan) -> Cloned:
+    def _clone_first(self, plan: ContainerPlan, cgroup_fd: int) -> Cloned:
         """The first process, or its helper, which makes the namespaces itself."""
         if plan.needs_helper:
-            return clone()
-        return self._clone(sum(namespace.KINDS[kind].flag for kind in plan.clone), plan.pid_namespace)
+            return clone(cgroup_fd=cgroup_fd)
+        flags = sum(namespace.KINDS[kind].flag for kind in plan.clone)
+        if not plan.pid_namespace:
+            return clone(flags, cgroup_fd)
+        namespace.join(plan.pid_namespace, namespace.CLONE_NEWPID)
+        return self._clone_and_return(flags, cgroup_fd)
 
-    def _clone(self, flags: int, pid_namespace: str) -> Cloned:
-        """clone3(2), into an existing PID namespace where one is named."""
-        if not pid_namespace:
-            return clone(flags)
-        namespace.join(pid_namespace, namespace.CLONE_NEWPID)
-        return self._clone_and_return(flags)
-
-    def _clone_and_return(self, flags: int) -> Cloned:
+    def _clone_and_return(self, flags: int, cgroup_fd: int) -> Cloned:
         """A PID namespace joined by setns(2) is for children only; afterwards they are made at home again."""
         try:
-            child = clone(flags)
+            child = clone(flags, cgroup_fd)
         except OSError:
             namespace.setns(self._home_pid_fd, namespace.CLONE_NEWPID)
             raise
@@ -123,18 +121,36 @@ class Launcher:
 
     def start_exec(self, container: Container, plan: ProcessPlan, stdio: Stdio) -> tuple[Cloned, Pending]:
         """Clone a process into the container."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        join = JoinCgroup(container.group.join_files() if container.group else ())
-        namespace.setns(container.pidfd, namespace.CLONE_NEWPID)
-        child = self._clone_and_return(0)
-        if child.pid == 0:
-            run_exec(plan, join, self._machine, stdio, theirs, container.pidfd)
-        theirs.close()
+        borrowed: list[int] = []
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            join, cgroup_fd = _enter_cgroup(container.group, borrowed)
+            namespace.setns(container.pidfd, namespace.CLONE_NEWPID)
+            child = self._clone_and_return(0, cgroup_fd)
+            if child.pid == 0:
+                run_exec(plan, join, self._machine, stdio, theirs, container.pidfd)
+            theirs.close()
+        finally:
+            for fd in borrowed:
+                os.close(fd)
         return child, Pending(ours)
 
     def close(self) -> None:
         os.close(self._home_pid_fd)
         os.close(self._null_fd)
+
+
+def _enter_cgroup(group: Group | None, borrowed: list[int]) -> tuple[JoinCgroup, int]:
+    """What the new process does to join, and the group that it is born into (-1: none).
+
+    On version 2 it is born there: a move waits for an RCU grace period, 5 to 15 ms.  On
+    version 1, where nobody can be born into a group, `tasks` takes the process itself at once.
+    """
+    if group is None:
+        return JoinCgroup(()), -1
+    if group.layout.version == 1:
+        return JoinCgroup(group.join_files()), -1
+    return JoinCgroup(()), _open(group.directory(""), os.O_RDONLY | os.O_DIRECTORY, borrowed)
 
 
 def _open(path: str, flags: int, borrowed: list[int] | None) -> int:
