@@ -22,6 +22,7 @@ BUSYBOX = "/bin/busybox"
 FLEET, IN_FLIGHT, FLEET_ROUNDS = 100, 20, 3
 IDLE = 100
 LOG_ROUNDS = 3
+_SETTLE_S = 3.0
 _LINE_BYTES = 100
 _LOG_BYTES = 300 << 20
 
@@ -130,6 +131,7 @@ def measure_memory(bench: Bench) -> int:
     for name in names:
         keeper.run(bench.plan(name, (BUSYBOX, "sleep", "1000")), log_path=f"{bench.directory}/logs/{name}")
     answer = keeper.call("version", {}).message
+    time.sleep(_SETTLE_S)
     used_kb = sum(read_pss_kb(answer[role]) for role in ("anchor", "pid"))
     for name in names:
         keeper.delete(name)
@@ -161,9 +163,8 @@ def measure_keeper(directory: str, rounds: int) -> Measured:
     os.makedirs(directory)
     bundle = Bundle(f"{directory}/bundle")
     bench = Bench(prepare(bundle, directory), directory)
-    measured = Measured(
-        measure_exec(bench, rounds), measure_fleets(bench), measure_memory(bench), measure_log(bench)
-    )
+    memory = measure_memory(bench)
+    measured = Measured(measure_exec(bench, rounds), measure_fleets(bench), memory, measure_log(bench))
     bench.engine.keeper.close()
     bundle.close()
     return measured
