@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,10 +46,18 @@ def ok(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory, rootfs: Path) -> Iterator[Call]:
-    """Its storage and state in a directory of their own; `box` is its only image."""
+def podman(rootfs: Path) -> Iterator[Call]:
+    """Its storage and state in a directory of their own; `box` is its only image.
+
+    The directory has a short name: where conmon's sockets get more than the 107 bytes of
+    unix(7), every `podman run` waits 20 s for an exit code that never comes.
+    """
+    with tempfile.TemporaryDirectory(prefix="pod-") as directory:
+        yield from make_podman(Path(directory), rootfs)
+
+
+def make_podman(directory: Path, rootfs: Path) -> Iterator[Call]:
     program, conmon, ours = find_peer("podman"), find_peer("conmon"), find_ours()
-    directory = tmp_path_factory.mktemp("podman")
     (directory / "storage.conf").write_text(
         f'[storage]\ndriver = "vfs"\ngraphroot = "{directory}/root"\nrunroot = "{directory}/run"\n'
     )

@@ -257,6 +257,16 @@ def test_a_terminal_goes_to_the_console_socket(ours: Runtime, bundle: Path, cons
     os.close(master)
 
 
+def test_a_pidfd_goes_to_its_socket(ours: Runtime, bundle: Path, console: Any) -> None:
+    listener, path = console
+    prepare(bundle, "sleep", "1000")
+    ours.ok("run", "-d", "--bundle", str(bundle), "--pidfd-socket", path, "c1")
+    pidfd = receive_master(listener)
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    wait_until_stopped(ours, "c1")
+    os.close(pidfd)
+
+
 def test_exec_with_a_terminal(ours: Runtime, bundle: Path, console: Any) -> None:
     listener, path = console
     prepare(bundle, "sleep", "1000")

@@ -26,15 +26,18 @@ def check_console(terminal: bool, arguments: Arguments) -> None:
 
 
 def send_master(path: str, master: int) -> None:
-    """The terminal's master end to the listener at `path`, by SCM_RIGHTS; the message is the slave's name."""
+    """The terminal's master end to the listener at `path`, by SCM_RIGHTS."""
+    send_descriptor(path, master, b"/dev/ptmx", "console socket")
+
+
+def send_descriptor(path: str, fd: int, name: bytes, what: str) -> None:
+    """`fd` with `name` as the message; FailedPrecondition when nobody listens at `path`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
             sock.connect(path)
-            socket.send_fds(sock, [b"/dev/ptmx"], [master])
+            socket.send_fds(sock, [name], [fd])
         except OSError as error:
-            raise FailedPrecondition(
-                f"console socket {path}: {os.strerror(error.errno or 0).lower()}"
-            ) from error
+            raise FailedPrecondition(f"{what} {path}: {os.strerror(error.errno or 0).lower()}") from error
 
 
 def fit_terminal(process: Process) -> Process:

@@ -95,6 +95,10 @@ def _create(context: Context, container_id: str, arguments: Arguments, bundle: B
         send_master(arguments.text("console-socket"), master)
         os.close(master)
         master = -1
+    if arguments.text("pidfd-socket"):
+        from rundlet.oci.console import send_descriptor
+
+        send_descriptor(arguments.text("pidfd-socket"), child.pidfd, b"pidfd", "pidfd socket")
     started = containers.read_start_time(child.pid)
     container = container.save(record._replace(pid=child.pid, start_time=started))
     write_pid_file(arguments.text("pid-file"), child.pid)

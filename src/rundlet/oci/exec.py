@@ -45,6 +45,10 @@ def exec(context: Context, arguments: Arguments) -> int:
 
         send_master(arguments.text("console-socket"), master)
         master = -1
+    if arguments.text("pidfd-socket"):
+        from rundlet.oci.console import send_descriptor
+
+        send_descriptor(arguments.text("pidfd-socket"), child.pidfd, b"pidfd", "pidfd socket")
     _write_pid_file(arguments, child)
     if arguments.has("detach"):
         return 0
