@@ -20,8 +20,8 @@ tree = mount.open_tree(sys.argv[2])
 mount.mount_setattr(tree, set_attrs=mount.MOUNT_ATTR_IDMAP, userns_fd=userns)
 """
 _TIMEOUT_S = 10.0
-# overlayfs takes idmapped layers since this version.
-_OVERLAY_SINCE = (5, 19)
+# overlayfs takes its layers by descriptor, and so as the detached idmapped mounts that they are, since this version.
+_OVERLAY_SINCE = (6, 13)
 
 
 def can_idmap(directory: str, kernel: tuple[int, int]) -> bool:
