@@ -14,7 +14,8 @@ from rundlet.kernel.clone import clone
 from rundlet.plan.device_filter import build_device_filter
 from rundlet.plan.device_rules import read_rules
 from rundlet.plan.knobs import DEVICE_PROGRAM
-from rundlet.spec.runtime import DeviceRule
+from rundlet.plan.resources import plan_resources
+from rundlet.spec.runtime import DeviceRule, Resources
 from tests.cgroup.conftest import find_unified, make_throw_away
 
 pytestmark = pytest.mark.kernel
@@ -130,3 +131,25 @@ def test_a_process_is_born_into_an_open_group(unified):
     os.close(child.pidfd)
     os.close(fd)
     assert status == 0
+
+
+def test_version_1_decides_the_same(group, spawn):
+    """The rules of a container on this host's own layout, whichever it is."""
+    if group.layout.version != 1 or "devices" not in group.layout.mounts:
+        pytest.skip("the version 1 devices controller not on this host")
+    group.make()
+    resources = Resources(
+        devices=[
+            DeviceRule(allow=False),
+            DeviceRule(allow=True, type="b", major=7, minor=0),
+            DeviceRule(allow=True, type="c", major=1, minor=11, access="r"),
+            DeviceRule(allow=False, type="b", major=7),
+        ]
+    )
+    group.apply(plan_resources(resources, 1))
+    found = attempt(
+        spawn, group, opening("/dev/null", os.O_RDWR), opening("/dev/kmsg"), opening("/dev/kmsg", os.O_WRONLY)
+    )
+    assert found == ["ok", "ok", DENIED]
+    listed = read_text(f"{group.directory('devices')}/devices.list")
+    assert "b 7:0" not in listed

@@ -112,6 +112,28 @@ def test_what_systemd_cannot_say_is_left_to_the_groups_own_rules(rules):
     assert found == {"DevicePolicy": ("s", "auto"), "DeviceAllow": ("a(ss)", [])}
 
 
+def test_limits_with_a_unit():
+    assert plan({"unified": {"memory.max": "2M", "pids.max": "max"}}, 2) == {
+        "MemoryMax": ("t", 2 * MIB),
+        "TasksMax": ("t", INFINITY),
+    }
+
+
+KEYS = ["memory.max", "pids.max", "cpu.max", "cpu.weight", "io.weight", "cpuset.cpus", "cpu.idle", "x.y"]
+WORDS = st.one_of(st.text(max_size=6), st.from_regex(r"(max|[0-9]{1,25})[ KG,-]?[0-9]{0,8}", fullmatch=True))
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), WORDS))
+def test_raw_values_are_taken_or_refused(unified):
+    try:
+        writes = plan_unit(Resources(unified=unified), 2)
+    except InvalidArgument:
+        return
+    for write in writes:
+        signature, value = json.loads(write.value)
+        assert signature != "t" or 0 <= value <= INFINITY
+
+
 @given(st.sets(st.integers(0, 300)))
 def test_masks_have_the_bits_of_the_list(cpus):
     mask = int.from_bytes(encode_cpus(",".join(map(str, cpus))), "little")

@@ -4,7 +4,6 @@ Sources: cgroups(7), Documentation/admin-guide/cgroup-v1/{cgroups,cpusets,freeze
 and cgroup-v2.rst of the kernel.
 """
 
-import binascii
 import errno
 import os
 import signal
@@ -137,7 +136,9 @@ class Group:
             raise describe_fault(error, f"cgroup {self.path}: write {value!r} to {file}") from error
 
     def _attach_devices(self, program: str) -> None:
-        from rundlet.cgroup.devices import set_device_program
+        import binascii
+
+        from rundlet.cgroup.devices import set_device_program  # version 2 alone has use for it
 
         try:
             set_device_program(self.directory(""), binascii.a2b_base64(program))
@@ -151,7 +152,10 @@ class Group:
         directory = self._directories[controller]
         if file or self.layout.version == 1 or not controller:
             return os.path.exists(f"{directory}/{file}")
-        return controller in read_text(f"{directory}/cgroup.controllers").split()
+        try:
+            return controller in read_text(f"{directory}/cgroup.controllers").split()
+        except OSError:
+            return False
 
     def open_fd(self) -> int:
         """A close-on-exec descriptor of the version 2 directory, for clone3(CLONE_INTO_CGROUP).

@@ -21,6 +21,8 @@ _SECOND_US = 1_000_000
 _DEFAULT_PERIOD_US = 100_000
 _QUOTA_STEP_US = 10_000  # systemd keeps whole percents
 _MOST_CPUS = 1 << 16
+_MOST_DIGITS = 20
+_SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _NODES = {"c": "char", "b": "block"}
 
 Properties = Iterator[tuple[str, str, Any]]  # name, D-Bus signature, value
@@ -40,8 +42,21 @@ def plan_unit(resources: Resources, version: Literal[1, 2]) -> tuple[CgroupWrite
 
 
 def _limit(value: str | int) -> int:
-    """A limit as systemd has it: the largest number is none."""
-    return _INFINITY if value in {"max", "-1", -1} else int(value)
+    """A limit as systemd has it, where the largest number is none; files take K, M, G and T too."""
+    text = str(value).strip()
+    if text in ("max", "-1"):
+        return _INFINITY
+    digits, unit = (text[:-1], text[-1:].upper()) if text[-1:].isalpha() else (text, "")
+    number = _read_number(digits) << _SHIFTS[unit] if unit in _SHIFTS else _INFINITY
+    if number >= _INFINITY:
+        raise InvalidArgument(f"linux.resources: {text!r} is not a limit")
+    return number
+
+
+def _read_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        raise InvalidArgument(f"linux.resources: expected a number, got {text!r}")
+    return int(text)
 
 
 # -- version 2: what the files say, the properties say too ---------------------------
@@ -61,12 +76,13 @@ def _from_files(files: dict[str, str]) -> Properties:
     if files.get("cpu.idle") == "1":
         yield "CPUWeight", "t", 0
     elif "cpu.weight" in files:
-        yield "CPUWeight", "t", int(files["cpu.weight"])
-    if files.get("io.weight", "").isdigit():
-        yield "IOWeight", "t", int(files["io.weight"])
+        yield "CPUWeight", "t", _read_number(files["cpu.weight"])
+    weight = files.get("io.weight", "").removeprefix("default ")
+    if weight.isdigit():  # else it is one device's
+        yield "IOWeight", "t", _read_number(weight)
     if "cpu.max" in files:
         quota, _, period = files["cpu.max"].partition(" ")
-        yield from _cpu_quota(_limit(quota), int(period or 0))
+        yield from _cpu_quota(_limit(quota), _read_number(period) if period else 0)
     for file, name in (("cpuset.cpus", "AllowedCPUs"), ("cpuset.mems", "AllowedMemoryNodes")):
         if file in files:
             yield name, "ay", list(encode_cpus(files[file]))
@@ -75,7 +91,7 @@ def _from_files(files: dict[str, str]) -> Properties:
 def encode_cpus(text: str) -> bytes:
     r"""The list "0-2,8" as a mask with the first CPU in the lowest bit: b"\x07\x01"."""
     mask = 0
-    for part in filter(None, text.strip().split(",")):
+    for part in filter(None, map(str.strip, text.split(","))):
         first, dash, last = part.partition("-")
         low, high = _read_cpu(first, text), _read_cpu(last if dash else first, text)
         if low > high:
@@ -85,7 +101,7 @@ def encode_cpus(text: str) -> bytes:
 
 
 def _read_cpu(word: str, text: str) -> int:
-    if not (word.strip().isascii() and word.strip().isdigit()) or int(word) >= _MOST_CPUS:
+    if not (word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS) or int(word) >= _MOST_CPUS:
         raise InvalidArgument(f"cpuset {text!r}: {word!r} is not a number below {_MOST_CPUS}")
     return int(word)
 
@@ -118,7 +134,7 @@ def _cpu_quota(quota_us: int, period_us: int) -> Properties:
         yield "CPUQuotaPerSecUSec", "t", _INFINITY
     elif quota_us:
         share = -(-quota_us * _SECOND_US // (period_us or _DEFAULT_PERIOD_US))
-        yield "CPUQuotaPerSecUSec", "t", -(-share // _QUOTA_STEP_US) * _QUOTA_STEP_US
+        yield "CPUQuotaPerSecUSec", "t", min(_INFINITY, -(-share // _QUOTA_STEP_US) * _QUOTA_STEP_US)
 
 
 def _devices(rules: Sequence[Rule]) -> Properties:
