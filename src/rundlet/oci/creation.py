@@ -60,7 +60,7 @@ def _create(context: Context, container_id: str, arguments: Arguments, bundle: B
     path = groups.choose_path(container_id, bundle.linux.cgroups_path, systemd=systemd)
     group = groups.open_group(path, systemd=systemd)
     record = _make_record(container_id, bundle)._replace(
-        cgroup=path if systemd else groups.pin_path(group), systemd_cgroup=systemd
+        cgroup=path if systemd else group.path, systemd_cgroup=systemd
     )
     container, lock = containers.reserve(context.root, record, bundle.raw)
     undo.callback(containers.forget, container.directory)

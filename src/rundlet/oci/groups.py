@@ -1,7 +1,7 @@
 """Control groups of containers: where they lie, whether they are paused."""
 
 from rundlet.cgroup.group import Group
-from rundlet.cgroup.layout import detect_layout
+from rundlet.cgroup.layout import Layout, detect_layout
 from rundlet.errors import Error
 from rundlet.oci.containers import Record
 
@@ -18,23 +18,21 @@ def open_group(path: str, *, systemd: bool) -> Group:
         from rundlet.cgroup.systemd import SystemdGroup
 
         return SystemdGroup(layout, path)
-    return Group(layout, path)
+    return Group(layout, path if path.startswith("/") else _pin(path, layout))
+
+
+def _pin(path: str, layout: Layout) -> str:
+    """Absolute, good for every later process wherever that one lives itself, and any name for a directory.
+
+    A relative path counts from the process's own group.  Where that differs between
+    hierarchies the path stays as it is.
+    """
+    below = {layout.own[name].rstrip("/") for name in layout.mounts}
+    return f"{below.pop()}/{path}" if len(below) == 1 else path
 
 
 def group_of(record: Record) -> Group | None:
     return open_group(record.cgroup, systemd=record.systemd_cgroup) if record.cgroup else None
-
-
-def pin_path(group: Group) -> str:
-    """An absolute path for the group, good for every later process wherever that one lives itself.
-
-    A relative path counts from the process's own group, which may differ between
-    hierarchies; then it stays relative.
-    """
-    if group.path.startswith("/"):
-        return group.path
-    below = {group.layout.own[name].rstrip("/") for name in group.layout.mounts}
-    return f"{below.pop()}/{group.path}" if len(below) == 1 else group.path
 
 
 def is_paused(group: Group | None) -> bool:

@@ -59,7 +59,7 @@ def _restore(
         annotations=bundle.config.annotations or {},
         created_at_ns=time.time_ns(),
         owner_uid=os.getuid(),
-        cgroup=groups.pin_path(group),
+        cgroup=group.path,
     )
     container, lock = containers.reserve(context.root, record, bundle.raw)
     undo.callback(containers.forget, container.directory)
