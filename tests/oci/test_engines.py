@@ -64,6 +64,7 @@ def make_podman(directory: Path, rootfs: Path) -> Iterator[Call]:
     (directory / "containers.conf").write_text(
         f'[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nconmon_path = ["{conmon}"]\n'
         'runtime_supports_json = ["rundlet-runtime"]\n'
+        '[network]\nnetwork_backend = "cni"\ncni_plugin_dirs = ["/usr/lib/cni"]\n'
     )
     (directory / "registries.conf").write_text("")
     (directory / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
@@ -158,6 +159,15 @@ def test_podman_hears_of_a_missing_program(podman: Call) -> None:
 
 def test_podman_privileged_and_init(podman: Call) -> None:
     assert ok(podman(*box("echo", "fine", flags=("--rm", "--privileged")))) == "fine\n"
+
+
+def test_podman_with_a_bridge(podman: Call) -> None:
+    if not os.path.exists("/usr/lib/cni/bridge"):
+        pytest.skip("containernetworking-plugins is not on this host")
+    find_peer("iptables")
+    assert "inet 10.88." in ok(
+        podman("run", "--rm", "--network", "podman", "box", "ip", "addr", "show", "eth0")
+    )
 
 
 def test_podman_with_a_user_namespace(podman: Call) -> None:
