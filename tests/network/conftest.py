@@ -7,7 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pytest
 
@@ -110,11 +110,12 @@ def serve(world: World) -> Iterator[Callable[..., None]]:
     """Run Python code in a namespace until the end of the test, from when it says ready."""
     running: list[subprocess.Popen[str]] = []
 
-    def start(netns: str, code: str, *arguments: str) -> None:
+    def start(netns: str, code: str, *arguments: str) -> IO[str]:
         command = [*inside(netns), sys.executable, "-I", "-S", "-c", code, *arguments]
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         assert running[-1].stdout is not None
         assert running[-1].stdout.readline() == "ready\n"
+        return running[-1].stdout
 
     yield start
     for process in running:

@@ -148,7 +148,7 @@ TestLeaseBook = LeaseBook.TestCase
 
 
 @given(st.lists(st.integers(2, 60), min_size=1, max_size=5, unique=True))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_asked_for_addresses_are_never_given_to_others(tmp_path_factory, numbers):
     import ipaddress
 

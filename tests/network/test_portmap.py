@@ -141,6 +141,38 @@ def test_udp_and_tcp_have_their_own_ports(world, make_pod, make_network, conf, s
     assert world.connect(outside, pod.netns.path, ip, target="192.0.2.1", port=10053) == "192.0.2.2"
 
 
+UDP_STREAM = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    s.bind(("192.0.2.2", 5555))
+    s.settimeout(0.2)
+    print("ready", flush=True)
+    for attempt in range(20):
+        s.sendto(b"question", ("192.0.2.1", 10053))
+        try:
+            print(s.recv(100).decode(), flush=True)
+            break
+        except (TimeoutError, ConnectionError):
+            print("nothing", flush=True)
+"""
+
+
+@kernel
+def test_udp_flow_from_before_finds_the_pod(world, make_pod, make_network, conf, serve):
+    """Somebody who keeps sending from one port was sent to the host for ever."""
+    outside = world.outside()
+    network = make_network(conf())
+    pod = make_pod(port_mappings=(HostPort(10053, 53, "udp"),))
+    other = make_pod(port_mappings=(HostPort(10054, 53, "udp"),))
+    network.attach(*other)  # connections are tracked from here on
+    stream = serve(outside, UDP_STREAM)
+    assert stream.readline() == "nothing\n"
+    ip = network.attach(*pod).ips[0]
+    serve(pod.netns.path, UDP_SERVER, ip)
+
+    assert "answer\n" in (stream.readline() for _ in range(10))
+
+
 @kernel
 def test_sctp_is_mapped(world, make_pod, make_network, conf):
     network = make_network(conf())

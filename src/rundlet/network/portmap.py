@@ -12,12 +12,13 @@ from typing import Any
 from msgspec import Struct
 
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
-from rundlet.netlink import link, nftables, nftset, route
+from rundlet.netlink import conntrack, link, nftables, nftset, route
 from rundlet.netlink.address import IpInterface
 from rundlet.netlink.message import Request
 from rundlet.netlink.socket import NetlinkSocket
 from rundlet.network.call import Builtin, Call, pod_ips, require_previous
 from rundlet.network.hostports import (
+    PROTOCOLS,
     TABLE,
     Entry,
     PortMapping,
@@ -69,6 +70,7 @@ class Portmap(Builtin):
         if not entries:
             raise FailedPrecondition(f"{call.what}: the pod has no address that its host ports could lead to")
         self._insert(call, entries, ips)
+        self._forget(mappings)
         _open_ways(previous, ips)
         return previous
 
@@ -79,6 +81,7 @@ class Portmap(Builtin):
             return  # ADD cannot have got past it either
         if entries:
             self._ruleset.change(lambda: self._plan_delete(call, entries))
+            self._forget(_parse(call))
 
     def check(self, call: Call) -> None:
         ips = [ipaddress.ip_interface(ip.address) for ip in pod_ips(require_previous(call))]
@@ -112,6 +115,19 @@ class Portmap(Builtin):
                 continue  # the last pod with host ports left, and the table with it
             return
         raise FailedPrecondition(f"{call.what}: nftables table {TABLE} is deleted again and again")
+
+    def _forget(self, mappings: Sequence[PortMapping]) -> None:
+        """A UDP flow never ends while somebody sends, and keeps the way that it had before."""
+        for mapping in mappings:
+            if mapping.transport == "udp":
+                for version in (4, 6):
+                    self._forget_port(version, mapping.host_port)
+
+    def _forget_port(self, version: int, port: int) -> None:
+        try:
+            self._ruleset.netfilter.execute(conntrack.delete_connections(version, PROTOCOLS["udp"], port))
+        except (InvalidArgument, Unimplemented):
+            pass  # an older kernel, or one that tracks no connections of this kind
 
     def _describe_conflict(self, call: Call, entries: Sequence[Entry]) -> AlreadyExists:
         for entry in entries:
