@@ -213,6 +213,25 @@ def test_program_that_does_not_know_the_version(make_network, program, tmp_path)
     assert "does not know version 0.4.0" in status.message
 
 
+# --- what goes in the background -------------------------------------------
+
+
+@kernel
+def test_last_pod_need_not_wait_for_the_bridge(world, make_pod, make_network, conf, left):
+    """The bridge goes behind the last pod's back, and whoever comes meanwhile finds or makes it."""
+    network = make_network(conf)
+    pod, other = make_pod(), make_pod()
+    for _ in range(8):
+        network.attach(*pod)
+        network.detach(pod.spec, pod.netns.path, settle=False)
+        network.attach(*other)
+        network.check(*other)
+        network.detach(other.spec, other.netns.path, settle=False)
+    network.settle()
+
+    assert left() == NOTHING
+
+
 # --- crashes ---------------------------------------------------------------
 
 
