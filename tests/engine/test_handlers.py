@@ -1,6 +1,7 @@
 """The same pod on every runtime handler that is installed."""
 
 import os
+import select
 import shutil
 import signal
 import textwrap
@@ -194,9 +195,25 @@ def test_a_runtime_is_quoted_from_its_log(engine_with, image, tmp_path):
 def test_a_runtime_that_hangs_is_killed_and_leaves_nothing(engine_with, settings, image, tmp_path):
     engine = engine_with('case "$*" in *create*) sleep 1000;; esac', timeout_s=0.3)
     pod = engine.pods.run(pod_options("mine", tmp_path))
-    with pytest.raises(DeadlineExceeded, match="mine"):
+    with pytest.raises(DeadlineExceeded) as told:
         engine.containers.create(pod, shell(image, "true"))
+    assert told.value.message == "runtime create: not done within 0.3 s, killed"
     assert engine.containers.list() == []
+    engine.pods.remove(pod)
+    assert_nothing_left(settings)
+
+
+def test_verbs_that_hang_are_killed(engine_with, settings, image, tmp_path):
+    """A start that hangs is told, a delete that hangs does not keep the container."""
+    runc = shutil.which("runc")
+    if runc is None:
+        pytest.skip("runc not on this host")
+    hang = f'case " $* " in *" start "*|*" delete "*) sleep 1000;; *) exec {runc} "$@";; esac'
+    engine = engine_with(hang, timeout_s=1)
+    pod = engine.pods.run(pod_options("mine", tmp_path))
+    container = engine.containers.create(pod, shell(image, "true"))
+    with pytest.raises(DeadlineExceeded, match="start"):
+        engine.containers.start(container)
     engine.pods.remove(pod)
     assert_nothing_left(settings)
 
@@ -294,11 +311,19 @@ def test_limits_are_set_and_changed(engine, handler, pod, image):
         engine.containers.update_resources(container, Resources(cpuset_cpus="4000"))
 
 
+def kill_supervisor(engine: Engine) -> None:
+    """And wait for the next: what is asked of a dying one may be lost."""
+    pidfd = os.pidfd_open(engine._parts.keeper.call("version", {}).message["pid"])
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    assert select.select([pidfd], [], [], 10)[0]
+    os.close(pidfd)
+
+
 def test_a_killed_supervisor_loses_nothing(engine, handler, pod, image):
     quick = run(engine, pod, logged(image, "echo a; sleep 0.7; echo b; exit 9", name="quick"))
     slow = run(engine, pod, shell(image, TRAP))
     created = engine.containers.create(pod, shell(image, "exit 4", name="created"))
-    os.kill(engine._parts.keeper.call("version", {}).message["pid"], signal.SIGKILL)
+    kill_supervisor(engine)
     status = await_exit(engine, quick)
     assert status.exit_code == 9
     assert lines_of(status.log_path) == ["stdout a", "stdout b"]

@@ -72,6 +72,7 @@ def run(settings: Settings, reread: Callable[[], Settings]) -> None:
         undo.callback(server.stop, GRACE_S)
         click.echo(f"rundletd {rundlet.__version__} listens on unix://{server.path}")
         notify("READY=1", f"STATUS=listening on unix://{server.path}")
+        engine.status()  # reads the features of the runtimes before anybody waits for them
         while received.get() == signal.SIGHUP:
             reload(engine, reread)
         log.info("stopping")

@@ -33,7 +33,7 @@ from rundlet.engine.status import UserStatus
 from rundlet.engine.undo import Undo
 from rundlet.engine.users import Identity, needs_files, resolve_identity
 from rundlet.engine.volumes import Volumes, mount_volumes
-from rundlet.errors import DeadlineExceeded, InvalidArgument, NotFound
+from rundlet.errors import InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
 from rundlet.plan.planner import Overlay
 from rundlet.spec.runtime import RuntimeConfig
@@ -112,19 +112,9 @@ def _create_external(
     plan = plan_external(parts, handler, record.id, config, made.bundle)
     options = record.options
     undo.add(f"delete container {record.id}", parts.keeper.delete, record.id)
-    try:
-        return parts.keeper.create_external(
-            plan,
-            log_path=log_path,
-            stdin=options.stdin,
-            stdin_once=options.stdin_once,
-            timeout_s=handler.timeout_s,
-        )
-    except DeadlineExceeded as error:
-        raise DeadlineExceeded(
-            f"runtime handler {handler.name!r} has not made the container in {handler.timeout_s:g} s",
-            hint=f"runtimes.{handler.name}.timeout_s of the configuration says how long it may take",
-        ) from error
+    return parts.keeper.create_external(
+        plan, log_path=log_path, stdin=options.stdin, stdin_once=options.stdin_once
+    )
 
 
 def _find_image(parts: Parts, text: str) -> ImageRecord:

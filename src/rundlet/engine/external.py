@@ -15,7 +15,7 @@ from rundlet.engine.parts import Parts
 from rundlet.engine.process import compile_seccomp, plan_cgroup
 from rundlet.errors import InvalidArgument
 from rundlet.kernel.failure import translating
-from rundlet.kernel.mount import MNT_DETACH, UMOUNT_NOFOLLOW, mount, umount
+from rundlet.kernel.mount import MNT_DETACH, MS_PRIVATE, UMOUNT_NOFOLLOW, mount, umount
 from rundlet.plan.bwrap import covered_paths, plan_bwrap
 from rundlet.plan.external import BwrapPlan, ExternalPlan, OciPlan
 from rundlet.runtime.kinds import find_kinds
@@ -38,6 +38,8 @@ def mount_rootfs(bundle: str, snapshot: Snapshot) -> None:
         )
     with translating(f"mount the root file system on {bundle}/rootfs"):
         mount("overlay", f"{bundle}/rootfs", "overlay", 0, options)
+        # A container with shared propagation must not show its mounts to the host.
+        mount(None, f"{bundle}/rootfs", None, MS_PRIVATE)
 
 
 def _escape(path: str) -> str:
@@ -137,6 +139,7 @@ def plan_external(
         cgroup=cgroup,
         terminal=bool(config.process and config.process.terminal),
         sandboxed=handler.own_sandbox,
+        timeout_s=handler.timeout_s,
     )
 
 

@@ -245,9 +245,8 @@ class Keeper:
         log_limit: LogLimit = UNLIMITED,
         stdin: bool = False,
         stdin_once: bool = False,
-        timeout_s: float | None = None,
     ) -> int:
-        """As `create`, by another program; DeadlineExceeded when it has not made it in time: delete it then."""
+        """As `create`, by another program; DeadlineExceeded when it did not make it in the plan's time."""
         args = {
             "plan": encode_external(plan),
             "log_path": log_path,
@@ -255,7 +254,7 @@ class Keeper:
             "stdin": stdin,
             "stdin_once": stdin_once,
         }
-        return int(self.call("create_external", args, timeout_s=timeout_s).message["pid"])
+        return int(self.call("create_external", args).message["pid"])
 
     def start(self, container_id: str) -> int:
         """Let it run its program; when that was, in nanoseconds since the epoch."""

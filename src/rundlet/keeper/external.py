@@ -47,6 +47,7 @@ from rundlet.runtime.init import Stdio
 
 PLAN_FILE = "external"
 _STRANGERS_MAX = 256
+_BWRAP_TIMEOUT_S = 30.0  # its driver gives up before
 
 
 class _Made:
@@ -135,7 +136,8 @@ class Externals:
             for fd in borrowed:
                 os.close(fd)
         job = made.creation
-        job.watch(self._core.loop, lambda: self._on_created(container, made, job, console, request))
+        limit_s = plan.timeout_s if isinstance(plan, OciPlan) else _BWRAP_TIMEOUT_S
+        job.watch(self._core.loop, lambda: self._on_created(container, made, job, console, request), limit_s)
 
     def _run_create(
         self, container: Container, plan: OciPlan, stdio: Stdio, console: ConsoleSocket | None
@@ -204,7 +206,7 @@ class Externals:
         container.status = "starting"
         container.save()
         job = self._spawn(container, plan, ["start", container.id])
-        job.watch(self._core.loop, lambda: self._on_started(container, job, request))
+        job.watch(self._core.loop, lambda: self._on_started(container, job, request), plan.timeout_s)
 
     def _on_started(self, container: Container, job: Job, request: Request) -> None:
         try:
@@ -225,7 +227,7 @@ class Externals:
         if container.exit is not None:
             raise FailedPrecondition(f"container {container.id} has stopped: there is nothing to signal")
         job = self._spawn(container, plan, ["kill", container.id, str(request.args["signum"])])
-        job.watch(self._core.loop, lambda: self._on_signalled(container, job, request))
+        job.watch(self._core.loop, lambda: self._on_signalled(container, job, request), plan.timeout_s)
 
     def _on_signalled(self, container: Container, job: Job, request: Request) -> None:
         is_kill = request.args["signum"] == signal.SIGKILL
@@ -256,7 +258,7 @@ class Externals:
             error = job.error()
             request.fail(error) if error else request.answer({})
 
-        job.watch(self._core.loop, end)
+        job.watch(self._core.loop, end, plan.timeout_s)
 
     # -- delete -------------------------------------------------------------------------
 
@@ -282,7 +284,8 @@ class Externals:
         except Error as error:
             self._on_deleted(made, error, then)
             return
-        job.watch(self._core.loop, lambda: self._on_deleted(made, job.error(), then))
+        limit_s = made.plan.timeout_s
+        job.watch(self._core.loop, lambda: self._on_deleted(made, job.error(), then), limit_s)
 
     def _on_deleted(self, made: _Made, error: Error | None, then: Callable[[], None]) -> None:
         if error is not None:
@@ -311,7 +314,11 @@ class Externals:
         console = ConsoleSocket(container.directory) if request.args["config"].get("terminal") else None
         verb += ["--console-socket", console.path] if console else []
         job = self._spawn(container, plan, [*verb, container.id], self._launcher.choose_stdio(request))
-        job.watch(self._core.loop, lambda: self._on_executed(container, plan, job, stem, console, request))
+        job.watch(
+            self._core.loop,
+            lambda: self._on_executed(container, plan, job, stem, console, request),
+            plan.timeout_s,
+        )
 
     def _on_executed(
         self,
@@ -347,7 +354,7 @@ class Externals:
 
         def deliver(number: int) -> None:
             job = self._spawn(container, plan, ["kill", "--pid", str(pid), container.id, str(number)])
-            job.watch(self._core.loop, lambda: None)
+            job.watch(self._core.loop, lambda: None, plan.timeout_s)
 
         return deliver
 
@@ -381,9 +388,8 @@ class Externals:
             if made is None or not isinstance(made.plan, OciPlan) or container.exit is not None:
                 continue
             if read_json(f"{container.directory}/{STATE_FILE}")["status"] == "starting":
-                self._spawn(container, made.plan, ["start", container.id]).watch(
-                    self._core.loop, lambda: None
-                )
+                job = self._spawn(container, made.plan, ["start", container.id])
+                job.watch(self._core.loop, lambda: None, made.plan.timeout_s)
 
 
 def _open_pidfd(pid: int) -> int:

@@ -6,7 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 
-from rundlet.errors import Error, FailedPrecondition, NotFound
+from rundlet.errors import DeadlineExceeded, Error, FailedPrecondition, NotFound
 from rundlet.keeper.loop import Loop
 from rundlet.runtime.init import Stdio
 
@@ -30,10 +30,18 @@ class Job:
         self._output = b""
         self._code = 0
         self._complaint = ""
+        self._has_ended = False
+        self._limit_s = 0.0  # what it has exceeded
 
-    def watch(self, loop: Loop, done: Callable[[], None]) -> None:
-        """Call `done` when it has ended; from then on `check` tells how."""
+    def watch(self, loop: Loop, done: Callable[[], None], limit_s: float) -> None:
+        """Call `done` when it has ended, killed after `limit_s` at the latest; from then on `check` tells how."""
         loop.add(self._pidfd, lambda: self._on_end(loop, done))
+        loop.later(limit_s, lambda: self._expire(limit_s))
+
+    def _expire(self, limit_s: float) -> None:
+        if not self._has_ended:
+            self._limit_s = limit_s
+            self.kill()
 
     def kill(self) -> None:
         """It leads a process group: whatever it has started goes with it."""
@@ -43,12 +51,17 @@ class Job:
             pass
 
     def check(self, read_output: Callable[[], bytes] | None = None) -> None:
-        """FailedPrecondition with what the runtime said, unless it ended with 0.
+        """FailedPrecondition with what the runtime said, unless it ended with 0; DeadlineExceeded.
 
         Its log is asked first, then its own stderr, or what `read_output` has.
         """
         if self._code == 0:
             return
+        if self._limit_s:
+            raise DeadlineExceeded(
+                f"{self._verb}: not done within {self._limit_s:g} s, killed",
+                hint="timeout_s of the runtime in the configuration says how long it may take",
+            )
         said = self._complaint or _last_line(self._output or (read_output() if read_output else b""))
         how = f"killed by signal {-self._code}" if self._code < 0 else f"exit code {self._code}"
         said = said.removeprefix(f"{self._verb}: ") or "it said nothing"
@@ -63,6 +76,7 @@ class Job:
         return None
 
     def _on_end(self, loop: Loop, done: Callable[[], None]) -> None:
+        self._has_ended = True
         loop.remove(self._pidfd)
         os.close(self._pidfd)
         _, wait_status = os.waitpid(self._pid, 0)

@@ -16,7 +16,8 @@ class OciPlan(NamedTuple):
 
     `cgroup` is where the runtime puts the container, empty when it does as it likes.  A `sandboxed`
     runtime (gVisor) keeps the processes out of the host's sight: what it names by --pid-file are
-    stand-ins, and a process inside is signalled through the runtime alone.
+    stand-ins, and a process inside is signalled through the runtime alone.  A verb that takes
+    longer than `timeout_s` is killed.
     """
 
     container_id: str
@@ -26,6 +27,7 @@ class OciPlan(NamedTuple):
     cgroup: str = ""
     terminal: bool = False
     sandboxed: bool = False
+    timeout_s: float = 60.0
 
     def describe(self) -> str:
         return " ".join((self.program, *self.args, "create", "--bundle", self.bundle, self.container_id))
