@@ -13,6 +13,7 @@ import nox
 ROOT = Path(__file__).parent
 CACHE = ROOT / ".cache"
 CRICTL_VERSION = "v1.36.0"
+CNITOOL_VERSION = "v1.3.0"
 GO_TOOLS = ("crictl", "critest", "ginkgo")
 LOCKS = ("runtime", "bootstrap", "test", "lint", "proto", "docs")
 
@@ -164,9 +165,10 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def crictl(session: nox.Session) -> None:
-    """Build the real crictl, critest and ginkgo (or those named after --), where Go is."""
+    """Build the real crictl, critest and ginkgo (or those named after --) and cnitool, where Go is."""
     tools = session.posargs or GO_TOOLS
     session.run(sys.executable, "tools/install_crictl.py", CRICTL_VERSION, str(CACHE / "crictl"), *tools)
+    session.run(sys.executable, "tools/install_cnitool.py", CNITOOL_VERSION, str(CACHE / "cnitool"))
 
 
 @nox.session
