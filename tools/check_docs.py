@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+TEST = re.compile(r"`(tests/[\w./]+\.py)::(\w+)`")
 PATH = re.compile(r"`((?:src|tests|tools|docs|benchmarks|requirements)/[\w./-]+)`")
 
 
@@ -30,6 +31,13 @@ def missing_paths(page: Path) -> Iterator[str]:
             yield f"{page.relative_to(ROOT)}: names {target}, which is not there"
 
 
+def missing_tests(page: Path) -> Iterator[str]:
+    """Tests that a page names, as pytest does."""
+    for file, name in TEST.findall(page.read_text("utf-8")):
+        if not (ROOT / file).exists() or f"def {name}(" not in (ROOT / file).read_text("utf-8"):
+            yield f"{page.relative_to(ROOT)}: names {file}::{name}, which is not there"
+
+
 def outline(page: Path) -> list[int]:
     """The levels of the headings, code blocks left out."""
     text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
@@ -42,7 +50,11 @@ def different_twins() -> Iterator[str]:
 
 
 def main() -> int:
-    faults = [fault for page in pages() for fault in (*broken_links(page), *missing_paths(page))]
+    faults = [
+        fault
+        for page in pages()
+        for fault in (*broken_links(page), *missing_paths(page), *missing_tests(page))
+    ]
     faults += different_twins()
     print("\n".join(faults) or f"{len(pages())} pages: links and names lead somewhere")
     return 1 if faults else 0
