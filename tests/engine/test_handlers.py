@@ -242,6 +242,22 @@ def test_a_runtime_that_goes_away_does_not_keep_its_containers(engine_with, sett
     assert_nothing_left(settings)
 
 
+def test_half_made_containers_of_a_dead_engine_are_cleared(settings, image, handler, tmp_path):
+    """Killed right after the runtime had made it."""
+    engine = Engine(settings)
+    engine.images.pull(image)
+    pod = engine.pods.run(pod_options(handler, tmp_path))
+    engine.containers.create(pod, shell(image, "true"))
+    with engine._parts.store.database.write() as connection:
+        connection.execute("UPDATE containers SET state = 'creating', owner = '1-1-nobody', facts = '{}'")
+    engine.close()
+    with Engine(settings) as engine:
+        assert os.listdir(settings.containers_dir) == []
+        assert engine.containers.list() == []
+        engine.pods.remove(pod)
+    assert_nothing_left(settings)
+
+
 # -- what a container sees -------------------------------------------------------------
 
 LOOK = """
