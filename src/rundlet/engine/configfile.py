@@ -33,6 +33,7 @@ NOTES = {
     "cni_bin_dirs": "Where CNI plugins are looked for.",
     "cni_cache_dir": "Kept CNI results and host-local's leases.",
     "cni_builtin": "Plugins that are done without their program; empty: none.",
+    "cdi_dirs": "Where CDI specifications of devices are looked for; the later directory wins.",
     "insecure_registries": "Hosts (host or host:port) that are spoken to by plain HTTP.",
     "registry_certs_dir": "Certificates of registries, a directory per host; empty: the system's only.",
     "default_runtime_handler": "The handler of pods that name none.",
