@@ -294,6 +294,15 @@ def test_seccomp_and_capabilities_hold(engine, handler, pod, image):
     assert facts["CapBnd"] == facts["CapEff"] == "00000000a80425fb"
 
 
+def test_containers_of_a_pod_share_its_network(engine, handler, pod, image):
+    server = run(engine, pod, shell(image, "echo hello | nc -l -p 8080", name="server"))
+    ask = "until nc 127.0.0.1 8080; do sleep 0.05; done"
+    client = run(engine, pod, logged(image, ask, name="client"))
+    status = await_exit(engine, client)
+    assert lines_of(status.log_path)[-1] == "stdout hello"
+    assert await_exit(engine, server).exit_code == 0
+
+
 def test_stdin_reaches_the_container(engine, handler, pod, image):
     container = run(engine, pod, logged(image, "read line; echo got $line", stdin=True))
     with closing(engine.containers.attach(container, stdin=True, stdout=True, stderr=True)) as streams:

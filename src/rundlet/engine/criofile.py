@@ -5,6 +5,7 @@
     crio.api.stream_*                           stream_*
     crio.runtime.default_runtime, log_level     default_runtime_handler, log_level
     crio.runtime.runtimes.NAME                  runtimes.NAME  (runtime_type oci)
+    crio.runtime.cdi_spec_dirs                  cdi_dirs
     crio.network.network_dir, plugin_dirs       cni_conf_dir, cni_bin_dirs
     crio.image.insecure_registries              insecure_registries
 
@@ -62,6 +63,7 @@ _KEYS: dict[str, tuple[str, Convert]] = {
     "crio.api.stream_idle_timeout": ("stream_idle_timeout_s", _seconds),
     "crio.runtime.default_runtime": ("default_runtime_handler", _same),
     "crio.runtime.log_level": ("log_level", _level),
+    "crio.runtime.cdi_spec_dirs": ("cdi_dirs", _same),
     "crio.network.network_dir": ("cni_conf_dir", _same),
     "crio.network.plugin_dirs": ("cni_bin_dirs", _same),
     "crio.image.insecure_registries": ("insecure_registries", _same),
