@@ -68,6 +68,9 @@ def test_version(ask, kind):
         ("DEL", {"cniVersion": "1.0.0", "name": "a"}, {"ifname": "eth0"}, 4),
         ("ADD", {"cniVersion": "9.9.9", "name": "a"}, {}, 1),
         ("ADD", "{", {}, 6),
+        ("STATUS", {"cniVersion": "1.1.0", "name": "../a"}, {}, 7),
+        ("DEL", {"cniVersion": "1.0.0", "name": "a"}, {"containerid": "../x", "ifname": "eth0"}, 4),
+        ("DEL", {"cniVersion": "1.0.0", "name": "a"}, {"containerid": "x", "ifname": "sixteen-letters0"}, 4),
         ("ADD", {"cniVersion": "1.0.0"}, {}, 7),
         (
             "ADD",

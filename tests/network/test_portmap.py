@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -249,6 +250,22 @@ def test_taken_host_port_is_told_with_its_taker(world, make_pod, make_network, c
     network.detach(first.spec, first.netns.path)
     network.attach(*second)
     network.check(*second)
+
+
+@kernel
+def test_parallel_pods_with_host_ports(world, make_pod, make_network, conf):
+    """They share one table, each change of which is planned on what the former has left."""
+    firewall = {"type": "firewall", "ingressPolicy": "same-bridge"}
+    network = make_network({**conf(), "plugins": [*conf()["plugins"], firewall]})
+    pods = [make_pod(port_mappings=(HostPort(18080 + n, 80),)) for n in range(8)]
+
+    for _ in range(2):
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda pod: network.attach(*pod), pods))
+            assert len(elements(world, "any4")) == 8
+            list(pool.map(lambda pod: network.check(*pod), pods))
+            list(pool.map(lambda pod: network.detach(pod.spec, pod.netns.path), pods))
+    assert tables(world) == set()
 
 
 @kernel

@@ -79,16 +79,12 @@ class Call(NamedTuple):
         except (TypeError, KeyError) as error:
             raise InvalidArgument(f"{self.what}: {VALID_ATTACHMENTS}: wrong form") from error
 
-    def is_stale(self, tag: str) -> bool:
-        """In GC: does `tag` name an attachment of this network that is not valid any more?"""
-        kind, _, rest = tag.partition(" ")
-        names = rest.split(" ")
-        return (
-            kind == _TAG
-            and len(names) == 3
-            and names[0] == self.network
-            and Owner(names[1], names[2]) not in self.valid
-        )
+    def find_stale(self) -> Callable[[str], bool]:
+        """In GC: a test whether a tag names an attachment of this network that is not valid any more."""
+        valid = {" ".join((_TAG, self.network, *owner)) for owner in self.valid}
+        prefix = f"{_TAG} {self.network} "
+        # Three words behind the mark; a tag of two is what the pods of a network share.
+        return lambda tag: tag.startswith(prefix) and tag.count(" ") == 3 and tag not in valid
 
 
 class Plugin(Protocol):

@@ -85,7 +85,7 @@ class Firewall(Builtin):
         self._ruleset.has_table(TABLE)
 
     def collect(self, call: Call) -> None:
-        self._expel(call.is_stale)
+        self._expel(call.find_stale())
         if not call.valid:
             self.retire(call)
 

@@ -67,6 +67,8 @@ class Leases:
 
     def require_room(self, range_sets: Sequence[Sequence[AddressRange]]) -> None:
         """ResourceExhausted when a set is used up."""
+        if not os.path.isdir(self._dir):
+            return
         with self._locked():
             taken = set(os.listdir(self._dir))
             for n, ranges in enumerate(range_sets):

@@ -7,6 +7,7 @@ the module of its own type is imported.
 
 import importlib
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -22,6 +23,9 @@ from rundlet.spec.cni import VERSIONS, Result, encode_result, parse_result
 
 # The locks of networks stand where the engine has them: both may serve one bridge.
 LOCK_DIR = "/var/lib/cni/locks"
+
+# Names of networks, containers and interfaces become parts of paths.
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 # type → (module, class, takes an IPAM plugin, takes the ruleset)
 _TYPES: dict[str, tuple[str, str, bool, bool]] = {
@@ -104,8 +108,8 @@ def read_question(environment: Mapping[str, str], read: Callable[[], bytes]) -> 
     version = conf.get("cniVersion") or VERSIONS[0]
     if version not in VERSIONS:
         raise Failure(_CODE_VERSION, f"cniVersion {version!r} is not supported", f"{', '.join(VERSIONS)} are")
-    if not isinstance(conf.get("name"), str) or not conf["name"]:
-        raise Failure(7, "name: the network needs one")
+    if not isinstance(conf.get("name"), str) or not _NAME.fullmatch(conf["name"]):
+        raise Failure(7, f"name: {conf.get('name')!r} is not a network's name")
     return Question(command, version, conf)
 
 
@@ -200,6 +204,11 @@ def _make_attachment(command: str, environment: Mapping[str, str]) -> Attachment
     missing = [name for name in needed if not environment.get(name)]
     if missing:
         raise Failure(_CODE_ENVIRONMENT, f"not set: {', '.join(missing)}")
+    for name in ("CNI_CONTAINERID", "CNI_IFNAME"):
+        if not _NAME.fullmatch(environment[name]):
+            raise Failure(_CODE_ENVIRONMENT, f"{name}: {environment[name]!r} has the wrong form")
+    if len(environment["CNI_IFNAME"]) > 15:
+        raise Failure(_CODE_ENVIRONMENT, f"CNI_IFNAME: {environment['CNI_IFNAME']!r} is too long")
     path = environment.get("CNI_NETNS", "")
     netns_fd = route_fd = -1
     if command != "DEL":

@@ -56,9 +56,10 @@ def delete_host_interface(call: Call, prefix: str = "veth") -> None:
 
 def collect_host_interfaces(call: Call) -> None:
     """GC: delete the interfaces on the host that bear the tag of an attachment that is not valid."""
+    is_stale = call.find_stale()
     with NetlinkSocket() as host:
         for found in map(link.parse_link, host.dump(link.list_links())):
-            if call.is_stale(found.alias):
+            if is_stale(found.alias):
                 try:
                     host.execute(link.delete_link(found.name))
                 except NotFound:

@@ -148,11 +148,12 @@ class Portmap(Builtin):
         return plan_requests(found, nftset.delete_elements)
 
     def _plan_collect(self, call: Call) -> list[Request]:
+        is_stale = call.find_stale()
         stale = [
             Entry(name, element)
             for name in map_names()
             for element in self._ruleset.list(TABLE, name)
-            if call.is_stale(element.comment)
+            if is_stale(element.comment)
         ]
         return plan_requests(stale, nftset.delete_elements)
 
