@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import signal
 import subprocess
 import sys
 from typing import Any, NamedTuple
@@ -96,7 +98,7 @@ except json.JSONDecodeError:
     pass
 assert json.load.__module__ == "json" and type(sys.modules["json"]) is not lean.Lean
 assert typing.get_type_hints and typing.get_origin(typing.Optional[int]) is typing.Union
-import dataclasses, argparse, subprocess, tempfile
+import dataclasses, argparse, subprocess, tempfile, asyncio, logging, shutil, inspect, collections.abc
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=20)
 
@@ -107,7 +109,7 @@ def test_a_start_imports_little() -> None:
 from rundlet.oci import lean
 lean.install()
 import sys, rundlet.oci.main, rundlet.oci.run, rundlet.oci.foreground
-heavy = {"re", "contextlib", "msgspec", "subprocess", "hashlib", "shutil", "tempfile", "argparse", "click",
+heavy = {"re", "enum", "functools", "contextlib", "msgspec", "subprocess", "hashlib", "shutil", "tempfile", "argparse", "click",
          "json.decoder", "asyncio", "threading", "inspect", "pathlib", "importlib.util", "logging"}
 before = set(sys.argv[1].split())
 print(" ".join(sorted(heavy & set(sys.modules) - before)), len([m for m in sys.modules if m.startswith("rundlet")]))
@@ -126,3 +128,27 @@ print(" ".join(sorted(heavy & set(sys.modules) - before)), len([m for m in sys.m
 @given(value=VALUES)
 def test_json_for_people_is_written_alike(value: Any) -> None:
     assert write_pretty(value) == json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def test_descriptors_travel_alike() -> None:
+    module = lean._make_socket()
+    ours, theirs = module.socketpair(module.AF_UNIX, module.SOCK_SEQPACKET)
+    with ours, theirs:
+        assert not os.get_inheritable(ours.fileno())
+        read, write = os.pipe()
+        assert module.send_fds(ours, [b"words"], [read, write]) == 5
+        data, fds, _, _ = module.recv_fds(theirs, 100, 4, module.MSG_CMSG_CLOEXEC)
+        assert data == b"words"
+        assert [os.fstat(fd).st_ino for fd in fds] == [os.fstat(fd).st_ino for fd in (read, write)]
+        for fd in (read, write, *fds):
+            os.close(fd)
+        assert module.send_fds(ours, [b"no"], []) == 2
+        assert module.recv_fds(theirs, 100, 1)[:2] == (b"no", [])
+    assert module.getaddrinfo is not None
+
+
+def test_signals_are_numbers() -> None:
+    module = lean._make_signal()
+    assert module.SIGTERM == signal.SIGTERM
+    assert module.valid_signals() == signal.valid_signals()
+    assert module.Signals is signal.Signals

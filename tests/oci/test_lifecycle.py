@@ -501,3 +501,22 @@ def test_a_scope_s_name_is_a_directory_without_systemd(ours: Runtime, bundle: Pa
     config["linux"]["cgroupsPath"] = "test.slice:prefix:name"
     write_config(bundle, config)
     assert "test.slice:prefix:name" in ours.ok("run", "--bundle", str(bundle), "c1")
+
+
+def test_a_create_that_is_stopped_leaves_nothing(ours: Runtime, bundle: Path, tmp_path: Path) -> None:
+    """SIGTERM while a hook keeps it: what was made is taken back."""
+    os.mkfifo(tmp_path / "reached")
+    hook = tmp_path / "hook"
+    hook.write_text(f"#!/bin/sh\necho > {tmp_path}/reached\nsleep 1000\n")
+    hook.chmod(0o755)
+    config = make_config("true")
+    config["hooks"] = {"createRuntime": [{"path": str(hook)}]}
+    write_config(bundle, config)
+    argv = [ours.program, "--root", str(ours.root), "create", "--bundle", str(bundle), "c1"]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE) as process:
+        (tmp_path / "reached").read_text()
+        process.terminate()
+        assert process.wait(10) == 1
+        assert process.stderr is not None
+        assert b"stopped by signal 15" in process.stderr.read()
+    assert ours.leftovers() == []

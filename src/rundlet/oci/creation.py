@@ -6,7 +6,7 @@ import time
 from typing import NamedTuple
 
 from rundlet.cgroup.group import Group
-from rundlet.errors import InvalidArgument, Unimplemented
+from rundlet.errors import Cancelled, InvalidArgument, Unimplemented
 from rundlet.oci import containers, groups
 from rundlet.oci.arguments import Arguments
 from rundlet.oci.bundle import Bundle, read_bundle
@@ -36,8 +36,15 @@ def create_container(context: Context, container_id: str, arguments: Arguments) 
     """The container, created; or an error, and nothing of it left."""
     bundle = read_bundle(arguments.text("bundle"), arguments.text("config"))
     _check(bundle.config, arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _cancel)
     with Undo() as undo:
         return _create(context, container_id, arguments, bundle, undo)
+
+
+def _cancel(number: int, _: object) -> None:
+    raise Cancelled(f"stopped by signal {number}")
 
 
 def _check(config: RuntimeConfig, arguments: Arguments) -> None:

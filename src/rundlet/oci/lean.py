@@ -8,7 +8,9 @@ takes its place in `sys.modules`, and gives that one's answer: nothing can be mi
 
     typing       NamedTuple with the same fields, defaults, _replace and _asdict; names for annotations
     json         loads and dumps on the interpreter's own scanner and encoder
-    selectors    empty: socket wants it for sendfile alone
+    signal       what is in C: numbers instead of enums (enum and functools stay away)
+    socket       what is in C, with `with`, socketpair, send_fds and recv_fds
+    collections  empty, and collections.abc as the interpreter has it from its start
     base64       b64encode and b64decode
 
 tests/oci/test_lean.py holds them beside the real ones.
@@ -16,6 +18,9 @@ tests/oci/test_lean.py holds them beside the real ones.
 
 from __future__ import annotations
 
+import _collections_abc
+import _signal  # type: ignore[import-not-found]
+import _socket
 import binascii
 import sys
 from _collections import _tuplegetter  # type: ignore[import-not-found] # what the real one is made of
@@ -33,7 +38,10 @@ else:
 def _load(name: str) -> ModuleType:
     """importlib.import_module, which is a package to import itself."""
     __import__(name)
-    return sys.modules[name]
+    module = sys.modules[name]
+    if name == "collections":
+        vars(module)["abc"] = _collections_abc  # the import system would, had it found this submodule itself
+    return module
 
 
 class Lean(ModuleType):
@@ -194,6 +202,62 @@ def _make_json() -> Lean:
     return module
 
 
+# -- what is in C already --------------------------------------------------------
+
+
+class Socket(_socket.socket):
+    """socket.socket as far as short-lived use goes."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def socketpair(family: int = _socket.AF_UNIX, kind: int = _socket.SOCK_STREAM) -> tuple[Socket, Socket]:
+    first, second = _socket.socketpair(family, kind)
+    return Socket(family, kind, 0, first.detach()), Socket(family, kind, 0, second.detach())
+
+
+def send_fds(sock: Socket, buffers: Any, fds: Any) -> int:
+    packed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+    return sock.sendmsg(buffers, [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)] if packed else [])
+
+
+def recv_fds(sock: Socket, size: int, max_fds: int, flags: int = 0) -> tuple[bytes, list[int], int, Any]:
+    data, ancillary, found_flags, address = sock.recvmsg(size, _socket.CMSG_LEN(max_fds * 4), flags)
+    packed = b"".join(
+        item[: len(item) // 4 * 4]
+        for level, kind, item in ancillary
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
+    )
+    fds = [int.from_bytes(packed[at : at + 4], sys.byteorder) for at in range(0, len(packed), 4)]
+    return data, fds, found_flags, address
+
+
+def _make_socket() -> Lean:
+    module = Lean("socket")
+    vars(module).update({name: value for name, value in vars(_socket).items() if name[:2] != "__"})
+    vars(module).update(socket=Socket, socketpair=socketpair, send_fds=send_fds, recv_fds=recv_fds)
+    return module
+
+
+def _make_signal() -> Lean:
+    module = Lean("signal")
+    vars(module).update({name: value for name, value in vars(_signal).items() if name[:2] != "__"})
+    return module
+
+
+def _make_collections() -> Lean:
+    module = Lean("collections")
+    vars(module).update(__path__=[], abc=_collections_abc)
+    sys.modules["collections.abc"] = _collections_abc
+    return module
+
+
 # -- base64 ---------------------------------------------------------------------
 
 
@@ -212,7 +276,7 @@ def install() -> None:
         "json": _make_json,
         "base64": _make_base64,
     }
-    makers["selectors"] = lambda: Lean("selectors")
+    makers |= {"signal": _make_signal, "socket": _make_socket, "collections": _make_collections}
     for name, make in makers.items():
         if name not in sys.modules:
             sys.modules[name] = make()

@@ -16,6 +16,10 @@ def run(context: Context, arguments: Arguments) -> int:
         become_subreaper()
     created = create_container(context, arguments.words[0], arguments)
     try:
+        if not detach:
+            from rundlet.oci.foreground import forward_signals
+
+            forward_signals(created.child.pidfd)
         start_container(created.container)
     except BaseException:
         _destroy(context, created)
@@ -26,9 +30,8 @@ def run(context: Context, arguments: Arguments) -> int:
 
 
 def _wait(context: Context, created: Created, *, keep: bool) -> int:
-    from rundlet.oci.foreground import forward_signals, wait_for
+    from rundlet.oci.foreground import wait_for
 
-    forward_signals(created.child.pidfd)
     code = wait_for(created.child, created.master)
     if not keep:
         destroy(context, created.container)
