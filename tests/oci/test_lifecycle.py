@@ -520,3 +520,27 @@ def test_a_create_that_is_stopped_leaves_nothing(ours: Runtime, bundle: Path, tm
         assert process.stderr is not None
         assert b"stopped by signal 15" in process.stderr.read()
     assert ours.leftovers() == []
+
+
+def test_two_containers_of_one_cgroup(ours: Runtime, bundle: Path) -> None:
+    """Deleting one must not kill the other: the group is not its alone."""
+    config = make_config("sleep", "1000")
+    config["linux"]["cgroupsPath"] = "/shared-by-two"
+    write_config(bundle, config)
+    for name in ("c1", "c2"):
+        ours.ok("run", "-d", "--bundle", str(bundle), name)
+    outcome = ours("delete", "--force", "c1")
+    assert "remove cgroup /shared-by-two" in outcome.stderr
+    assert ours.state("c2")["status"] == "running"
+    ours.ok("delete", "--force", "c2")
+    ours.ok("delete", "--force", "c1")
+    assert ours.leftovers() == []
+
+
+def test_what_outlives_its_first_process_goes_with_delete(ours: Runtime, bundle: Path) -> None:
+    config = make_config("sh", "-c", "setsid sleep 1000 & echo $!")
+    config["linux"]["namespaces"] = [item for item in config["linux"]["namespaces"] if item["type"] != "pid"]
+    write_config(bundle, config)
+    pid = int(ours.ok("run", "--bundle", str(bundle), "c1"))
+    assert not os.path.exists(f"/proc/{pid}/exe")
+    assert ours.leftovers() == []

@@ -26,7 +26,10 @@ _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345
 
 
 class Record(NamedTuple):
-    """One container; `pid` is 0 while it is being created, `cgroup` its path in every hierarchy."""
+    """One container; `pid` is 0 while it is being created, `cgroup` its path in every hierarchy.
+
+    With a PID namespace of its own nothing of it outlives its first process.
+    """
 
     id: str
     bundle: str
@@ -39,6 +42,7 @@ class Record(NamedTuple):
     start_time: int = 0
     cgroup: str = ""
     systemd_cgroup: bool = False
+    has_pid_namespace: bool = False
 
 
 class Container(NamedTuple):

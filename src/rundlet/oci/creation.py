@@ -122,6 +122,7 @@ def _make_record(container_id: str, bundle: Bundle) -> Record:
         annotations=bundle.config.annotations or {},
         created_at_ns=time.time_ns(),
         owner_uid=os.getuid(),
+        has_pid_namespace=any(item.type == "pid" and not item.path for item in bundle.linux.namespaces or []),
     )
 
 

@@ -42,7 +42,8 @@ def destroy(context: Context, container: Container) -> None:
     """Whatever is left of a container whose first process has gone."""
     group = groups.group_of(container.record)
     if group is not None and group.exists():
-        group.kill()
+        if not container.record.has_pid_namespace:
+            group.kill()
         group.remove()
     remove_groups(container.record.id)
     _run_poststop(context, container)
