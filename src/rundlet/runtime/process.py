@@ -3,7 +3,7 @@
 Runs inside the container's namespaces, after its rootfs became the root.
 """
 
-import base64
+import binascii
 import errno
 import os
 import resource
@@ -123,7 +123,7 @@ def set_limits(limits: Iterable[SetLimit]) -> None:
 
 def load_seccomp(plan: ProcessPlan, prepared: Prepared) -> None:
     """The filter; where it notifies of calls, its listener goes to the agent at once."""
-    result = load_filter(base64.b64decode(plan.seccomp), plan.seccomp_flags)
+    result = load_filter(binascii.a2b_base64(plan.seccomp), plan.seccomp_flags)
     if prepared.agent is not None and plan.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
         prepared.agent.send(result)
 
