@@ -113,6 +113,21 @@ def test_pods_of_another_engine_stay(world, make_pod, make_network, conf, left):
 
 
 @kernel
+def test_damaged_note_protects_its_pod(world, make_pod, make_network, conf, left, tmp_path):
+    """What cannot be read may be anybody's: it stays until somebody looks."""
+    network = make_network(conf)
+    pod = make_pod()
+    network.attach(*pod)
+    (note,) = (tmp_path / "cache" / "results").iterdir()
+    whole = note.read_bytes()
+    note.write_bytes(whole[:100])
+
+    assert network.collect(list) == []
+    note.write_bytes(whole)
+    network.check(*pod)
+
+
+@kernel
 def test_network_without_gc_is_left_alone(world, make_pod, make_network, conf, left):
     network = make_network({**conf, "disableGC": True})
     pod = make_pod()

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from rundlet.cli.main import run
 from rundlet.network.builtin import BUILTIN
 from rundlet.network.install import install_plugins
 from rundlet.network.plugin import _TYPES
@@ -52,6 +53,23 @@ def ask(bin_dir):
 def test_every_builtin_is_installed(bin_dir):
     assert set(os.listdir(bin_dir)) == set(BUILTIN) == set(_TYPES)
     assert all(os.access(f"{bin_dir}/{kind}", os.X_OK) for kind in BUILTIN)
+
+
+def test_installed_by_the_command(tmp_path, capsys):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "bridge").write_text("an older one")
+
+    assert run(["cni-install", str(tmp_path / "bin")]) == 0
+
+    assert capsys.readouterr().out.splitlines() == [f"{tmp_path}/bin/{kind}" for kind in BUILTIN]
+    assert set(os.listdir(tmp_path / "bin")) == set(BUILTIN)
+
+
+def test_installed_where_nothing_can_be_written(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+
+    assert run(["cni-install", str(tmp_path / "file" / "bin")]) == 1
+    assert "cannot write CNI plugins to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", BUILTIN)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from rundlet.errors import DataLoss, InvalidArgument
-from rundlet.network.call import Attachment
+from rundlet.network.call import Attachment, Owner
 from rundlet.network.leases import storage_error
 from rundlet.network.lock import hold
 from rundlet.spec import json
@@ -119,6 +119,18 @@ class Cache:
                 continue
             if entry:
                 found.append(entry)
+        return found
+
+    def owners(self, network: str) -> set[Owner]:
+        """Whose attachments to the network are noted, by the names of the files, also of damaged ones.
+
+        A name with more dashes than two can be read in several ways, and all of them are given.
+        """
+        found = set()
+        for name in self._names():
+            words = name.removeprefix(f"{network}-").split("-") if name.startswith(f"{network}-") else []
+            for n in range(1, len(words)):
+                found.add(Owner("-".join(words[:n]), "-".join(words[n:])))
         return found
 
     def in_use(self, network: str) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 
 from rundlet.errors import Error
 from rundlet.network.cache import Cache, Entry
-from rundlet.network.call import Owner
 from rundlet.network.chain import Chain
 from rundlet.spec.cni import NetworkConf
 
@@ -58,8 +57,7 @@ class Collector:
         """What is noted stays: attachments of others, and own ones whose DEL has failed now."""
         with self._cache.lock(network.name):
             self._cache.sweep(network.name)
-            noted = [entry.attachment for entry in self._list_noted(network.name)]
-            self._make_chain(network).collect({Owner(one.container_id, one.ifname) for one in noted})
+            self._make_chain(network).collect(self._cache.owners(network.name))
 
     def _list_noted(self, network: str) -> list[Entry]:
         return [entry for entry in self._cache.entries() if entry.network.name == network]
