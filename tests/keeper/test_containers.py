@@ -401,3 +401,12 @@ def test_many_chatty_containers_starve_nobody(keeper: Keeper, bundle: Path, tmp_
         keeper.delete(name)
     assert min(grown) > sum(grown) / len(grown) / 10
     assert answered > 1  # and whoever asks something is not kept waiting
+
+
+def test_no_time_left_is_no_lost_connection(keeper: Keeper, bundle: Path) -> None:
+    keeper.create(plan("c", config("sleep", "100"), bundle))
+    keeper.start("c")
+    assert keeper.wait("c", 0) is None
+    handle = keeper.exec("c", ProcessPlan(("sleep", "100"), (PATH,), "/"))
+    assert handle.wait(0) is None
+    handle.close()

@@ -52,7 +52,7 @@ class Connection:
         self._sock.settimeout(timeout_s)
         try:
             packet = receive_packet(self._sock)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):  # the latter when no time at all was left
             raise DeadlineExceeded("keeper: no answer in time") from None
         except OSError as error:
             raise ConnectionLost(f"keeper: {os.strerror(error.errno or 0).lower()}") from error
