@@ -294,6 +294,25 @@ def test_seccomp_and_capabilities_hold(engine, handler, pod, image):
     assert facts["CapBnd"] == facts["CapEff"] == "00000000a80425fb"
 
 
+def test_another_user(engine, handler, pod, image):
+    """bubblewrap needs a user namespace for that, in which another's pid namespace cannot be seen."""
+    own_pid = Namespaces(pid="container")
+    security = Security(user_id=999, supplemental_groups_policy="strict", namespaces=own_pid)
+    script = "id -u; id -g; touch /tmp/x && echo wrote; sleep 1000"
+    container = run(engine, pod, logged(image, script, security=security))
+    await_text(engine.containers.status(container).log_path, "wrote")
+    assert lines_of(engine.containers.status(container).log_path) == [
+        "stdout 1000",
+        "stdout 999",
+        "stdout wrote",
+    ]
+    assert engine.containers.exec_sync(container, ["id", "-u"]).stdout == b"999\n"
+    if handler == "bwrap":
+        joined = Security(user_id=999, supplemental_groups_policy="strict")
+        with pytest.raises(InvalidArgument, match=r"process\.user\.uid"):
+            engine.containers.create(pod, shell(image, "id", name="joined", security=joined))
+
+
 def test_containers_of_a_pod_share_its_network(engine, handler, pod, image):
     server = run(engine, pod, shell(image, "echo hello | nc -l -p 8080", name="server"))
     ask = "until nc 127.0.0.1 8080; do sleep 0.05; done"

@@ -19,7 +19,7 @@ from rundlet.kernel.mount import MNT_DETACH, MS_PRIVATE, UMOUNT_NOFOLLOW, mount,
 from rundlet.plan.bwrap import covered_paths, plan_bwrap
 from rundlet.plan.external import BwrapPlan, ExternalPlan, OciPlan
 from rundlet.runtime.kinds import find_kinds
-from rundlet.spec.runtime import Mount, Resources, Root, RuntimeConfig
+from rundlet.spec.runtime import Mount, Resources, Root, RuntimeConfig, User
 from rundlet.store.snapshots import Snapshot
 
 _OPTIONS_MAX = 4000  # one page less the terminator and what mount(2) may add
@@ -98,7 +98,10 @@ def _annotate(annotations: dict[str, str], handler: Handler, container_id: str) 
 def _adapt_to_bwrap(config: RuntimeConfig, bundle: str) -> RuntimeConfig:
     """Our own defaults in bubblewrap's words: its --dev makes /dev with all that belongs there."""
     mounts = []
+    user = config.process.user if config.process else User()
     for item in config.mounts or []:
+        if item.type == "mqueue" and (user.uid or user.gid):
+            continue  # of the pod's IPC namespace, which the user namespace of this user may not mount
         if item.destination in ("/dev/pts", "/sys/fs/cgroup"):
             continue  # in --dev; in the host's /sys, which is bound
         if item.destination == "/dev" and item.type == "tmpfs":

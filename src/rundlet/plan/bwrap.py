@@ -82,7 +82,7 @@ def plan_bwrap(
         seccomp=seccomp.hex(),
         cgroup=cgroup,
         oom_score_adj=process.oom_score_adj,
-        groups=tuple(process.user.additional_gids or ()),
+        groups=_groups(process, places),
     )
 
 
@@ -182,13 +182,22 @@ def _identity(process: Process, places: _Places) -> list[str]:
     user = process.user
     _check_rest(user, {"uid", "gid", "additional_gids"}, "process.user.")
     options = []
-    if user.uid or user.gid or places.is_new("user"):
+    if _is_mapped(process, places):
         options = ["--unshare-user", "--uid", str(user.uid), "--gid", str(user.gid)]
         if places.path("pid"):
             _refuse("process.user.uid", "bubblewrap cannot be another user in a joined pid namespace")
-        if user.additional_gids:
+        if set(user.additional_gids or []) - {user.gid}:
             _refuse("process.user.additionalGids", "bubblewrap has none beside another user")
     return [*options, *_capabilities(process.capabilities or Capabilities())]
+
+
+def _is_mapped(process: Process, places: _Places) -> bool:
+    """Whether it runs in a user namespace, where the one who starts it becomes `process.user`."""
+    return bool(process.user.uid or process.user.gid or places.is_new("user"))
+
+
+def _groups(process: Process, places: _Places) -> tuple[int, ...]:
+    return () if _is_mapped(process, places) else tuple(process.user.additional_gids or ())
 
 
 def _capabilities(sets: Capabilities) -> list[str]:

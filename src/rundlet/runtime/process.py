@@ -149,13 +149,33 @@ def set_identity(plan: ProcessPlan, last: int) -> None:
     if sets is not None:
         capability.limit_bounding(sets.bounding, last)
         prctl.prctl(prctl.PR_SET_KEEPCAPS, 1)
-    os.setgroups(list(plan.groups))
+    _set_groups(plan)
     os.setresgid(plan.gid, plan.gid, plan.gid)
     os.setresuid(plan.uid, plan.uid, plan.uid)
     if sets is not None:
         prctl.prctl(prctl.PR_SET_KEEPCAPS, 0)
         capability.set_sets(sets.effective, sets.permitted, sets.inheritable)
         capability.set_ambient(sets.ambient)
+
+
+def _set_groups(plan: ProcessPlan) -> None:
+    """A user namespace whose mapping its own root wrote, as bubblewrap's, denies setgroups(2) for ever.
+
+    There a process can have no group beside its own, and needs none set.
+    """
+    try:
+        os.setgroups(list(plan.groups))
+    except PermissionError:
+        if set(plan.groups) - {plan.gid} or not _denies_groups():
+            raise
+
+
+def _denies_groups() -> bool:
+    try:
+        with open("/proc/self/setgroups", "rb") as file:
+            return file.read().strip() == b"deny"
+    except OSError:
+        return False
 
 
 def build_environment(plan: ProcessPlan) -> dict[str, str]:
