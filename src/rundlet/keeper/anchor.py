@@ -199,8 +199,5 @@ def main(argv: list[str]) -> NoReturn:
             os._exit(0)
         os.setsid()
         os.chdir("/")
-        # Without docstrings (-OO) the two processes are some 500 kB smaller.
-        enter_private_interpreter(
-            ["-I", "-S", "-OO", "-c", bootstrap, "serve", bootstrap, source, run_root, ready]
-        )
+        enter_private_interpreter(["-I", "-S", "-c", bootstrap, "serve", bootstrap, source, run_root, ready])
     start_anchor(run_root, int(ready))
