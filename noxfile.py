@@ -12,6 +12,7 @@ import nox
 
 ROOT = Path(__file__).parent
 CACHE = ROOT / ".cache"
+RIG = ROOT.parent / "shared" / "rig"
 CRICTL_VERSION = "v1.36.0"
 CNITOOL_VERSION = "v1.3.0"
 GO_TOOLS = ("crictl", "critest", "ginkgo")
@@ -175,6 +176,8 @@ def crictl(session: nox.Session) -> None:
 def conformance(session: nox.Session) -> None:
     """Kubernetes' CRI conformance suite against rundletd, through the rig in ../shared."""
     install(session, "test")
+    if RIG.is_dir():
+        session.run("tools/setup.sh", "debian-rig", external=True)
     session.run("python", "tools/run_conformance.py", *session.posargs, env={"PATH": tool_path(session)})
 
 

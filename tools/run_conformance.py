@@ -71,10 +71,12 @@ def make_images(work: Path) -> None:
     ready = images / "ready"
     if ready.exists():
         return
-    subprocess.run(rig("make_test_images.py", "--out", str(images)), check=True)
+    print(f"making critest's images in {images}", flush=True)
+    quiet = subprocess.DEVNULL
+    subprocess.run(rig("make_test_images.py", "--out", str(images)), check=True, stdout=quiet)
     push = rig("make_test_images.py", "--out", str(images), "--no-build", "--push", "http://127.0.0.1:5000")
     registry = ("--work", str(work / "node"), "--registry", str(images / "registry"))
-    subprocess.run((*rig("rigns.py", *registry), "--", *push), check=True)
+    subprocess.run((*rig("rigns.py", *registry), "--", *push), check=True, stdout=quiet)
     ready.touch()
 
 

@@ -5,6 +5,7 @@
 #   venv          .venv: rundlet (editable) and all that its tests and checks import
 #   debian-walk   Debian packages that `make walk` needs
 #   debian-test   Debian packages that the tests compare rundlet with
+#   debian-rig    Debian packages that the conformance suite's images are made with
 #   debian-vm     QEMU, and Debian's cloud kernel unpacked in .cache/vm, not installed
 #
 # Doing a part twice costs a few milliseconds.  Without root or apt the Debian
@@ -17,6 +18,9 @@ WALK_PACKAGES="redis-server:redis-server"
 TEST_PACKAGES="$WALK_PACKAGES runc:runc crun:crun skopeo:skopeo umoci:umoci docker-registry:docker-registry
   containernetworking-plugins:/usr/lib/cni/bridge nftables:nft iptables:iptables iproute2:ip
   podman:podman conmon:conmon containerd:containerd busybox-static:busybox libseccomp2:/usr/lib/$(uname -m)-linux-gnu/libseccomp.so.2"
+
+RIG_PACKAGES="docker-registry:docker-registry busybox-static:busybox openssl:openssl iproute2:ip gcc:gcc
+  libc6-dev:/usr/lib/$(uname -m)-linux-gnu/libc.a"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -124,6 +128,7 @@ for part in "$@"; do
     venv) venv ;;
     debian-walk) debian $WALK_PACKAGES ;;
     debian-test) debian $TEST_PACKAGES ;;
+    debian-rig) debian $RIG_PACKAGES ;;
     debian-vm) debian_vm ;;
     *) say "no such part: $part"; exit 2 ;;
   esac
