@@ -35,6 +35,8 @@ EXPECTED_PODS = {
 
 def enter_node() -> None:
     """Be replaced by the same command inside a throw-away node."""
+    # An installed rundlet has its modules compiled; a checkout has after the first run, unless forbidden.
+    os.environ["PYTHONDONTWRITEBYTECODE"] = ""
     command = [sys.executable, "-m", "benchmarks", *sys.argv[1:]]
     os.execv(sys.executable, [sys.executable, "-m", "rundlet.runtime.node", "--", *command])
 
