@@ -55,9 +55,7 @@ def test_a_prompt_without_a_newline_comes_at_once(keeper: Keeper, bundle: Path) 
 
 
 def test_a_caller_that_does_not_read_stops_nobody(keeper: Keeper, bundle: Path, tmp_path: Path) -> None:
-    script = (
-        "i=0; while [ $i -lt 300 ]; do head -c 65536 /dev/zero | tr '\\0' x; echo; i=$((i+1)); done; echo last"
-    )
+    script = "i=0; while [ $i -lt 300 ]; do head -c 65536 /dev/zero | tr '\\0' x; echo; i=$((i+1)); done; echo last"
     log = tmp_path / "log"
     add_applet(bundle, "tr")
     keeper.create(plan("c", config("sh", "-c", script), bundle), log_path=str(log))
