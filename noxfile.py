@@ -18,6 +18,9 @@ CNITOOL_VERSION = "v1.3.0"
 GO_TOOLS = ("crictl", "critest", "ginkgo")
 LOCKS = ("runtime", "bootstrap", "test", "lint", "proto", "docs")
 
+# Two cores are what CI has; whoever finishes first takes over from the other.
+TWO_WORKERS = ("-n", "2", "--dist", "worksteal")
+
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_existing_virtualenvs = True
@@ -101,7 +104,14 @@ def imports(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """Tests that need neither root nor a node."""
     install(session, "test")
-    session.run("pytest", "-m", "not kernel and not vm", *session.posargs, env={"PATH": tool_path(session)})
+    session.run(
+        "pytest",
+        *TWO_WORKERS,
+        "-m",
+        "not kernel and not vm",
+        *session.posargs,
+        env={"PATH": tool_path(session)},
+    )
 
 
 @nox.session

@@ -52,7 +52,7 @@ def show_starts(starts: Starts) -> None:
     for name, times_ms in starts.times.items():
         print(f"{name:<24} {spread(times_ms)} {statistics.median(times_ms) / ours:7.1f}x")
     medians = [statistics.median(part) for part in zip(*starts.parts, strict=True)]
-    print("ours, medians: plan {:.2f}, create {:.2f}, start {:.2f}".format(*medians))
+    print("ours, medians: plan {:.2f}, create and start {:.2f}".format(*medians))
     if "runc" in starts.times:
         ratio = statistics.median(starts.times["runc"]) / ours
         print(
