@@ -18,7 +18,6 @@ by the helper, after everything else, so that the other new namespaces belong to
 
 import json
 import os
-import signal
 import socket
 from typing import NamedTuple
 
@@ -65,15 +64,13 @@ def give_birth(plan: ContainerPlan, context: Context, stdio: Stdio, report: sock
         _wait(theirs, context, has_trees=plan.user is not None)
         return
     theirs.close()
-    try:
-        socket.send_fds(report, [json.dumps({"child": child.pid}).encode()], [child.pidfd])
-        if plan.user and not user:
-            trees = _prepare(plan, _make_user(plan, child), stdio)
-        _move_devices(plan, child)
-        _hand_over(ours, trees)
-    except BaseException:
-        signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
-        raise
+    # What fails from here on is reported first; then this process ends, `ours` closes with it, and the
+    # first process ends too.  The other way round its end could be heard before the reason.
+    socket.send_fds(report, [json.dumps({"child": child.pid}).encode()], [child.pidfd])
+    if plan.user and not user:
+        trees = _prepare(plan, _make_user(plan, child), stdio)
+    _move_devices(plan, child)
+    _hand_over(ours, trees)
     os._exit(0)
 
 
