@@ -6,12 +6,12 @@ cgroup-v2.rst, Documentation/accounting/psi.rst.
 
 from typing import NamedTuple
 
-from rundlet.cgroup.files import read_text
 from rundlet.cgroup.group import Group
+from rundlet.cgroup.reading import GroupFiles
+from rundlet.cgroup.stats import read_oom_kills
 from rundlet.errors import NotFound
 
 _NS_PER_TICK = 10_000_000  # USER_HZ is 100 on every architecture that Linux runs on today
-_UNLIMITED = 1 << 62
 
 
 class CpuFigures(NamedTuple):
@@ -80,7 +80,7 @@ def read_figures(group: Group) -> Figures:
     """The group's figures now; raises NotFound when it does not exist."""
     if not group.exists():
         raise NotFound(f"cgroup {group.path} does not exist")
-    files = _Files(group)
+    files = GroupFiles(group)
     first = group.layout.version == 1
     return Figures(
         cpu=_read_cpu_v1(files) if first else _read_cpu_v2(files),
@@ -93,36 +93,11 @@ def read_figures(group: Group) -> Figures:
         pids=tuple(group.pids(recursive=True)),
         threads=files.number("pids", "pids.current"),
         threads_max=files.number("pids", "pids.max"),
-        oom_kills=files.pairs("memory", "memory.oom_control" if first else "memory.events").get(
-            "oom_kill", 0
-        ),
+        oom_kills=read_oom_kills(group),
     )
 
 
-class _Files:
-    """The group's files; one that is not there reads as nothing."""
-
-    def __init__(self, group: Group) -> None:
-        self._group = group
-
-    def text(self, controller: str, file: str) -> str:
-        try:
-            return read_text(f"{self._group.directory(controller)}/{file}")
-        except (OSError, NotFound):
-            return ""
-
-    def number(self, controller: str, file: str) -> int:
-        """0 for "max", -1 and what version 1 says for no limit."""
-        text = self.text(controller, file).strip()
-        value = int(text) if text.isdigit() else 0
-        return value if value < _UNLIMITED else 0
-
-    def pairs(self, controller: str, file: str) -> dict[str, int]:
-        lines = (line.split() for line in self.text(controller, file).splitlines())
-        return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
-
-
-def _read_cpu_v1(files: _Files) -> CpuFigures:
+def _read_cpu_v1(files: GroupFiles) -> CpuFigures:
     stat = files.pairs("cpu", "cpu.stat")
     ticks = files.pairs("cpuacct", "cpuacct.stat")
     return CpuFigures(
@@ -138,7 +113,7 @@ def _read_cpu_v1(files: _Files) -> CpuFigures:
     )
 
 
-def _read_cpu_v2(files: _Files) -> CpuFigures:
+def _read_cpu_v2(files: GroupFiles) -> CpuFigures:
     stat = files.pairs("cpu", "cpu.stat")
     quota, _, period = files.text("cpu", "cpu.max").strip().partition(" ")
     return CpuFigures(
@@ -154,7 +129,7 @@ def _read_cpu_v2(files: _Files) -> CpuFigures:
     )
 
 
-def _read_memory_v1(files: _Files) -> MemoryFigures:
+def _read_memory_v1(files: GroupFiles) -> MemoryFigures:
     stat = files.pairs("memory", "memory.stat")
     usage = files.number("memory", "memory.usage_in_bytes")
     return MemoryFigures(
@@ -175,7 +150,7 @@ def _read_memory_v1(files: _Files) -> MemoryFigures:
     )
 
 
-def _read_memory_v2(files: _Files) -> MemoryFigures:
+def _read_memory_v2(files: GroupFiles) -> MemoryFigures:
     stat = files.pairs("memory", "memory.stat")
     usage = files.number("memory", "memory.current")
     return MemoryFigures(
@@ -207,7 +182,7 @@ def parse_pressure(text: str) -> Pressure:
     return Pressure(totals["some"], totals["full"])
 
 
-def _read_io_v1(files: _Files) -> tuple[DeviceIo, ...]:
+def _read_io_v1(files: GroupFiles) -> tuple[DeviceIo, ...]:
     sizes = files.text("blkio", "blkio.throttle.io_service_bytes_recursive")
     counts = files.text("blkio", "blkio.throttle.io_serviced_recursive")
     return merge_io(_parse_blkio(sizes), _parse_blkio(counts))
@@ -233,7 +208,7 @@ def merge_io(sizes: dict[str, dict[str, int]], counts: dict[str, dict[str, int]]
     return tuple(rows)
 
 
-def _read_io_v2(files: _Files) -> tuple[DeviceIo, ...]:
+def _read_io_v2(files: GroupFiles) -> tuple[DeviceIo, ...]:
     return tuple(row for line in files.text("io", "io.stat").splitlines() if (row := parse_io_line(line)))
 
 
@@ -246,7 +221,7 @@ def parse_io_line(line: str) -> DeviceIo | None:
     return DeviceIo(device, *(int(values.get(name, 0)) for name in ("rbytes", "wbytes", "rios", "wios")))
 
 
-def _read_hugetlb(files: _Files) -> dict[str, tuple[int, int]]:
+def _read_hugetlb(files: GroupFiles) -> dict[str, tuple[int, int]]:
     """(usage, highest usage) by page size; empty where the controller is not there."""
     found = {}
     for size in ("2MB", "1GB"):

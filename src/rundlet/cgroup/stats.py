@@ -3,15 +3,11 @@
 Sources: Documentation/admin-guide/cgroup-v1/{memory,cpuacct}.rst, cgroup-v2.rst.
 """
 
-import os
 from typing import NamedTuple
 
-from rundlet.cgroup.files import read_text
 from rundlet.cgroup.group import Group
+from rundlet.cgroup.reading import GroupFiles
 from rundlet.errors import NotFound
-
-# Version 1 says "no limit" as the largest multiple of the page size.
-_UNLIMITED_BYTES = 1 << 62
 
 
 class GroupStats(NamedTuple):
@@ -43,62 +39,41 @@ def read_stats(group: Group) -> GroupStats:
 def read_oom_kills(group: Group) -> int:
     """Processes of the group that the kernel killed for want of memory; 0 when it is gone."""
     if group.layout.version == 1:
-        return _pairs(group, "memory", "memory.oom_control").get("oom_kill", 0)
-    return _pairs(group, "memory", "memory.events").get("oom_kill", 0)
+        return GroupFiles(group).pairs("memory", "memory.oom_control").get("oom_kill", 0)
+    return GroupFiles(group).pairs("memory", "memory.events").get("oom_kill", 0)
 
 
 def _read_v1(group: Group) -> GroupStats:
-    usage = _number(group, "memory", "memory.usage_in_bytes")
-    memory = _pairs(group, "memory", "memory.stat")
+    files = GroupFiles(group)
+    usage = files.number("memory", "memory.usage_in_bytes")
+    memory = files.pairs("memory", "memory.stat")
     return GroupStats(
-        cpu_usage_ns=_number(group, "cpuacct", "cpuacct.usage"),
+        cpu_usage_ns=files.number("cpuacct", "cpuacct.usage"),
         memory_usage_bytes=usage,
         working_set_bytes=max(0, usage - memory.get("total_inactive_file", 0)),
         rss_bytes=memory.get("total_rss", 0),
-        limit_bytes=_limit(_number(group, "memory", "memory.limit_in_bytes")),
+        limit_bytes=files.number("memory", "memory.limit_in_bytes"),
         page_faults=memory.get("total_pgfault", 0),
         major_page_faults=memory.get("total_pgmajfault", 0),
         swap_bytes=memory.get("total_swap", 0),
-        pids=_number(group, "pids", "pids.current"),
+        pids=files.number("pids", "pids.current"),
         oom_kills=read_oom_kills(group),
     )
 
 
 def _read_v2(group: Group) -> GroupStats:
-    usage = _number(group, "memory", "memory.current")
-    memory = _pairs(group, "memory", "memory.stat")
+    files = GroupFiles(group)
+    usage = files.number("memory", "memory.current")
+    memory = files.pairs("memory", "memory.stat")
     return GroupStats(
-        cpu_usage_ns=_pairs(group, "cpu", "cpu.stat").get("usage_usec", 0) * 1000,
+        cpu_usage_ns=files.pairs("cpu", "cpu.stat").get("usage_usec", 0) * 1000,
         memory_usage_bytes=usage,
         working_set_bytes=max(0, usage - memory.get("inactive_file", 0)),
         rss_bytes=memory.get("anon", 0),
-        limit_bytes=_limit(_number(group, "memory", "memory.max")),
+        limit_bytes=files.number("memory", "memory.max"),
         page_faults=memory.get("pgfault", 0),
         major_page_faults=memory.get("pgmajfault", 0),
-        swap_bytes=_number(group, "memory", "memory.swap.current"),
-        pids=_number(group, "pids", "pids.current"),
+        swap_bytes=files.number("memory", "memory.swap.current"),
+        pids=files.number("pids", "pids.current"),
         oom_kills=read_oom_kills(group),
     )
-
-
-def _limit(value: int) -> int:
-    return value if value < _UNLIMITED_BYTES else 0
-
-
-def _text(group: Group, controller: str, file: str) -> str:
-    try:
-        return read_text(os.path.join(group.directory(controller), file))
-    except (OSError, NotFound):
-        return ""
-
-
-def _number(group: Group, controller: str, file: str) -> int:
-    """The one number in a file; 0 for "max" and for a file that is not there."""
-    text = _text(group, controller, file).strip()
-    return int(text) if text.isdigit() else 0
-
-
-def _pairs(group: Group, controller: str, file: str) -> dict[str, int]:
-    """A file of "name number" lines."""
-    lines = (line.split() for line in _text(group, controller, file).splitlines())
-    return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
