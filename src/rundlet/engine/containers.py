@@ -24,7 +24,7 @@ from rundlet.engine.names import new_id
 from rundlet.engine.options import ContainerFilter, ContainerOptions, Resources
 from rundlet.engine.parts import Parts
 from rundlet.engine.podfiles import remove_directory
-from rundlet.engine.process import plan_cgroup
+from rundlet.engine.process import plan_cgroup, read_config
 from rundlet.engine.records import ContainerRecord, require_state
 from rundlet.engine.signals import parse_signal
 from rundlet.engine.stats import StatsReader
@@ -32,9 +32,11 @@ from rundlet.engine.status import ContainerStats, ContainerStatus, ExecResult
 from rundlet.engine.streams import AttachStreams, ExecStreams, start_attach, start_exec
 from rundlet.engine.twins import Twins
 from rundlet.engine.undo import Undo
-from rundlet.engine.validate import check_container
+from rundlet.engine.validate import check_container, check_streams
 from rundlet.engine.volumes import unmount_volumes
 from rundlet.errors import DeadlineExceeded, Error, FailedPrecondition, InvalidArgument, NotFound
+from rundlet.spec.runtime import RuntimeConfig
+from rundlet.step import step
 
 _KILL_TIMEOUT_S = 30.0
 _LIVE = ("created", "running", "unknown")
@@ -80,11 +82,13 @@ class Containers:
             check_container(options, pod.options)
             identity = self._parts.identity
             record = ContainerRecord(new_id(), pod_id, options, "creating", identity, time.time_ns())
-            self._records.reserve(record)
+            with step("container.reserve", record.id):
+                self._records.reserve(record)
             undo.add(f"drop the record of container {record.id}", self._records.delete, record.id)
             self._watcher.ensure()
             facts = build_container(self._parts, pod, record, undo)
-            self._records.publish(record.id, facts)
+            with step("container.publish", record.id):
+                self._records.publish(record.id, facts)
             undo.keep()
         return record.id
 
@@ -97,11 +101,13 @@ class Containers:
         with self._parts.locks.hold(container_id):
             require_state(self._records.get(container_id), "created", action="start")
             try:
-                started_at_ns = self._parts.keeper.start(container_id)
+                with step("container.start", container_id):
+                    started_at_ns = self._parts.keeper.start(container_id)
             except Error as error:
                 record_start_failure(self._records, container_id, error)
                 raise
-            self._records.mark_started(container_id, started_at_ns)
+            with step("container.mark-started", container_id):
+                self._records.mark_started(container_id, started_at_ns)
 
     def stop(self, prefix: str, timeout_s: float) -> None:
         """The stop signal, `timeout_s` of patience (0: none), SIGKILL.  Unknown or ended: nothing to do."""
@@ -134,33 +140,42 @@ class Containers:
 
     def clear(self, record: ContainerRecord) -> None:
         """Remove what a container without processes has left, its record last."""
-        self._parts.keeper.delete(record.id)
+        with step("container.delete", record.id):
+            self._parts.keeper.delete(record.id)
         if record.facts.cgroups_path:
-            self._parts.group(record.facts.cgroups_path).remove()
+            with step("container.remove-cgroup", record.id):
+                self._parts.group(record.facts.cgroups_path).remove()
         bundle = bundle_path(self._parts, record.id)
-        unmount_rootfs(bundle)
-        unmount_volumes(self._parts, record.id, bundle, record.options.mounts)
-        self._parts.store.snapshots.remove(record.id)
-        remove_directory(bundle)
+        with step("container.unmount", record.id):
+            unmount_rootfs(bundle)
+            unmount_volumes(self._parts, record.id, bundle, record.options.mounts)
+        with step("container.remove-snapshot", record.id):
+            self._parts.store.snapshots.remove(record.id)
+        with step("container.remove-bundle", record.id):
+            remove_directory(bundle)
         self._stats.forget(record.id)
-        self._records.delete(record.id)
+        with step("container.forget", record.id):
+            self._records.delete(record.id)
 
     def _signal(self, container_id: str, number: int) -> None:
         """Whoever has just ended needs no signal any more."""
         try:
-            self._parts.keeper.signal(container_id, number, everyone=number == signal.SIGKILL)
+            with step("container.signal", container_id):
+                self._parts.keeper.signal(container_id, number, everyone=number == signal.SIGKILL)
         except (NotFound, FailedPrecondition):
             pass
 
     def _await_end(self, container_id: str, timeout_s: float) -> bool:
         """Whether it ended in time; its end is recorded then."""
         try:
-            end = self._parts.keeper.wait(container_id, timeout_s)
+            with step("container.await-end", container_id):
+                end = self._parts.keeper.wait(container_id, timeout_s)
         except NotFound:
             record_unknown_exit(self._records, container_id, "the container's process was lost")
             return True
         if end is not None:
-            record_exit(self._records, end)
+            with step("container.mark-exited", container_id):
+                record_exit(self._records, end)
         return end is not None
 
     def _kill(self, container_id: str) -> None:
@@ -180,6 +195,13 @@ class Containers:
     def list(self, wanted: ContainerFilter = ContainerFilter()) -> Sequence[ContainerStatus]:  # noqa: B008
         """Newest first."""
         return [self._describe(record) for record in self._records.list(wanted)]
+
+    def config(self, prefix: str) -> RuntimeConfig | None:
+        """The config.json that it was made from; None once a reboot has taken it away."""
+        try:
+            return read_config(bundle_path(self._parts, self._records.resolve(prefix)))
+        except FailedPrecondition:
+            return None
 
     def stats(self, prefix: str) -> ContainerStats:
         """Raises NotFound for an unknown container."""
@@ -242,6 +264,20 @@ class Containers:
         Raises FailedPrecondition when the container has ended.
         """
         return start_attach(self._parts, self._get(prefix), stdin=stdin, stdout=stdout, stderr=stderr)
+
+    def check_exec(
+        self, prefix: str, argv: Sequence[str], *, stdin: bool, stdout: bool, stderr: bool, terminal: bool
+    ) -> str:
+        """The full id, when `exec_stream` could begin now; raises what that would."""
+        check_streams(stdin=stdin, stdout=stdout, stderr=stderr, terminal=terminal)
+        return self._find_running(prefix, argv).id
+
+    def check_attach(self, prefix: str, *, stdin: bool, stdout: bool, stderr: bool, terminal: bool) -> str:
+        """The full id, when `attach` could begin now; raises what that would."""
+        check_streams(stdin=stdin, stdout=stdout, stderr=stderr, terminal=terminal)
+        record = self._get(prefix)
+        require_state(record, "created", "running", action="attach to")
+        return record.id
 
     def _find_running(self, prefix: str, argv: Sequence[str]) -> ContainerRecord:
         if not argv:

@@ -37,6 +37,7 @@ from rundlet.errors import InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
 from rundlet.plan.planner import Overlay
 from rundlet.spec.runtime import RuntimeConfig
+from rundlet.step import step
 from rundlet.store.images import ImageRecord
 from rundlet.store.snapshots import Snapshot
 
@@ -65,7 +66,8 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
     config = apply_edits(config, find_edits(options.cdi_devices, parts.settings.cdi_dirs))
     handler = parts.handlers.find(pod.facts.runtime_handler)
     config = adapt_config(config, handler, record.id, made.bundle, pod.facts.hostname)
-    write_config(made.bundle, config)
+    with step("container.config", record.id):
+        write_config(made.bundle, config)
     log_path = _make_log_directory(pod, options)
     if handler.type == "builtin":
         pid = _create(parts, record, config, made, log_path, undo)
@@ -94,7 +96,10 @@ def _create(
     plan = plan_create(parts, record.id, config, made.bundle, overlay)
     options = record.options
     undo.add(f"delete container {record.id}", parts.keeper.delete, record.id)
-    return parts.keeper.create(plan, log_path=log_path, stdin=options.stdin, stdin_once=options.stdin_once)
+    with step("container.process", record.id):
+        return parts.keeper.create(
+            plan, log_path=log_path, stdin=options.stdin, stdin_once=options.stdin_once
+        )
 
 
 def _create_external(
@@ -108,13 +113,15 @@ def _create_external(
 ) -> int:
     check_features(parts, handler, config)
     undo.add(f"unmount the root file system of {record.id}", unmount_rootfs, made.bundle)
-    mount_rootfs(made.bundle, made.snapshot)
+    with step("container.mount", record.id):
+        mount_rootfs(made.bundle, made.snapshot)
     plan = plan_external(parts, handler, record.id, config, made.bundle)
     options = record.options
     undo.add(f"delete container {record.id}", parts.keeper.delete, record.id)
-    return parts.keeper.create_external(
-        plan, log_path=log_path, stdin=options.stdin, stdin_once=options.stdin_once
-    )
+    with step("container.process", record.id):
+        return parts.keeper.create_external(
+            plan, log_path=log_path, stdin=options.stdin, stdin_once=options.stdin_once
+        )
 
 
 def _find_image(parts: Parts, text: str) -> ImageRecord:
@@ -126,13 +133,14 @@ def _find_image(parts: Parts, text: str) -> ImageRecord:
 
 def _prepare_snapshot(parts: Parts, container_id: str, image: ImageRecord, undo: Undo) -> Snapshot:
     undo.add(f"remove snapshot {container_id}", parts.store.snapshots.remove, container_id)
-    return parts.store.snapshots.prepare(container_id, image.id)
+    with step("container.snapshot", container_id):
+        return parts.store.snapshots.prepare(container_id, image.id)
 
 
 def _make_bundle(parts: Parts, container_id: str, undo: Undo) -> str:
     bundle = bundle_path(parts, container_id)
     undo.add(f"remove {bundle}", remove_directory, bundle)
-    with translating(f"make {bundle}"):
+    with translating(f"make {bundle}"), step("container.bundle", container_id):
         os.makedirs(f"{bundle}/rootfs", mode=0o711)
     return bundle
 
@@ -188,6 +196,6 @@ def _make_log_directory(pod: PodRecord, options: ContainerOptions) -> str:
     if not pod.options.log_directory or not options.log_path:
         return ""
     path = os.path.join(pod.options.log_directory, options.log_path)
-    with translating(f"make the log directory of {path}"):
+    with translating(f"make the log directory of {path}"), step("container.log-directory"):
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     return path

@@ -22,6 +22,7 @@ from rundlet.engine.undo import attempt
 from rundlet.errors import DeadlineExceeded
 from rundlet.keeper.client import ExecHandle
 from rundlet.kernel.failure import translating
+from rundlet.step import step
 
 _CHUNK_BYTES = 1 << 16
 _KILL_TIMEOUT_S = 10.0
@@ -77,14 +78,18 @@ def run_exec(
     with ExitStack() as cleanup:
         out_read, out_write = _make_pipe(cleanup)
         err_read, err_write = _make_pipe(cleanup)
-        handle = parts.keeper.exec(record.id, plan, stdout_fd=out_write.take(), stderr_fd=err_write.take())
+        with step("container.exec", record.id):
+            handle = parts.keeper.exec(
+                record.id, plan, stdout_fd=out_write.take(), stderr_fd=err_write.take()
+            )
         cleanup.callback(handle.close)
         out_write.close()
         err_write.close()
         collector = Collector((out_read.take(), err_read.take()), parts.settings.exec_output_limit_bytes)
         left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            end = handle.wait(left_s)
+            with step("container.await-exec", record.id):
+                end = handle.wait(left_s)
             if end is None:
                 _kill_exec(handle)
         finally:

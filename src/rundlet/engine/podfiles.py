@@ -15,6 +15,7 @@ from rundlet.engine.mounts import PodFiles
 from rundlet.engine.options import Dns, PodOptions
 from rundlet.kernel.failure import translating
 from rundlet.kernel.mount import MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID, UMOUNT_NOFOLLOW, mount, umount
+from rundlet.step import step
 
 _LOCAL_HOSTS = """\
 127.0.0.1\tlocalhost
@@ -54,7 +55,7 @@ def write_files(directory: str, options: PodOptions, hostname: str, ips: tuple[s
     else:
         hosts = format_hosts(hostname, ips)
     resolv_conf = format_resolv_conf(options.dns) or _read_host_file("/etc/resolv.conf")
-    with translating(f"write the files of a pod in {directory}"):
+    with translating(f"write the files of a pod in {directory}"), step("pod.files"):
         for name, text in (("hosts", hosts), ("hostname", f"{hostname}\n"), ("resolv.conf", resolv_conf)):
             _write_text(f"{directory}/{name}", text)
 
@@ -77,7 +78,7 @@ def _write_text(path: str, text: str) -> None:
 def mount_shm(directory: str, size_bytes: int) -> None:
     """The pod's own /dev/shm (shm_overview(7)) at `directory`/shm."""
     target = f"{directory}/shm"
-    with translating(f"mount the shared memory of a pod on {target}"):
+    with translating(f"mount the shared memory of a pod on {target}"), step("pod.shm"):
         os.mkdir(target, 0o1777)
         mount("shm", target, "tmpfs", MS_NOSUID | MS_NOEXEC | MS_NODEV, f"mode=1777,size={size_bytes}")
 

@@ -20,18 +20,19 @@ from rundlet.engine.names import new_id
 from rundlet.engine.options import ContainerFilter, PodFilter, PodOptions
 from rundlet.engine.parts import Parts
 from rundlet.engine.podfiles import mount_shm, remove_files, write_files
-from rundlet.engine.records import PodFacts, PodRecord
+from rundlet.engine.records import PodFacts, PodRecord, require_state
 from rundlet.engine.stats import StatsReader
 from rundlet.engine.status import PodStats, PodStatus
 from rundlet.engine.streams import Dial, dial_pod
 from rundlet.engine.twins import Twins
 from rundlet.engine.undo import Undo
-from rundlet.engine.validate import check_pod
+from rundlet.engine.validate import check_pod, check_port
 from rundlet.errors import InvalidArgument, NotFound
 from rundlet.keeper.protocol import PodNamespaces
 from rundlet.kernel.failure import translating
 from rundlet.network.pod import HostPort, PodNetns, PodNetwork
 from rundlet.plan.steps import IdMap
+from rundlet.step import step
 
 _SHORT_ID_DIGITS = 12
 
@@ -70,10 +71,12 @@ class Pods:
         handler = self._choose_handler(options)
         record = PodRecord(new_id(), options, "creating", self._parts.identity, time.time_ns())
         with self._parts.locks.hold(record.id), Undo() as undo:
-            self._records.reserve(record)
+            with step("pod.reserve", record.id):
+                self._records.reserve(record)
             undo.add(f"drop the record of pod {record.id}", self._records.delete, record.id)
             facts = self._build(record.id, options, handler.name, undo)
-            self._records.publish(record.id, facts)
+            with step("pod.publish", record.id):
+                self._records.publish(record.id, facts)
             undo.keep()
         return record.id
 
@@ -126,6 +129,14 @@ class Pods:
         """
         return dial_pod(self._parts, self._records.get(self._records.resolve(prefix)), port)
 
+    def check_port_forward(self, prefix: str, ports: Sequence[int]) -> str:
+        """The full id of a ready pod; raises what `port_forward` would, and InvalidArgument for no port."""
+        for index, port in enumerate(ports):
+            check_port(port, f"port[{index}]")
+        record = self._records.get(self._records.resolve(prefix))
+        require_state(record, "ready", action="forward a port of")
+        return record.id
+
     def _read_stats(self, record: PodRecord) -> PodStats:
         containers = self._containers.list_stats(ContainerFilter(pod_id=record.id))
         return self._stats.read_pod(record, describe_pod(record), tuple(containers))
@@ -160,7 +171,7 @@ class Pods:
 
     def _make_directory(self, pod_id: str, undo: Undo) -> str:
         directory = f"{self._parts.settings.pods_dir}/{pod_id}"
-        with translating(f"make {directory}"):
+        with translating(f"make {directory}"), step("pod.directory", pod_id):
             os.makedirs(directory, mode=0o711)
         undo.add(f"remove {directory}", remove_files, directory)
         return directory
@@ -168,7 +179,8 @@ class Pods:
     def _make_group(self, pod_id: str, options: PodOptions, undo: Undo) -> str:
         path = _choose_cgroup_parent(self._parts, pod_id, options)
         undo.add(f"remove cgroup {path}", self._parts.groups.remove, path)
-        self._parts.groups.make(path)
+        with step("pod.cgroup", pod_id):
+            self._parts.groups.make(path)
         return path
 
     def _make_namespaces(
@@ -177,14 +189,15 @@ class Pods:
         kinds = _choose_kinds(options)
         join = self._make_init_group(f"{cgroup_parent}/{pod_id}", undo) if "pid" in kinds else ()
         undo.add(f"drop the namespaces of pod {pod_id}", self._parts.keeper.remove_pod, pod_id)
-        namespaces = self._parts.keeper.make_pod(
-            pod_id,
-            kinds,
-            hostname=hostname if "uts" in kinds else "",
-            sysctls=options.sysctls,
-            cgroup_join=join,
-            user=_choose_user_namespace(options),
-        )
+        with step("pod.namespaces", pod_id):
+            namespaces = self._parts.keeper.make_pod(
+                pod_id,
+                kinds,
+                hostname=hostname if "uts" in kinds else "",
+                sysctls=options.sysctls,
+                cgroup_join=join,
+                user=_choose_user_namespace(options),
+            )
         if "ipc" in kinds:
             mount_shm(f"{self._parts.settings.pods_dir}/{pod_id}", self._parts.settings.shm_size_bytes)
         return namespaces
@@ -193,7 +206,8 @@ class Pods:
         """The pod's init has a group beside the containers': version 2 allows processes in leaves only."""
         group = self._parts.group(path)
         undo.add(f"remove cgroup {path}", group.remove)
-        group.make()
+        with step("pod.init-cgroup"):
+            group.make()
         return group.join_files()
 
     def _attach(
@@ -205,7 +219,8 @@ class Pods:
         path = namespaces.paths["net"]
         undo.add(f"detach the network of pod {pod_id}", self._parts.network.detach, network, path)
         netns = PodNetns(path, namespaces.netns_fd, namespaces.route_fd)
-        return self._parts.network.attach(network, netns).ips
+        with step("pod.network", pod_id):
+            return self._parts.network.attach(network, netns).ips
 
     def _stop(self, pod_id: str) -> None:
         record = self._records.get(pod_id)
@@ -216,9 +231,12 @@ class Pods:
             network = _plan_network(pod_id, record.options)
             path = record.facts.namespaces["net"]
             # What goes with the network's last pod is not waited for: the bridge takes the kernel 30 ms.
-            self._parts.network.detach(network, path, settle=False)
-        self._parts.keeper.remove_pod(pod_id)
-        self._records.mark_stopped(pod_id, replace(record.facts, namespaces={}))
+            with step("pod.detach", pod_id):
+                self._parts.network.detach(network, path, settle=False)
+        with step("pod.drop-namespaces", pod_id):
+            self._parts.keeper.remove_pod(pod_id)
+        with step("pod.mark-stopped", pod_id):
+            self._records.mark_stopped(pod_id, replace(record.facts, namespaces={}))
 
     def _remove(self, pod_id: str) -> None:
         record = self._records.get(pod_id)
@@ -238,12 +256,15 @@ class Pods:
 
     def _clear(self, record: PodRecord) -> None:
         """Remove files, cgroups and the record of a pod whose processes and network are gone."""
-        remove_files(f"{self._parts.settings.pods_dir}/{record.id}")
+        with step("pod.remove-files", record.id):
+            remove_files(f"{self._parts.settings.pods_dir}/{record.id}")
         parent = record.facts.cgroup_parent
         if parent:
-            self._parts.group(f"{parent}/{record.id}").remove()
-            self._parts.groups.remove(parent)
-        self._records.delete(record.id)
+            with step("pod.remove-cgroup", record.id):
+                self._parts.group(f"{parent}/{record.id}").remove()
+                self._parts.groups.remove(parent)
+        with step("pod.forget", record.id):
+            self._records.delete(record.id)
 
 
 def _key(options: PodOptions) -> tuple[str, str, str, int]:

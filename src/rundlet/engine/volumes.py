@@ -19,6 +19,7 @@ from rundlet.errors import InvalidArgument, NotFound
 from rundlet.kernel import mount
 from rundlet.kernel.failure import translating
 from rundlet.kernel.openat2 import open_in_root
+from rundlet.step import step
 from rundlet.store.images import ImageRecord
 from rundlet.store.snapshots import Snapshot
 
@@ -69,7 +70,7 @@ def _mount_image(
     snapshot = parts.store.snapshots.prepare(key, image.id)
     path = f"{bundle}/volumes/{index}"
     undo.add(f"unmount {path}", _unmount, path)
-    with translating(f"mount image {image.id} on {path}"):
+    with translating(f"mount image {image.id} on {path}"), step("container.volume", container_id):
         os.makedirs(path, mode=0o711)
         mount.mount("overlay", path, "overlay", _FLAGS, _options(snapshot))
     return path

@@ -16,6 +16,7 @@ from rundlet.registry.client import Credentials, RegistryClient
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import parse_digest
 from rundlet.spec.reference import Reference
+from rundlet.step import step
 from rundlet.store.layers import LayerRecord, NewLayer
 from rundlet.store.locks import Patience
 from rundlet.store.store import Store
@@ -119,7 +120,8 @@ def _apply(reader: Follower | _ImpatientFile, plan: LayerPlan, path: str) -> Lay
     """Unpack `reader`; an error of the layer names it, an error of the reader comes as it is."""
     algorithm = parse_digest(plan.diff_id).algorithm
     try:
-        return apply_layer(reader, path, devices=os.geteuid() == 0, algorithm=algorithm, stop=reader.stop)
+        with step("layer.unpack"):
+            return apply_layer(reader, path, devices=os.geteuid() == 0, algorithm=algorithm, stop=reader.stop)
     except Error as error:
         if error is reader.error:
             raise

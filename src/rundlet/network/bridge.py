@@ -43,6 +43,7 @@ from rundlet.network.podlink import (
 from rundlet.network.ruleset import Ruleset
 from rundlet.network.sysctl import enable_forwarding, skip_address_detection
 from rundlet.spec.cni import Dns, Interface, IpConfig, Result
+from rundlet.step import step
 
 MARK = "made by rundlet"
 
@@ -56,16 +57,21 @@ class Bridge(Builtin):
 
     def add(self, call: Call) -> Result:
         conf = parse_bridge_conf(call)
-        given = self._allocate(call, conf)
+        with step("bridge.address"):
+            given = self._allocate(call, conf)
         gateways = plan_gateways(given.ips) if conf.is_gateway or conf.is_default_gateway else {}
         routes = plan_routes(conf, given)
         with NetlinkSocket() as host:
-            bridge = _ensure_bridge(host, call, conf, tuple(gateways.values()))
-            interfaces = _connect(host, call, conf, bridge, given.ips)
-        configure_pod(call, given.ips, routes)
+            with step("bridge.link"):
+                bridge = _ensure_bridge(host, call, conf, tuple(gateways.values()))
+            with step("bridge.veth"):
+                interfaces = _connect(host, call, conf, bridge, given.ips)
+        with step("bridge.pod"):
+            configure_pod(call, given.ips, routes)
         if conf.ip_masq:
             subnets = {ipaddress.ip_interface(ip.address).network for ip in given.ips}
-            self._masquerade.ensure(call.network, subnets)
+            with step("bridge.masquerade"):
+                self._masquerade.ensure(call.network, subnets)
         for version in gateways:
             enable_forwarding(version)
         return Result(
@@ -77,7 +83,8 @@ class Bridge(Builtin):
 
     def delete(self, call: Call) -> None:
         """The veth pair first, the lease after it: an address is given again only when nobody answers to it."""
-        delete_host_interface(call)
+        with step("bridge.delete"):
+            delete_host_interface(call)
         if parse_old_conf(call):
             self._ipam.delete(call)
 

@@ -8,6 +8,7 @@ from rundlet.errors import Error, Internal
 from rundlet.network.call import VALID_ATTACHMENTS, Attachment, Builtin, Call, Owner, Plugin
 from rundlet.spec import cni
 from rundlet.spec.cni import NetworkConf, Result
+from rundlet.step import step
 
 FindPlugin = Callable[[str], Plugin]
 Lock = Callable[[], AbstractContextManager[None]]
@@ -29,7 +30,8 @@ class Chain:
         """Each plugin in turn, the former's result handed on; stops at the first error and undoes nothing."""
         result = None
         for plugin in self._network.plugins:
-            result = self._find_plugin(plugin.type).add(self._call(plugin, attachment, result))
+            with step(f"network.add.{plugin.type}", attachment.container_id):
+                result = self._find_plugin(plugin.type).add(self._call(plugin, attachment, result))
         if result is None:
             raise Internal(f"network {self._network.name}: no plugins")
         return result
@@ -40,7 +42,8 @@ class Chain:
         previous = result if self._has_check() else None
         for plugin in reversed(self._network.plugins):
             try:
-                self._find_plugin(plugin.type).delete(self._call(plugin, attachment, previous))
+                with step(f"network.delete.{plugin.type}", attachment.container_id):
+                    self._find_plugin(plugin.type).delete(self._call(plugin, attachment, previous))
             except Error as error:
                 failed.append(error)
         if failed:

@@ -25,6 +25,7 @@ from rundlet.errors import (
 from rundlet.netlink.address import IpAddress
 from rundlet.network.call import Owner
 from rundlet.network.ranges import AddressRange, Candidate, candidates
+from rundlet.step import step
 
 DEFAULT_DATA_DIR = "/var/lib/cni/networks"
 
@@ -132,7 +133,8 @@ class Leases:
         for name, found in self._read():
             # Plugins before 0.7 wrote no interface.
             if found in ([*owner], [owner.container_id]):
-                os.unlink(os.path.join(self._dir, name))
+                with step("lease.release", owner.container_id):
+                    os.unlink(os.path.join(self._dir, name))
 
     def _read(self) -> Iterator[tuple[str, list[str]]]:
         """(file name, words in it) of each lease."""
@@ -145,9 +147,10 @@ class Leases:
     def _write(self, name: str, text: str) -> None:
         # By rename, so that a crash leaves no empty file, which would be an address that nobody owns.
         new = os.path.join(self._dir, _NEW)
-        with open(new, "w", encoding="ascii") as file:
+        with step("lease.write"), open(new, "w", encoding="ascii") as file:
             file.write(text)
-        os.rename(new, os.path.join(self._dir, name))
+        with step("lease.rename"):
+            os.rename(new, os.path.join(self._dir, name))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -44,6 +44,7 @@ from rundlet.network.pod import (
 from rundlet.network.program import Program
 from rundlet.spec import cni
 from rundlet.spec.cni import NetworkConf, Result
+from rundlet.step import step
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +121,8 @@ class Network:
         with ExitStack() as stack:
             attachments = _plan_attachments(networks, pod, _complete(netns, stack))
             self._clear(pod.pod_id)
-            self._loopback_up(attachments[0])
+            with step("network.loopback", pod.pod_id):
+                self._loopback_up(attachments[0])
             results = self._add_all([network for network, _ in networks], attachments)
         ips = tuple(str(ipaddress.ip_interface(ip.address).ip) for ip in pod_ips(results[0]))
         return Attached(ips, results[0], tuple(results[1:]))
@@ -231,10 +233,12 @@ class Network:
         return results
 
     def _add(self, network: NetworkConf, attachment: Attachment) -> Result:
-        self._cache.write(Entry(network, attachment, None))
+        with step("network.note", attachment.container_id):
+            self._cache.write(Entry(network, attachment, None))
         try:
             result = self._chain(network).add(attachment)
-            self._cache.write(Entry(network, attachment, result))
+            with step("network.keep-result", attachment.container_id):
+                self._cache.write(Entry(network, attachment, result))
         except BaseException:
             self._undo_quietly(Entry(network, attachment, None))
             raise
@@ -267,7 +271,8 @@ class Network:
     def _undo(self, entry: Entry) -> None:
         network = entry.network
         self._chain(network).delete(entry.attachment, entry.result)
-        self._cache.remove(network.name, entry.attachment)
+        with step("network.forget", entry.attachment.container_id):
+            self._cache.remove(network.name, entry.attachment)
         if not self._cache.in_use(network.name):
             thread = threading.Thread(target=self._retire, args=[network], name=f"retire {network.name}")
             thread.start()
@@ -283,7 +288,8 @@ class Network:
         try:
             with self._cache.lock(network.name):
                 if not self._cache.in_use(network.name):
-                    self._chain(network).retire()
+                    with step("network.retire"):
+                        self._chain(network).retire()
         except Error as error:
             _log.warning("network %s: %s", network.name, error)
 

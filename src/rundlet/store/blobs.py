@@ -8,6 +8,7 @@ from sqlite3 import Connection
 from rundlet.errors import DataLoss, NotFound
 from rundlet.kernel.failure import translating
 from rundlet.spec.digest import Digest
+from rundlet.step import step
 from rundlet.store.database import Database
 from rundlet.store.locks import Locks, Patience
 from rundlet.store.schema import KEPT_S, compute_kept_until_s
@@ -61,7 +62,7 @@ class Blobs:
             return
         with self.lock(digest, patience), translating(f"blob {digest}"):
             try:
-                with open(self.ingest_path(digest), "wb") as file:
+                with step("blob.write"), open(self.ingest_path(digest), "wb") as file:
                     file.write(data)
                 self._publish(self.ingest_path(digest), digest, len(data))
             except BaseException:
@@ -102,13 +103,14 @@ class Blobs:
     def _publish(self, source: str, digest: Digest, size_bytes: int) -> None:
         target = self.path(digest)
         os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-        with self._database.write() as connection:
+        with step("blob.record"), self._database.write() as connection:
             connection.execute(
                 "INSERT INTO blobs VALUES (?, ?, ?, ?) ON CONFLICT (digest)"
                 " DO UPDATE SET size_bytes = excluded.size_bytes, boot_id = excluded.boot_id",
                 (str(digest), size_bytes, self._boot_id, compute_kept_until_s()),
             )
-        os.rename(source, target)
+        with step("blob.rename"):
+            os.rename(source, target)
 
 
 def _lock_name(digest: Digest) -> str:

@@ -8,6 +8,7 @@ from rundlet.errors import DataLoss, InvalidArgument, NotFound
 from rundlet.spec.digest import parse_digest
 from rundlet.spec.image import ImageConfig, parse_image_config
 from rundlet.spec.reference import parse_reference
+from rundlet.step import step
 from rundlet.store.blobs import Blobs
 from rundlet.store.database import Database
 from rundlet.store.timestamp import parse_timestamp_ns
@@ -80,7 +81,7 @@ class Images:
 
         A name that another image had moves here; that image stays, by its digest.
         """
-        with self._database.write() as connection:
+        with step("image.publish"), self._database.write() as connection:
             connection.execute(
                 "INSERT INTO images VALUES (?, ?, ?) ON CONFLICT (id)"
                 " DO UPDATE SET manifest_digest = excluded.manifest_digest,"
@@ -93,7 +94,7 @@ class Images:
 
     def remove(self, image_id: str) -> None:
         """Remove the image with all its names; nothing happens when it is gone."""
-        with self._database.write() as connection:
+        with step("image.forget"), self._database.write() as connection:
             connection.execute("DELETE FROM images WHERE id = ?", (image_id,))
         self._configs.pop(image_id, None)
         self._collect()

@@ -10,12 +10,16 @@ from typing import NamedTuple
 from rundlet.archive.tree import make_root, remove_tree
 from rundlet.kernel.failure import translating
 from rundlet.spec.json import encode_pretty
+from rundlet.step import step
 from rundlet.store.database import Database
 from rundlet.store.locks import Locks, Patience
 from rundlet.store.schema import compute_kept_until_s
 
 # overlayfs refuses more (OVL_MAX_STACK).
 STACK_MAX = 500
+KEPT_PREFIX = "kept-"
+_HALF_PREFIX = "tmp-"
+_GONE_PREFIX = "tmp-gone-"
 
 
 class LayerRecord(NamedTuple):
@@ -69,7 +73,7 @@ class Layers:
 
         The caller holds `lock`, so one that is there already was left by a process that died.
         """
-        path = os.path.join(self._root, f"tmp-{_hex(chain_id)}")
+        path = os.path.join(self._root, f"{_HALF_PREFIX}{_hex(chain_id)}")
         try:
             with translating(f"layer {chain_id}"):
                 remove_tree(path)
@@ -78,27 +82,40 @@ class Layers:
         finally:
             remove_tree(path)
 
-    def publish(self, path: str, layer: NewLayer) -> int:
+    def publish(self, path: str, layer: NewLayer, checksums: Mapping[int, int | None] | None = None) -> int:
         """Give the unpacked directory its place and row, both or none; returns the layer's row id.
 
-        A row whose directory has been lost gets this one.
+        `checksums` are the CRC-32 of its files by inode, as whoever wrote them knows; what is not
+        there is read.  A row whose directory has been lost, or has been damaged, gets this one.
         """
+        listing = f"{path}.list"
         with translating(f"layer {layer.chain_id}"):
-            with self._database.write() as connection:
-                rows = connection.execute(
-                    "INSERT INTO layers"
-                    " (chain_id, diff_id, blob_digest, size_bytes, inodes, boot_id, kept_until_s)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (chain_id) DO UPDATE SET"
-                    " size_bytes = excluded.size_bytes, inodes = excluded.inodes, boot_id = excluded.boot_id"
-                    " RETURNING id",
-                    (*layer, self._boot_id, compute_kept_until_s()),
-                ).fetchall()
-                layer_id: int = rows[0][0]
-                aside = self._move_away(layer_id)  # left by a process that died before its commit
-                with open(f"{self.path(layer_id)}.json", "wb") as file:
-                    file.write(encode_pretty(layer._asdict()))
-                os.rename(path, self.path(layer_id))
-            remove_tree(aside)
+            try:
+                digest = write_listing(listing, list_tree(path, known_checksum(checksums or {})))
+                with self._database.write() as connection:
+                    layer_id = self._insert(connection, layer)
+                    aside = self.move_away(connection, layer_id)
+                    write_note(f"{self.path(layer_id)}.json", LayerNote(*layer, listing=digest))
+                    with step("store.layer.listing"):
+                        os.rename(listing, f"{self.path(layer_id)}.list")
+                    with step("store.layer.directory"):
+                        os.rename(path, self.path(layer_id))
+            finally:
+                unlink_if_there(listing)
+            if not is_kept(aside):
+                remove_tree(aside)
+        return layer_id
+
+    def _insert(self, connection: Connection, layer: NewLayer) -> int:
+        rows = connection.execute(
+            "INSERT INTO layers"
+            " (chain_id, diff_id, blob_digest, size_bytes, inodes, boot_id, kept_until_s)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (chain_id) DO UPDATE SET"
+            " size_bytes = excluded.size_bytes, inodes = excluded.inodes, boot_id = excluded.boot_id"
+            " RETURNING id",
+            (*layer, self._boot_id, compute_kept_until_s()),
+        ).fetchall()
+        layer_id: int = rows[0][0]
         return layer_id
 
     def stack(self, layer_ids: Sequence[int]) -> tuple[str, ...]:
@@ -111,42 +128,78 @@ class Layers:
         Returns the path that is left to `remove_tree` after the commit.
         """
         connection.execute("DELETE FROM layers WHERE id = ?", (layer_id,))
-        return self._move_away(layer_id)
+        return self.move_away(connection, layer_id)
 
-    def _move_away(self, layer_id: int) -> str:
-        aside = os.path.join(self._root, f"tmp-gone-{layer_id}-{secrets.token_hex(4)}")
-        try:
-            os.rename(self.path(layer_id), aside)
-        except FileNotFoundError:
-            pass
-        try:
-            os.unlink(f"{self.path(layer_id)}.json")
-        except FileNotFoundError:
-            pass
+    def move_away(self, connection: Connection, layer_id: int) -> str:
+        """Take the layer's directory out of its place; returns where it is, for `remove_tree`.
+
+        One that snapshots stand on may be mounted: it goes to a place that `is_kept`, and
+        stays until no snapshot uses the layer any more.
+        """
+        used = connection.execute("SELECT 1 FROM snapshot_layers WHERE layer_id = ?", (layer_id,)).fetchone()
+        prefix = KEPT_PREFIX if used else _GONE_PREFIX
+        aside = os.path.join(self._root, f"{prefix}{layer_id}-{secrets.token_hex(4)}")
+        unlink_if_there(f"{self.path(layer_id)}.json")
+        unlink_if_there(f"{self.path(layer_id)}.list")
+        if os.path.islink(self.path(layer_id)):
+            os.unlink(self.path(layer_id))
+            return aside
+        with step("store.layer.aside"):
+            try:
+                os.rename(self.path(layer_id), aside)
+            except FileNotFoundError:
+                pass
         return aside
 
     def collect_stale(self) -> None:
         """Remove what processes that died have left: half-made directories and those without a row."""
         names = os.listdir(self._root)
         for name in names:
-            if name.startswith("tmp-gone-"):
+            path = f"{self._root}/{name}"
+            if name.startswith(_GONE_PREFIX):
+                remove_tree(path)
+            elif name.startswith(_HALF_PREFIX) and not is_half_note(name):
+                self._remove_half_made(name)
+            elif is_kept(path):
+                self._remove_unless_used(path)
+        self._collect_unknown({row_id_of(name) for name in names} - {0})
+
+    def _remove_half_made(self, name: str) -> None:
+        with self._locks.try_hold(f"layer-{name.removeprefix(_HALF_PREFIX).removesuffix('.list')}") as held:
+            if held and name.endswith(".list"):
+                unlink_if_there(f"{self._root}/{name}")
+            elif held:
                 remove_tree(f"{self._root}/{name}")
-            elif name.startswith("tmp-"):
-                with self._locks.try_hold(f"layer-{name.removeprefix('tmp-')}") as held:
-                    if held:
-                        remove_tree(f"{self._root}/{name}")
-        self._collect_unknown({int(name) for name in names if name.isdigit()})
+
+    def _remove_unless_used(self, path: str) -> None:
+        layer_id = os.path.basename(path).removeprefix(KEPT_PREFIX).partition("-")[0]
+        with self._database.read() as connection:
+            used = connection.execute("SELECT 1 FROM snapshot_layers WHERE layer_id = ?", (layer_id,)).fetchone()
+        if not used:
+            remove_tree(path)
 
     def _collect_unknown(self, found: set[int]) -> None:
         with self._database.read() as connection:
             known = {row[0] for row in connection.execute("SELECT id FROM layers")}
-        if found <= known:
+        if found <= known and not any(map(is_half_note, os.listdir(self._root))):
             return
         with self._database.write() as connection:  # excludes whoever is publishing right now
             known = {row[0] for row in connection.execute("SELECT id FROM layers")}
-            gone = [self._move_away(layer_id) for layer_id in found - known]
+            gone = [self.move_away(connection, layer_id) for layer_id in found - known]
+            remove_half_notes(self._root)
         for path in gone:
             remove_tree(path)
+
+
+def is_kept(path: str) -> bool:
+    """Whether `path` is a damaged layer's old directory, which a mount may still show."""
+    return os.path.basename(path).startswith(KEPT_PREFIX)
+
+
+def row_id_of(name: str) -> int:
+    """The layer that a file of `layers/` belongs to by its name; 0 when it is none's."""
+    stem = name.removesuffix(".json").removesuffix(".list")
+    return int(stem) if stem.isascii() and stem.isdigit() else 0
 
 
 def _hex(chain_id: str) -> str:

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from rundlet.archive.tree import make_root, remove_tree
 from rundlet.errors import AlreadyExists, InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
+from rundlet.step import step
 from rundlet.store.database import Database
 from rundlet.store.layers import Layers
 
@@ -42,7 +43,8 @@ class Snapshots:
             layer_ids = _insert(connection, key, image_id)
             snapshot = self._describe(key, layer_ids)
             try:
-                _make_directories(snapshot)
+                with step("snapshot.directories", key):
+                    _make_directories(snapshot)
             except BaseException:
                 remove_tree(f"{self._root}/{key}")
                 raise
@@ -64,9 +66,11 @@ class Snapshots:
             with self._database.write() as connection:
                 gone = connection.execute("DELETE FROM snapshots WHERE key = ?", (key,)).rowcount
                 if gone and os.path.exists(f"{self._root}/{key}"):
-                    os.rename(f"{self._root}/{key}", aside)
+                    with step("snapshot.move-away", key):
+                        os.rename(f"{self._root}/{key}", aside)
             if gone:
-                remove_tree(aside)
+                with step("snapshot.remove", key):
+                    remove_tree(aside)
 
     def usage(self, key: str) -> tuple[int, int]:
         """(bytes on disk, inodes) of what the container has written; (0, 0) when there is no such snapshot."""

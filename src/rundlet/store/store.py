@@ -9,6 +9,7 @@ from typing import Final, Self
 from rundlet.kernel.failure import translating
 from rundlet.kernel.sync import read_boot_id
 from rundlet.spec.digest import Digest, parse_digest
+from rundlet.step import step
 from rundlet.store.blobs import Blobs
 from rundlet.store.database import Database
 from rundlet.store.durability import Durability
@@ -125,7 +126,7 @@ class Store:
 
     def _free_unused(self, now_s: int) -> list[str]:
         """Drop the rows and blob files; returns the layers' directories, moved aside, to be removed."""
-        with self.database.write() as connection:
+        with step("store.free"), self.database.write() as connection:
             layer_ids = [row[0] for row in connection.execute(_UNUSED_LAYERS, (now_s,)).fetchall()]
             gone = [self.layers.remove(connection, layer_id) for layer_id in layer_ids]
             for (digest,) in connection.execute(_UNUSED_BLOBS, (now_s,)).fetchall():

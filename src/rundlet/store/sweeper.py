@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from rundlet.archive.tree import remove_tree
+from rundlet.step import step
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Sweeper:
                     return
                 path = self._paths.popleft()
             try:
-                remove_tree(path)
+                with step("store.sweep"):
+                    remove_tree(path)
             except OSError as error:
                 _LOG.warning("%s is left behind until the store is opened again: %s", path, error)
