@@ -1,0 +1,1 @@
+"""Steps of what runs: since when, on which object, what they wait for, how they ended."""
