@@ -2,6 +2,7 @@
 
 import string
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,9 @@ from rundlet.engine.options import (
     Resources,
     Security,
     SecurityProfile,
+    SelinuxLabel,
 )
+from rundlet.engine.validate import check_container, check_pod
 from rundlet.errors import InvalidArgument
 
 # --- options → messages: the inverse of what is tested --------------------------------------
@@ -48,7 +51,8 @@ def _shared_context(security):
         "supplemental_groups_policy": ["merge", "strict"].index(security.supplemental_groups_policy),
         "readonly_rootfs": security.readonly_rootfs,
         "seccomp": _profile_message(security.seccomp),
-        "apparmor": _profile_message(security.apparmor),
+        "apparmor": None if security.apparmor is None else _profile_message(security.apparmor),
+        "selinux_options": api.SELinuxOption(**msgspec.structs.asdict(security.selinux)),
     }
 
 
@@ -88,6 +92,7 @@ def pod_config(pod):
             cgroup_parent=pod.cgroup_parent,
             sysctls=pod.sysctls,
             resources=None if pod.resources == Resources() else messages.resources_message(pod.resources),
+            overhead=None if pod.overhead == Resources() else messages.resources_message(pod.overhead),
             security_context=api.LinuxSandboxSecurityContext(**_shared_context(pod.security)),
         ),
     )
@@ -164,7 +169,8 @@ shared_security = {
     "supplemental_groups_policy": st.sampled_from(["merge", "strict"]),
     "readonly_rootfs": st.booleans(),
     "seccomp": profiles,
-    "apparmor": profiles,
+    "apparmor": maybe(profiles),
+    "selinux": st.builds(SelinuxLabel, user=text, role=text, type=text, level=text),
 }
 positive = maybe(st.integers(1, 2**62))
 resources = st.just(Resources()) | st.builds(
@@ -204,6 +210,7 @@ pods = st.builds(
     sysctls=maps,
     security=st.builds(Security, **shared_security),
     resources=resources,
+    overhead=resources,
     runtime_handler=text,
 )
 mounts = st.builds(
@@ -214,6 +221,7 @@ mounts = st.builds(
     recursive_readonly=st.booleans(),
     propagation=st.sampled_from(["private", "host-to-container", "bidirectional"]),
     options=tuples(words),
+    selinux_relabel=st.booleans(),
 ) | st.builds(Mount, container_path=paths, image=names, image_sub_path=words.filter(lambda w: w != ".."))
 containers = st.builds(
     ContainerOptions,
@@ -287,7 +295,7 @@ def test_an_unknown_signal_of_an_image_is_the_runtimes_default():
     assert messages.signal_name("SIGNONSENSE") == "SIGNAL_RUNTIME_DEFAULT"
 
 
-# --- refusals --------------------------------------------------------------------------------
+# --- refusals: by the wall what options cannot hold, by the engine what may not be -------------
 
 POD = {"metadata": {"name": "web"}}
 CONTAINER = {"metadata": {"name": "web"}, "image": {"image": "redis"}}
@@ -300,65 +308,65 @@ def _linux(**context):
 @pytest.mark.parametrize(
     ("change", "path"),
     [
-        ({"metadata": {}}, "config.metadata.name"),
-        ({"metadata": {"name": "a\0b"}}, "config.metadata.name"),
-        ({"log_directory": "logs"}, "config.log_directory"),
-        ({"dns_config": {"servers": ["8.8.8.8\nnameserver 6.6.6.6"]}}, "config.dns_config.servers[0]"),
-        ({"port_mappings": [{"container_port": 70000}]}, "config.port_mappings[0].container_port"),
-        ({"port_mappings": [{"host_ip": "localhost"}]}, "config.port_mappings[0].host_ip"),
+        ({"metadata": {}}, "name"),
+        ({"metadata": {"name": "a\0b"}}, "name"),
+        ({"labels": {"a": "b\0"}}, "labels['a']"),
+        ({"annotations": {"a\0": "b"}}, "annotations key"),
+        ({"log_directory": "logs"}, "log_directory"),
+        ({"dns_config": {"servers": ["8.8.8.8\nnameserver 6.6.6.6"]}}, "dns.servers[0]"),
+        ({"port_mappings": [{"container_port": 70000}]}, "port_mappings[0].container_port"),
+        ({"port_mappings": [{"container_port": 1, "host_ip": "localhost"}]}, "port_mappings[0].host_ip"),
         ({"port_mappings": [{"protocol": 7}]}, "config.port_mappings[0].protocol"),
         (_linux(namespace_options={"network": 1}), "config.linux.security_context.namespace_options.network"),
         (_linux(namespace_options={"pid": 99}), "config.linux.security_context.namespace_options.pid"),
-        (_linux(namespace_options={"pid": 3}), "config.linux.security_context.namespace_options.target_id"),
-        (_linux(run_as_user={"value": -1}), "config.linux.security_context.run_as_user"),
-        (_linux(supplemental_groups=[1, 2**32 - 1]), "config.linux.security_context.supplemental_groups[1]"),
+        (_linux(run_as_user={"value": -1}), "security.user_id"),
+        (_linux(supplemental_groups=[1, 2**32 - 1]), "security.supplemental_groups[1]"),
         (_linux(supplemental_groups_policy=5), "config.linux.security_context.supplemental_groups_policy"),
         (_linux(seccomp={"profile_type": 9}), "config.linux.security_context.seccomp.profile_type"),
-        (
-            _linux(seccomp={"profile_type": 2, "localhost_ref": "x.json"}),
-            "config.linux.security_context.seccomp.localhost_ref",
-        ),
-        ({"linux": {"resources": {"oom_score_adj": 1001}}}, "config.linux.resources.oom_score_adj"),
+        ({"linux": {"resources": {"oom_score_adj": 1001}}}, "resources.oom_score_adj"),
+        ({"linux": {"overhead": {"cpu_shares": -1}}}, "overhead.cpu_shares"),
     ],
 )
 def test_bad_pod_values_are_named(change, path):
     with pytest.raises(InvalidArgument) as caught:
-        options.pod_options(api.PodSandboxConfig(**POD | change))
+        check_pod(options.pod_options(api.PodSandboxConfig(**POD | change)))
     assert caught.value.message.startswith(path + ":")
 
 
 @pytest.mark.parametrize(
     ("change", "path"),
     [
-        ({"metadata": {}}, "config.metadata.name"),
-        ({"image": {}}, "config.image.image"),
-        ({"envs": [{"key": "", "value": b""}]}, "config.envs[0].key"),
-        ({"envs": [{"key": "A=B", "value": b""}]}, "config.envs[0].key"),
+        ({"metadata": {}}, "name"),
+        ({"image": {}}, "image"),
+        ({"envs": [{"key": "", "value": b""}]}, "env[0]"),
+        ({"envs": [{"key": "A=B", "value": b""}]}, "env[0]"),
         ({"envs": [{"key": "A", "value": b"\xff"}]}, "config.envs[0].value"),
-        ({"envs": [{"key": "A", "value": b"a\0"}]}, "config.envs[0].value"),
-        ({"command": ["sh", "a\0"]}, "config.command[1]"),
-        ({"mounts": [{"container_path": "data", "host_path": "/a"}]}, "config.mounts[0].container_path"),
-        ({"mounts": [{"container_path": "/data", "host_path": "a"}]}, "config.mounts[0].host_path"),
-        ({"mounts": [{"container_path": "/data"}]}, "config.mounts[0]"),
+        ({"envs": [{"key": "A", "value": b"a\0"}]}, "env[0][1]"),
+        ({"command": ["sh", "a\0"]}, "command[1]"),
+        ({"mounts": [{"container_path": "data", "host_path": "/a"}]}, "mounts[0].container_path"),
+        ({"mounts": [{"container_path": "/data", "host_path": "a"}]}, "mounts[0].host_path"),
+        ({"mounts": [{"container_path": "/data"}]}, "mounts[0]"),
         (
             {"mounts": [{"container_path": "/d", "host_path": "/a", "propagation": 5}]},
             "config.mounts[0].propagation",
         ),
         (
             {"mounts": [{"container_path": "/d", "image": {"image": "a"}, "image_sub_path": "../x"}]},
-            "config.mounts[0].image_sub_path",
+            "mounts[0].image_sub_path",
         ),
-        ({"devices": [{"host_path": "/dev/null", "permissions": "rx"}]}, "config.devices[0].permissions"),
-        ({"devices": [{"container_path": "/dev/null"}]}, "config.devices[0].host_path"),
-        ({"log_path": "../../etc/cron.d/x"}, "config.log_path"),
-        ({"log_path": "/etc/x"}, "config.log_path"),
+        ({"devices": [{"host_path": "/dev/null", "permissions": "rx"}]}, "devices[0].permissions"),
+        ({"devices": [{"container_path": "/dev/null"}]}, "devices[0]"),
+        ({"log_path": "../../etc/cron.d/x"}, "log_path"),
+        ({"log_path": "/etc/x"}, "log_path"),
         ({"stop_signal": 66}, "config.stop_signal"),
-        (_linux(masked_paths=["proc"]), "config.linux.security_context.masked_paths[0]"),
+        (_linux(masked_paths=["proc"]), "security.masked_paths[0]"),
+        (_linux(namespace_options={"pid": 3}), "security.namespaces.target_id"),
+        (_linux(seccomp={"profile_type": 2, "localhost_ref": "x.json"}), "security.seccomp.path"),
     ],
 )
 def test_bad_container_values_are_named(change, path):
     with pytest.raises(InvalidArgument) as caught:
-        options.container_options(api.ContainerConfig(**CONTAINER | change))
+        check_container(options.container_options(api.ContainerConfig(**CONTAINER | change)), PodOptions("p"))
     assert caught.value.message.startswith(path + ":")
 
 

@@ -99,8 +99,8 @@ def test_what_is_not_there_yet_says_so(client):
 
 
 def test_a_bad_field_is_named_to_the_caller(client):
-    request = api.RunPodSandboxRequest(config={"metadata": {"name": "a"}, "log_directory": "logs"})
-    with pytest.raises(InvalidArgument, match=r"^config\.log_directory: "):
+    request = api.RunPodSandboxRequest(config={"port_mappings": [{"protocol": 9}]})
+    with pytest.raises(InvalidArgument, match=r"^config\.port_mappings\[0\]\.protocol: "):
         client.call(client.runtime.RunPodSandbox, request)
 
 
@@ -138,8 +138,10 @@ def test_credentials_in_a_bad_auth_are_not_repeated(client):
 
 @pytest.mark.parametrize("size", [5 << 20, 79 << 20])
 def test_large_messages_pass(client, size):
-    request = api.RunPodSandboxRequest(config={"annotations": {"a": "x" * size}})
-    with pytest.raises(InvalidArgument, match=r"metadata\.name"):
+    request = api.RunPodSandboxRequest(
+        config={"annotations": {"a": "x" * size}, "port_mappings": [{"protocol": 9}]}
+    )
+    with pytest.raises(InvalidArgument, match="protocol"):
         client.call(client.runtime.RunPodSandbox, request)
 
 

@@ -71,7 +71,7 @@ def test_wrong_pods(path, fields):
         ("log_path", {"log_path": "/etc/cron.d/x"}),
         ("working_dir", {"working_dir": "data"}),
         ("env[0]", {"env": (("A=B", "x"),)}),
-        ("args", {"args": ("a\0b",)}),
+        ("args[0]", {"args": ("a\0b",)}),
         ("mounts[0].container_path", {"mounts": (Mount(container_path="x", host_path="/x"),)}),
         ("mounts[0].container_path", {"mounts": (Mount(container_path="//", host_path="/x"),)}),
         ("mounts[0]", {"mounts": (Mount(container_path="/x"),)}),

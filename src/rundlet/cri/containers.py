@@ -7,18 +7,16 @@ from grpc import ServicerContext as Context
 
 from rundlet.cri import options
 from rundlet.cri.batch import batches
-from rundlet.cri.checks import require_text
 from rundlet.cri.messages import container_message, container_status_message
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.cri.proto import api_pb2_grpc
 from rundlet.engine.engine import Engine
-from rundlet.engine.process import read_config
 from rundlet.engine.status import ContainerStatus
-from rundlet.errors import FailedPrecondition, InvalidArgument
 from rundlet.spec.json import encode
+from rundlet.spec.runtime import RuntimeConfig
 
 
-def _container_info(container: ContainerStatus, containers_dir: str) -> dict[str, str]:
+def _container_info(container: ContainerStatus, config: RuntimeConfig | None) -> dict[str, str]:
     """Verbose facts, with the config.json it was made from unless a reboot has taken that away."""
     facts: dict[str, object] = {
         "pid": container.pid,
@@ -26,10 +24,8 @@ def _container_info(container: ContainerStatus, containers_dir: str) -> dict[str
         "runtimeHandler": container.runtime_handler,
         "options": container.options,
     }
-    try:
-        facts["runtimeSpec"] = read_config(f"{containers_dir}/{container.id}")
-    except FailedPrecondition:
-        pass
+    if config is not None:
+        facts["runtimeSpec"] = config
     return {"info": encode(facts).decode()}
 
 
@@ -40,9 +36,8 @@ class ContainerRpcs(api_pb2_grpc.RuntimeServiceServicer):
         self, request: api.CreateContainerRequest, context: Context
     ) -> api.CreateContainerResponse:
         """The sandbox_config sent along is what RunPodSandbox has recorded already."""
-        pod_id = require_text(request.pod_sandbox_id, "pod_sandbox_id")
         asked = options.container_options(request.config)
-        container_id = self.engine.containers.create(pod_id, asked)
+        container_id = self.engine.containers.create(request.pod_sandbox_id, asked)
         if not context.is_active():
             self.engine.containers.offer_again(asked, container_id)
         return api.CreateContainerResponse(container_id=container_id)
@@ -52,7 +47,7 @@ class ContainerRpcs(api_pb2_grpc.RuntimeServiceServicer):
         return api.StartContainerResponse()
 
     def StopContainer(self, request: api.StopContainerRequest, _: Context) -> api.StopContainerResponse:
-        self.engine.containers.stop(request.container_id, max(request.timeout, 0))
+        self.engine.containers.stop(request.container_id, request.timeout)
         return api.StopContainerResponse()
 
     def RemoveContainer(self, request: api.RemoveContainerRequest, _: Context) -> api.RemoveContainerResponse:
@@ -74,14 +69,16 @@ class ContainerRpcs(api_pb2_grpc.RuntimeServiceServicer):
 
     def ContainerStatus(self, request: api.ContainerStatusRequest, _: Context) -> api.ContainerStatusResponse:
         container = self.engine.containers.status(request.container_id)
-        info = _container_info(container, self.engine.settings.containers_dir) if request.verbose else {}
+        info = {}
+        if request.verbose:
+            info = _container_info(container, self.engine.containers.config(container.id))
         return api.ContainerStatusResponse(status=container_status_message(container), info=info)
 
     def UpdateContainerResources(
         self, request: api.UpdateContainerResourcesRequest, _: Context
     ) -> api.UpdateContainerResourcesResponse:
         """Zeros leave a limit as it is, oom_score_adj's too: a partial update must not reset it."""
-        asked = options.resources(request.linux, "linux")
+        asked = options.resources(request.linux)
         asked = msgspec.structs.replace(asked, oom_score_adj=asked.oom_score_adj or None)
         self.engine.containers.update_resources(request.container_id, asked)
         return api.UpdateContainerResourcesResponse()
@@ -94,8 +91,6 @@ class ContainerRpcs(api_pb2_grpc.RuntimeServiceServicer):
 
     def ExecSync(self, request: api.ExecSyncRequest, _: Context) -> api.ExecSyncResponse:
         """A timeout of 0 is none; the engine caps each output at 16 MiB (CVE-2022-1708)."""
-        if not request.cmd:
-            raise InvalidArgument("cmd: must not be empty")
         timeout_s = float(request.timeout) if request.timeout > 0 else None
         result = self.engine.containers.exec_sync(request.container_id, tuple(request.cmd), timeout_s)
         return api.ExecSyncResponse(stdout=result.stdout, stderr=result.stderr, exit_code=result.exit_code)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from grpc import ServicerContext as Context
 
 from rundlet.cri.batch import batches
-from rundlet.cri.checks import require_text
 from rundlet.cri.messages import filesystem_message, image_message
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.cri.proto import api_pb2_grpc
@@ -58,7 +57,7 @@ class ImageService(api_pb2_grpc.ImageServiceServicer):
 
     def ImageStatus(self, request: api.ImageStatusRequest, _: Context) -> api.ImageStatusResponse:
         """An absent image is an answer without image, not an error."""
-        image = self.engine.images.status(require_text(request.image.image, "image.image"))
+        image = self.engine.images.status(request.image.image)
         if image is None:
             return api.ImageStatusResponse()
         info = _image_info(image) if request.verbose else {}
@@ -66,7 +65,7 @@ class ImageService(api_pb2_grpc.ImageServiceServicer):
 
     def PullImage(self, request: api.PullImageRequest, context: Context) -> api.PullImageResponse:
         """image_ref equals Image.id and Container.image_id, as CRI demands since 1.36."""
-        reference = require_text(request.image.image, "image.image")
+        reference = request.image.image
         credentials = credentials_from(request.auth) if request.HasField("auth") else None
         try:
             image = self.engine.images.pull(reference, credentials, deadline_s=context.time_remaining())
@@ -75,7 +74,7 @@ class ImageService(api_pb2_grpc.ImageServiceServicer):
         return api.PullImageResponse(image_ref=image.id)
 
     def RemoveImage(self, request: api.RemoveImageRequest, _: Context) -> api.RemoveImageResponse:
-        self.engine.images.remove(require_text(request.image.image, "image.image"))
+        self.engine.images.remove(request.image.image)
         return api.RemoveImageResponse()
 
     def ImageFsInfo(self, _request: api.ImageFsInfoRequest, _: Context) -> api.ImageFsInfoResponse:

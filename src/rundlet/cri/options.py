@@ -1,27 +1,14 @@
-"""CRI requests → engine options: pure, and suspicious of everything.
+"""CRI requests → engine options: pure, and no judge of them; what may not be asked, the engine says.
 
-protobuf has checked field types only.  Unknown enum numbers, empty names,
-relative paths, values out of range and what rundlet lacks are refused here with
-the path of the field, before the engine sees them.  proto3 cannot tell 0 or ""
-from "not given"; where that matters the function says what it takes.
-
-SELinux labels and Windows fields are ignored, as on any host without them.
+Refused here is only what the options cannot hold: unknown enum numbers (proto3's are open) and an
+environment that is not UTF-8.  proto3 cannot tell 0 or "" from "not given"; where that matters the
+function says what it takes.
 """
 
-from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from rundlet.cri import security
-from rundlet.cri.checks import (
-    check_absolute,
-    check_address,
-    check_range,
-    check_relative,
-    check_text,
-    choose,
-    require_absolute,
-    require_text,
-)
+from rundlet.cri.choices import choose
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.engine.options import (
     ContainerFilter,
@@ -58,158 +45,111 @@ _SIGNALS = {number: name.removeprefix("SIGNAL_") for name, number in api.Signal.
 
 def pod_options(config: api.PodSandboxConfig, runtime_handler: str = "", path: str = "config") -> PodOptions:
     """A PodSandboxConfig and the handler that RunPodSandbox names beside it."""
-    linux = config.linux
+    linux, dns = config.linux, config.dns_config
     return PodOptions(
-        name=require_text(config.metadata.name, f"{path}.metadata.name"),
-        uid=check_text(config.metadata.uid, f"{path}.metadata.uid"),
-        namespace=check_text(config.metadata.namespace, f"{path}.metadata.namespace"),
+        name=config.metadata.name,
+        uid=config.metadata.uid,
+        namespace=config.metadata.namespace,
         attempt=config.metadata.attempt,
-        hostname=check_text(config.hostname, f"{path}.hostname"),
-        log_directory=check_absolute(config.log_directory, f"{path}.log_directory"),
-        dns=_dns(config.dns_config, f"{path}.dns_config"),
+        hostname=config.hostname,
+        log_directory=config.log_directory,
+        dns=Dns(tuple(dns.servers), tuple(dns.searches), tuple(dns.options)),
         port_mappings=tuple(
             _port(port, f"{path}.port_mappings[{index}]") for index, port in enumerate(config.port_mappings)
         ),
         labels=dict(config.labels),
         annotations=dict(config.annotations),
-        cgroup_parent=check_text(linux.cgroup_parent, f"{path}.linux.cgroup_parent"),
-        sysctls=_map(linux.sysctls, f"{path}.linux.sysctls"),
+        cgroup_parent=linux.cgroup_parent,
+        sysctls=dict(linux.sysctls),
         security=security.pod_security(linux.security_context, f"{path}.linux.security_context"),
-        resources=_given_resources(linux, f"{path}.linux.resources"),
+        resources=resources(linux.resources) if linux.HasField("resources") else Resources(),
+        overhead=resources(linux.overhead) if linux.HasField("overhead") else Resources(),
         runtime_handler=runtime_handler,
     )
-
-
-def _dns(message: api.DNSConfig, path: str) -> Dns:
-    return Dns(
-        servers=_lines(message.servers, f"{path}.servers"),
-        searches=_lines(message.searches, f"{path}.searches"),
-        options=_lines(message.options, f"{path}.options"),
-    )
-
-
-def _lines(values: Iterable[str], path: str) -> tuple[str, ...]:
-    """Words of resolv.conf: a line break in one would write lines of the caller's choice."""
-    for index, value in enumerate(values):
-        if not value or len(value.split()) != 1 or value != value.strip():
-            raise InvalidArgument(f"{path}[{index}]: must be one word, got {value!r}")
-    return tuple(values)
 
 
 def _port(message: api.PortMapping, path: str) -> PortMapping:
     """Host port 0 means "not mapped"."""
     return PortMapping(
-        container_port=check_range(message.container_port, 0, 65535, f"{path}.container_port"),
-        host_port=check_range(message.host_port, 0, 65535, f"{path}.host_port"),
-        host_ip=check_address(message.host_ip, f"{path}.host_ip"),
+        container_port=message.container_port,
+        host_port=message.host_port,
+        host_ip=message.host_ip,
         protocol=choose(_PROTOCOLS, message.protocol, f"{path}.protocol"),
     )
 
 
-def _map(values: Mapping[str, str], path: str) -> dict[str, str]:
-    return {
-        require_text(key, f"{path} key"): check_text(value, f"{path}[{key!r}]")
-        for key, value in values.items()
-    }
-
-
-def _given_resources(linux: api.LinuxPodSandboxConfig | api.LinuxContainerConfig, path: str) -> Resources:
-    return resources(linux.resources, path) if linux.HasField("resources") else Resources()
-
-
-def resources(message: api.LinuxContainerResources, path: str) -> Resources:
+def resources(message: api.LinuxContainerResources) -> Resources:
     """0 and "" mean "not asked for", except for oom_score_adj, where 0 is a value of its own."""
     return Resources(
         cpu_period_us=message.cpu_period or None,
         cpu_quota_us=message.cpu_quota or None,
         cpu_shares=message.cpu_shares or None,
-        cpuset_cpus=check_text(message.cpuset_cpus, f"{path}.cpuset_cpus"),
-        cpuset_mems=check_text(message.cpuset_mems, f"{path}.cpuset_mems"),
+        cpuset_cpus=message.cpuset_cpus,
+        cpuset_mems=message.cpuset_mems,
         memory_limit_bytes=message.memory_limit_in_bytes or None,
         memory_swap_limit_bytes=message.memory_swap_limit_in_bytes or None,
-        oom_score_adj=check_range(message.oom_score_adj, -1000, 1000, f"{path}.oom_score_adj"),
-        hugepage_limits=_hugepages(message.hugepage_limits, f"{path}.hugepage_limits"),
-        unified=_map(message.unified, f"{path}.unified"),
+        oom_score_adj=message.oom_score_adj,
+        hugepage_limits={limit.page_size: limit.limit for limit in message.hugepage_limits},
+        unified=dict(message.unified),
     )
-
-
-def _hugepages(limits: Iterable[api.HugepageLimit], path: str) -> dict[str, int]:
-    return {
-        require_text(limit.page_size, f"{path}[{index}].page_size"): limit.limit
-        for index, limit in enumerate(limits)
-    }
 
 
 def container_options(config: api.ContainerConfig, path: str = "config") -> ContainerOptions:
     """A ContainerConfig; the image is `image_ref` where the caller resolved it, else `image`."""
     linux = config.linux
     return ContainerOptions(
-        name=require_text(config.metadata.name, f"{path}.metadata.name"),
+        name=config.metadata.name,
         attempt=config.metadata.attempt,
-        image=require_text(config.image.image_ref or config.image.image, f"{path}.image.image"),
+        image=config.image.image_ref or config.image.image,
         user_image=config.image.user_specified_image,
-        command=_arguments(config.command, f"{path}.command"),
-        args=_arguments(config.args, f"{path}.args"),
-        working_dir=check_text(config.working_dir, f"{path}.working_dir"),
+        command=tuple(config.command),
+        args=tuple(config.args),
+        working_dir=config.working_dir,
         env=tuple(_variable(env, f"{path}.envs[{index}]") for index, env in enumerate(config.envs)),
         mounts=tuple(_mount(mount, f"{path}.mounts[{index}]") for index, mount in enumerate(config.mounts)),
-        devices=tuple(
-            _device(device, f"{path}.devices[{index}]") for index, device in enumerate(config.devices)
-        ),
+        devices=tuple(map(_device, config.devices)),
         cdi_devices=tuple(device.name for device in config.CDI_devices),
         labels=dict(config.labels),
         annotations=dict(config.annotations),
-        log_path=check_relative(config.log_path, f"{path}.log_path"),
+        log_path=config.log_path,
         stdin=config.stdin,
         stdin_once=config.stdin_once,
         tty=config.tty,
-        resources=_given_resources(linux, f"{path}.linux.resources"),
+        resources=resources(linux.resources) if linux.HasField("resources") else Resources(),
         security=security.container_security(linux.security_context, f"{path}.linux.security_context"),
         stop_signal=stop_signal(config.stop_signal, f"{path}.stop_signal"),
     )
 
 
-def _arguments(values: Iterable[str], path: str) -> tuple[str, ...]:
-    return tuple(check_text(value, f"{path}[{index}]") for index, value in enumerate(values))
-
-
 def _variable(message: api.KeyValue, path: str) -> tuple[str, str]:
     """The value is bytes on the wire since 1.37; records are JSON, so it must be UTF-8 here."""
-    key = require_text(message.key, f"{path}.key")
-    if "=" in key:
-        raise InvalidArgument(f"{path}.key: contains '=': {key!r}")
     try:
-        return key, check_text(message.value.decode(), f"{path}.value")
+        return message.key, message.value.decode()
     except UnicodeDecodeError as error:
         raise InvalidArgument(f"{path}.value: not UTF-8 ({error.reason} at byte {error.start})") from error
 
 
 def _mount(message: api.Mount, path: str) -> Mount:
-    """Either a host path or an image; symbolic links and existence are the engine's matter."""
-    image = message.image.image_ref or message.image.image
-    if bool(image) == bool(message.host_path):
-        raise InvalidArgument(f"{path}: needs either host_path or image")
     return Mount(
-        container_path=require_absolute(message.container_path, f"{path}.container_path"),
-        host_path=check_absolute(message.host_path, f"{path}.host_path"),
+        container_path=message.container_path,
+        host_path=message.host_path,
         readonly=message.readonly,
         recursive_readonly=message.recursive_read_only,
         propagation=choose(_PROPAGATIONS, message.propagation, f"{path}.propagation"),
-        image=image,
-        image_sub_path=check_relative(message.image_sub_path, f"{path}.image_sub_path"),
-        options=_arguments(message.mount_options, f"{path}.mount_options"),
+        image=message.image.image_ref or message.image.image,
+        image_sub_path=message.image_sub_path,
+        options=tuple(message.mount_options),
         uid_mappings=security.id_mappings(message.uidMappings),
         gid_mappings=security.id_mappings(message.gidMappings),
+        selinux_relabel=message.selinux_relabel,
     )
 
 
-def _device(message: api.Device, path: str) -> Device:
-    if not set(message.permissions) <= set("rwm"):
-        raise InvalidArgument(f"{path}.permissions: must be made of r, w and m, got {message.permissions!r}")
-    host_path = require_absolute(message.host_path, f"{path}.host_path")
+def _device(message: api.Device) -> Device:
+    """Without a path in the container it is the host's, without permissions it has all."""
     return Device(
-        host_path=host_path,
-        container_path=check_absolute(message.container_path, f"{path}.container_path") or host_path,
+        host_path=message.host_path,
+        container_path=message.container_path or message.host_path,
         permissions=message.permissions or "rwm",
     )
 

@@ -144,7 +144,7 @@ def _build_process(
 
 def _apparmor_profile(options: ContainerOptions, host: HostFacts) -> str:
     profile = options.security.apparmor
-    if options.security.privileged or profile.kind != "localhost":
+    if options.security.privileged or profile is None or profile.kind != "localhost":
         return ""
     if not host.apparmor:
         raise InvalidArgument(

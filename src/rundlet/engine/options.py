@@ -58,8 +58,20 @@ class Capabilities(_Options, frozen=True):
     add_ambient: tuple[str, ...] = ()
 
 
+class SelinuxLabel(_Options, frozen=True):
+    """The parts of a process's label that are asked for; an empty one is the host's default (the pod's)."""
+
+    user: str = ""
+    role: str = ""
+    type: str = ""
+    level: str = ""
+
+
 class Security(_Options, frozen=True):
-    """Who a process is and what it may do (CRI Linux*SecurityContext)."""
+    """Who a process is and what it may do (CRI Linux*SecurityContext).
+
+    Without a word on AppArmor (None) a container has the runtime's profile where the host can load it.
+    """
 
     privileged: bool = False
     namespaces: Namespaces = Namespaces()
@@ -72,7 +84,8 @@ class Security(_Options, frozen=True):
     readonly_rootfs: bool = False
     no_new_privileges: bool = False
     seccomp: SecurityProfile = SecurityProfile()
-    apparmor: SecurityProfile = SecurityProfile()
+    apparmor: SecurityProfile | None = None
+    selinux: SelinuxLabel = SelinuxLabel()
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
 
@@ -109,7 +122,10 @@ class PortMapping(_Options, frozen=True):
 
 
 class PodOptions(_Options, frozen=True):
-    """A pod sandbox (CRI PodSandboxConfig and runtime handler)."""
+    """A pod sandbox (CRI PodSandboxConfig and runtime handler).
+
+    `resources` are those of all its containers together, `overhead` what the sandbox takes beside them.
+    """
 
     name: str
     uid: str = ""
@@ -125,6 +141,7 @@ class PodOptions(_Options, frozen=True):
     sysctls: dict[str, str] = {}
     security: Security = Security()
     resources: Resources = Resources()
+    overhead: Resources = Resources()
     runtime_handler: str = ""
 
 
@@ -141,6 +158,7 @@ class Mount(_Options, frozen=True):
     options: tuple[str, ...] = ()
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
+    selinux_relabel: bool = False
 
 
 class Device(_Options, frozen=True):

@@ -1,7 +1,13 @@
-"""What a caller may not ask, told with the path of the option.  Pure."""
+"""What a caller may not ask, told with the path of the option.  Pure.
+
+The fronts only convert: whatever may not be is refused here, for all of them.
+"""
 
 import ipaddress
 import re
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
 
 from rundlet.engine.capabilities import normalize
 from rundlet.engine.devices import check_devices
@@ -16,11 +22,12 @@ _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _HOSTNAME_MAX = 64  # __NEW_UTS_LEN of the kernel
 _PORT_MAX = 65535
 _IPC_SYSCTLS = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
-_ENV_NAME = re.compile(r"[^=\0]+")
+_ENV_NAME = re.compile(r"[^=]+")
 
 
 def check_pod(options: PodOptions) -> None:
     """Raises InvalidArgument "dns.servers[0]: …" for the first wrong option."""
+    _check_texts(options)
     _require(options.name, "name")
     _check_hostname(options.hostname)
     _check_absolute(options.log_directory, "log_directory")
@@ -31,20 +38,19 @@ def check_pod(options: PodOptions) -> None:
     _check_pod_security(options.security)
     _check_sysctls(options)
     check_resources(options.resources, "resources")
+    check_resources(options.overhead, "overhead")
 
 
 def check_container(options: ContainerOptions, pod: PodOptions) -> None:
     """Raises InvalidArgument "mounts[1].container_path: …" for the first wrong option."""
+    _check_texts(options)
     _require(options.name, "name")
     _require(options.image, "image")
     _check_log_path(options.log_path)
     _check_absolute(options.working_dir, "working_dir")
-    for index, (key, value) in enumerate(options.env):
-        if not _ENV_NAME.fullmatch(key) or "\0" in value:
+    for index, (key, _) in enumerate(options.env):
+        if not _ENV_NAME.fullmatch(key):
             raise InvalidArgument(f"env[{index}]: {key!r} cannot be the name of a variable")
-    for name in ("command", "args"):
-        if any("\0" in item for item in getattr(options, name)):
-            raise InvalidArgument(f"{name}: cannot hold a NUL byte")
     check_mounts(options.mounts)
     check_devices(options.devices)
     check_resources(options.resources, "resources")
@@ -53,13 +59,51 @@ def check_container(options: ContainerOptions, pod: PodOptions) -> None:
     _check_container_security(options.security, pod.security)
 
 
+def check_streams(*, stdin: bool, stdout: bool, stderr: bool, terminal: bool) -> None:
+    """What exec and attach may connect; raises InvalidArgument."""
+    if not (stdin or stdout or stderr):
+        raise InvalidArgument("one of stdin, stdout, stderr must be set")
+    if terminal and stderr:
+        raise InvalidArgument("stderr: a terminal has none of its own; tty and stderr cannot be had together")
+
+
+def check_port(port: int, path: str) -> None:
+    """A TCP or UDP port that can be connected to; raises InvalidArgument."""
+    if not 0 < port <= _PORT_MAX:
+        raise InvalidArgument(f"{path}: {port} is not a port between 1 and {_PORT_MAX}")
+
+
+def _check_texts(value: Struct) -> None:
+    """No path, argument, name or file line can hold a NUL byte, so no text of the options may."""
+    for path, text in _list_texts(value, ""):
+        if "\0" in text:
+            raise InvalidArgument(f"{path}: contains a NUL byte")
+
+
+def _list_texts(value: object, path: str) -> Iterator[tuple[str, str]]:
+    """(path, text) of every string in a struct, keys of mappings included."""
+    match value:
+        case str():
+            yield path, value
+        case Struct():
+            for name in value.__struct_fields__:
+                yield from _list_texts(getattr(value, name), f"{path}.{name}" if path else name)
+        case tuple() | list():
+            for index, item in enumerate(value):
+                yield from _list_texts(item, f"{path}[{index}]")
+        case Mapping():
+            for key, item in value.items():
+                yield f"{path} key", key
+                yield from _list_texts(item, f"{path}[{key!r}]")
+
+
 def _require(value: str, path: str) -> None:
     if not value:
         raise InvalidArgument(f"{path}: must not be empty")
 
 
 def _check_absolute(value: str, path: str) -> None:
-    if value and (not value.startswith("/") or "\0" in value):
+    if value and not value.startswith("/"):
         raise InvalidArgument(f"{path}: must be an absolute path, got {value!r}")
 
 
@@ -85,8 +129,7 @@ def _check_dns(dns: Dns) -> None:
 def _check_port_mapping(mapping: PortMapping, where: str) -> None:
     if not 0 <= mapping.host_port <= _PORT_MAX:
         raise InvalidArgument(f"{where}.host_port: {mapping.host_port} is not a port")
-    if not 0 < mapping.container_port <= _PORT_MAX:
-        raise InvalidArgument(f"{where}.container_port: {mapping.container_port} is not a port")
+    check_port(mapping.container_port, f"{where}.container_port")
     try:
         ipaddress.ip_address(mapping.host_ip or "0.0.0.0")  # noqa: S104 - parsed, never bound
     except ValueError as error:
@@ -144,7 +187,7 @@ def _check_sysctls(options: PodOptions) -> None:
 
 
 def _check_log_path(path: str) -> None:
-    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
+    if path.startswith("/") or ".." in path.split("/"):
         raise InvalidArgument(f"log_path: must lie below the pod's log_directory, got {path!r}")
 
 
@@ -160,7 +203,8 @@ def _check_container_security(security: Security, pod: Security) -> None:
     for name in ("masked_paths", "readonly_paths"):
         for index, path in enumerate(getattr(security, name)):
             _check_absolute(path, f"security.{name}[{index}]")
-    for name in ("seccomp", "apparmor"):
-        profile = getattr(security, name)
-        if profile.kind == "localhost" and not profile.path:
+    for name, profile in (("seccomp", security.seccomp), ("apparmor", security.apparmor)):
+        if profile is not None and profile.kind == "localhost" and not profile.path:
             raise InvalidArgument(f"security.{name}.path: the localhost kind needs a profile")
+    if security.seccomp.kind == "localhost":
+        _check_absolute(security.seccomp.path, "security.seccomp.path")
