@@ -236,7 +236,7 @@ def make_client(virtual_time, tmp_path, monkeypatch):
     with contextlib.ExitStack() as stack:
 
         def make(**settings):
-            settings.setdefault("certs_dir", str(tmp_path / "certs.d"))
+            settings.setdefault("certs_dirs", (str(tmp_path / "certs.d"),))
             client = RegistryClient(RegistrySettings(**settings), clock=virtual_time.clock)
             stack.callback(client.close)
             return client

@@ -129,7 +129,7 @@ def test_no_route_names_host_and_reason(client):
 
 def test_the_deadline_bounds_the_wait_for_an_answer(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        transport = Transport(RegistrySettings(certs_dir=str(tmp_path)))
+        transport = Transport(RegistrySettings(certs_dirs=(str(tmp_path),)))
         clock = Clock()
         limits = Limits(clock, clock.now_ns() + 50_000_000)
         with pytest.raises(DeadlineExceeded):
@@ -137,7 +137,7 @@ def test_the_deadline_bounds_the_wait_for_an_answer(tmp_path):
 
 
 def test_docker_hub_is_asked_where_it_really_is(tmp_path):
-    transport = Transport(RegistrySettings(certs_dir=str(tmp_path)))
+    transport = Transport(RegistrySettings(certs_dirs=(str(tmp_path),)))
     assert transport.find_origin("docker.io", Limits(Clock())) == "https://registry-1.docker.io"
 
 

@@ -132,6 +132,5 @@ def _choose_network(settings: Settings) -> NetworkSettings:
 
 
 def _make_registry_client(settings: Settings) -> RegistryClient:
-    return RegistryClient(
-        RegistrySettings(insecure_hosts=settings.insecure_registries, certs_dir=settings.registry_certs_dir)
-    )
+    certs_dirs = (settings.registry_certs_dir,) if settings.registry_certs_dir else ()
+    return RegistryClient(RegistrySettings(settings.insecure_registries, certs_dirs))

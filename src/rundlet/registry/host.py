@@ -47,8 +47,8 @@ def _has_address(host: str, quality: str) -> bool:
 
 
 def is_listed(authority: str, hosts: Container[str]) -> bool:
-    """Whether `hosts` names `authority`, with its port or for all ports."""
-    return authority in hosts or host_of(authority) in hosts
+    """Whether `hosts` names `authority`, with its port, for all ports, or all hosts by "*"."""
+    return authority in hosts or host_of(authority) in hosts or "*" in hosts
 
 
 def split_origin(url: str) -> tuple[str, str]:

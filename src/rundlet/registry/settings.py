@@ -23,15 +23,17 @@ class Credentials(NamedTuple):
 
 
 class RegistrySettings(NamedTuple):
-    """`insecure_hosts` ("host" or "host:port") may speak plain HTTP or TLS that does not verify.
+    """`insecure_hosts` ("host", "host:port" or "*") may speak plain HTTP or TLS that does not verify.
 
-    Loopback hosts may speak plain HTTP without being listed.  `certs_dir` holds
-    `<host[:port]>/{*.crt,*.cert,*.key}`; `retries` counts further attempts
-    after the first, for answers and failures that may pass.
+    Loopback hosts may speak plain HTTP without being listed.  Each of `certs_dirs` may hold
+    `<host[:port]>/{*.crt,*.cert,*.key}`, the first that does is used; `cert_dir` is one such
+    directory for every host instead.  `retries` counts further attempts after the first, for
+    answers and failures that may pass.
     """
 
     insecure_hosts: tuple[str, ...] = ()
-    certs_dir: str = "/etc/containers/certs.d"
+    certs_dirs: tuple[str, ...] = ()
+    cert_dir: str = ""
     user_agent: str = f"rundlet/{__version__}"
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 30.0

@@ -22,7 +22,7 @@ from rundlet.registry.host import host_of, is_listed, is_loopback, registry_auth
 from rundlet.registry.message import FileBody, Interrupted, Request, Response
 from rundlet.registry.retry import Limits
 from rundlet.registry.settings import RegistrySettings
-from rundlet.registry.tls import explain_tls_error, make_tls_context
+from rundlet.registry.tls import explain_tls_error, find_cert_dir, make_tls_context
 
 _POOL_SIZE = 16
 _SEND_BLOCK_SIZE = 1 << 18
@@ -140,7 +140,8 @@ class Transport:
         context = None
         if scheme == "https":
             verify = not is_listed(authority, self._settings.insecure_hosts)
-            context = make_tls_context(self._settings.certs_dir, authority, verify=verify)
+            cert_dir = find_cert_dir(self._settings, authority)
+            context = make_tls_context(cert_dir, authority, verify=verify)
         proxy_url = self._find_proxy(scheme, authority)
         if not proxy_url:
             return urllib3.PoolManager(maxsize=_POOL_SIZE, ssl_context=context, blocksize=_SEND_BLOCK_SIZE)

@@ -87,8 +87,8 @@ def _split_reference(text: str) -> tuple[str, str | None, str | None]:
 
 def _split_domain(name: str) -> tuple[str, str]:
     """(domain, path) with docker.io's defaults filled in."""
-    first, slash, rest = name.partition("/")
-    if not slash or not _is_domain(first):
+    first, _, rest = name.partition("/")
+    if not has_domain(name):
         first, rest = DEFAULT_DOMAIN, name
     if first == _LEGACY_DOMAIN:
         first = DEFAULT_DOMAIN
@@ -97,8 +97,15 @@ def _split_domain(name: str) -> tuple[str, str]:
     return first, rest
 
 
-def _is_domain(component: str) -> bool:
-    return component == "localhost" or "." in component or ":" in component or component != component.lower()
+def has_domain(name: str) -> bool:
+    """Whether a name as written begins with a registry: "localhost/x" and "quay.io/x" do, "x/y" does not."""
+    first, slash, _ = name.partition("/")
+    return bool(slash) and (first == "localhost" or "." in first or ":" in first or first != first.lower())
+
+
+def is_registry_host(text: str) -> bool:
+    """Whether `text` can stand as the registry of a reference: a host, perhaps with a port."""
+    return bool(_DOMAIN.fullmatch(text))
 
 
 def _check(fine: object, text: str, reason: str) -> None:
