@@ -3,6 +3,7 @@
 `decode` is the one place where untyped JSON becomes typed values.
 """
 
+import json as stdlib_json
 import re
 from typing import Any, TypeVar
 
@@ -48,6 +49,32 @@ def decode(raw: bytes | str, kind: type[T], what: str) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = _rephrase(error) if isinstance(error, msgspec.DecodeError) else str(error)
         raise InvalidArgument(f"{what}: {reason}") from error
+
+
+def decode_unique(raw: bytes, what: str) -> Any:
+    """`raw` JSON as plain values; InvalidArgument also for a key that stands twice in one object.
+
+    Which of two equal keys counts differs between readers, so a document that is trusted by
+    its digest must not have any.
+    """
+    try:
+        return stdlib_json.loads(raw, object_pairs_hook=_to_object)
+    except _Twice as error:
+        raise InvalidArgument(f"{what}: key {str(error)[:100]!r} stands twice in one object") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"{what}: {str(error)[:1].lower()}{str(error)[1:]}") from error
+
+
+class _Twice(Exception):
+    """The key that was there already."""
+
+
+def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Twice(next(key for key in keys if keys.count(key) > 1))
+    return value
 
 
 def convert(value: Any, kind: type[T], what: str) -> T:

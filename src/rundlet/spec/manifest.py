@@ -49,10 +49,10 @@ def parse_manifest(raw: bytes, media_type: str = "", what: str = "manifest") -> 
     """`raw` as a Manifest or an Index; `media_type` is what the registry called it, "" if unknown.
 
     The registry's word, the document's own `mediaType` and its members must not
-    contradict each other: else two clients could read one digest as two images
-    (CVE-2021-41190).  Raises InvalidArgument, and Unimplemented for schema 1.
+    contradict each other, nor may a key stand twice: else two clients could read one
+    digest as two images (CVE-2021-41190).  Raises InvalidArgument, and Unimplemented for schema 1.
     """
-    value = json.decode(raw, object, what)
+    value = json.decode_unique(raw, what)
     if not isinstance(value, dict):
         raise InvalidArgument(f"{what}: expected an object")
     value = drop_nulls(value)
