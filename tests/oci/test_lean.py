@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 from typing import Any, NamedTuple
 
 import pytest
@@ -152,3 +153,10 @@ def test_signals_are_numbers() -> None:
     assert module.SIGTERM == signal.SIGTERM
     assert module.valid_signals() == signal.valid_signals()
     assert module.Signals is signal.Signals
+
+
+def test_a_protocol_adds_nothing_to_its_classes() -> None:
+    """Modules that a cold start shares with others may have them (rundlet.step)."""
+    protocol = lean._make_typing().Protocol
+    described = types.new_class("Described", (protocol,))
+    assert described.__mro__ == (described, object)

@@ -60,7 +60,10 @@ class Lean(ModuleType):
 
 
 class _Form:
-    """Stands in annotations, which nobody evaluates here; it may be called, subscripted and joined."""
+    """Stands in annotations, which nobody evaluates here; it may be called, subscripted and joined.
+
+    As a base (Protocol) it adds nothing to a class.
+    """
 
     def __getitem__(self, _: object) -> _Form:
         return self
@@ -72,6 +75,9 @@ class _Form:
         return self
 
     __ror__ = __or__
+
+    def __mro_entries__(self, _: object) -> tuple[type, ...]:
+        return ()
 
 
 class NamedTuple(tuple):  # type: ignore[type-arg]
