@@ -66,6 +66,7 @@ class _Nested:
         self._outer.__exit__(kind, error, trace)
 
 
+_FAILPOINTS = "RUNDLET_FAILPOINTS"
 _UNWATCHED = _Unwatched()
 _observer: Observer | None = None
 
@@ -85,7 +86,12 @@ def watch(observer: Observer) -> None:
         _observer = lambda name, subject: _Nested(first(name, subject), observer(name, subject))  # noqa: E731
 
 
-if "RUNDLET_FAILPOINTS" in os.environ:
+def environment() -> dict[str, str]:
+    """What a process that starts with an empty environment is given, so that its steps are watched too."""
+    return {name: os.environ[name] for name in (_FAILPOINTS,) if name in os.environ}
+
+
+if _FAILPOINTS in os.environ:
     from rundlet import failpoint
 
-    watch(failpoint.open_observer(os.environ["RUNDLET_FAILPOINTS"]))
+    watch(failpoint.open_observer(os.environ[_FAILPOINTS]))

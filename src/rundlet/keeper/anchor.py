@@ -28,6 +28,7 @@ from rundlet.keeper.link import Store, SupervisorLink
 from rundlet.keeper.protocol import connect_path, keeper_dir
 from rundlet.keeper.supervisor import run_supervisor
 from rundlet.kernel import mount, prctl
+from rundlet.step import environment, step
 
 _BACKLOG = 128
 _SHORT_LIFE_S = 1.0
@@ -44,7 +45,7 @@ def enter_private_interpreter(argv: list[str]) -> NoReturn:
     executable = os.path.realpath(sys.executable)
     fd = mount.open_tree(executable)
     mount.mount_setattr(fd, set_attrs=mount.MOUNT_ATTR_RDONLY)
-    os.execve(fd, [executable, *argv], {"LC_ALL": "C.UTF-8"})
+    os.execve(fd, [executable, *argv], {"LC_ALL": "C.UTF-8", **environment()})
 
 
 def start_anchor(run_root: str, ready_fd: int) -> NoReturn:
@@ -52,8 +53,10 @@ def start_anchor(run_root: str, ready_fd: int) -> NoReturn:
     directory = keeper_dir(run_root)
     prctl.set_name("rundlet-keeper")
     _redirect_output(directory)
-    listener = _listen(directory)
-    os.write(ready_fd, b"ok")
+    with step("anchor.listen"):
+        listener = _listen(directory)
+    with step("anchor.ready"):
+        os.write(ready_fd, b"ok")
     os.close(ready_fd)
     _supervise(run_root, listener)
     _leave(directory)
@@ -181,7 +184,8 @@ def _leave(directory: str) -> NoReturn:
     fcntl.flock(lock, fcntl.LOCK_EX)
     for name in ("sock", "journal", "log", "lock"):
         try:
-            os.unlink(f"{directory}/{name}")
+            with step(f"anchor.remove-{name}"):
+                os.unlink(f"{directory}/{name}")
         except FileNotFoundError:
             pass
     try:

@@ -19,6 +19,7 @@ from rundlet.keeper.protocol import (
     receive_packet,
     send_packet,
 )
+from rundlet.step import environment, step
 
 _BOOTSTRAP = (
     "import sys; sys.path.insert(0, sys.argv[3]); from rundlet.keeper.anchor import main; main(sys.argv[1:])"
@@ -167,7 +168,8 @@ def _start(run_root: str) -> Connection:
             return _start(run_root)  # an old keeper left while we waited, and took the directory along
         connection = _try_connect(run_root)
         if connection is None:
-            _launch(run_root)
+            with step("keeper.launch"):
+                _launch(run_root)
             connection = _try_connect(run_root)
         if connection is None:
             raise Unavailable(f"keeper: it does not answer in {directory}", hint=f"see {directory}/log")
@@ -207,7 +209,7 @@ def _launch(run_root: str) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             pass_fds=(write_fd,),
-            env={},
+            env=environment(),
         )
         os.close(write_fd)
         write_fd = -1

@@ -18,6 +18,7 @@ from rundlet.keeper.logfile import LogFile
 from rundlet.keeper.loop import Loop
 from rundlet.keeper.protocol import ContainerState, ExitRecord
 from rundlet.keeper.stream import Scratch, Source, Stream, Terminal
+from rundlet.step import step
 
 STATE_FILE = "state"
 EXIT_FILE = "exit"
@@ -73,7 +74,8 @@ class Container:
             "cgroup": self.group.path if self.group else "",
             "stdin": self.stdin_mode,
         }
-        write_json(f"{self.directory}/{STATE_FILE}", saved)
+        with step(f"keeper.note-{self.status}"):
+            write_json(f"{self.directory}/{STATE_FILE}", saved)
 
     def fds(self) -> dict[str, int]:
         """Those that must outlive the supervisor, by name."""
@@ -190,7 +192,8 @@ class Container:
         code, number = split_status(wait_status) if wait_status is not None else (UNKNOWN_EXIT_CODE, 0)
         self.exit = ExitRecord(self.id, "", code, number, oom_killed, finished_at_ns)
         self.status = "stopped"
-        write_json(f"{self.directory}/{EXIT_FILE}", self.exit)
+        with step("keeper.note-exit"):
+            write_json(f"{self.directory}/{EXIT_FILE}", self.exit)
         return self.exit
 
     def close(self) -> None:
@@ -214,4 +217,5 @@ class Container:
 
     def remove_files(self) -> None:
         """The directory with all in it."""
-        remove_tree(self.directory)
+        with step("keeper.remove-files"):
+            remove_tree(self.directory)

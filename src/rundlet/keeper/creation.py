@@ -15,6 +15,7 @@ from rundlet.keeper.protocol import LogLimit
 from rundlet.keeper.server import Request
 from rundlet.plan.container import ContainerPlan, Hooks, decode_plan
 from rundlet.runtime.report import Report, let_go_on
+from rundlet.step import step
 
 
 def reserve_container(core: Core, container_id: str, cgroup: str) -> Container:
@@ -23,7 +24,8 @@ def reserve_container(core: Core, container_id: str, cgroup: str) -> Container:
         raise AlreadyExists(f"container {container_id} exists already")
     container = core.new_container(container_id, cgroup)
     try:
-        os.mkdir(container.directory, 0o700)
+        with step("keeper.reserve"):
+            os.mkdir(container.directory, 0o700)
     except FileNotFoundError:
         os.makedirs(container.directory, mode=0o700)
     core.containers[container.id] = container
@@ -33,7 +35,8 @@ def reserve_container(core: Core, container_id: str, cgroup: str) -> Container:
 def prepare_container(container: Container, request: Request) -> None:
     """What the request says of log and stdin."""
     args = request.args
-    container.log.open(args["log_path"], LogLimit(*args["log_limit"]))
+    with step("keeper.open-log"):
+        container.log.open(args["log_path"], LogLimit(*args["log_limit"]))
     container.stdin_mode = ("once" if args["stdin_once"] else "open") if args["stdin"] else ""
     container.save()  # "creating": whoever finds that clears it away
 
@@ -69,9 +72,11 @@ class Creation:
         prepare_container(container, request)
         save_hooks(container, plan.hooks)
         if container.group is not None:
-            container.group.make()
-            container.group.apply(plan.cgroup.writes)
-        pending = self._launcher.start_container(container, plan)
+            with step("keeper.cgroup"):
+                container.group.make()
+                container.group.apply(plan.cgroup.writes)
+        with step("keeper.clone"):
+            pending = self._launcher.start_container(container, plan)
         if container.group is None:
             container.save()  # with its pid: there is no cgroup to find it by
         return pending
@@ -102,7 +107,8 @@ class Creation:
         container.started_at_ns = time.time_ns()
         container.save()
         container.status = "created"
-        container.open_gate()
+        with step("keeper.gate"):
+            container.open_gate()
 
     def _on_report(self, container: Container) -> None:
         """The new process is ready, has failed, or is now the container's program."""

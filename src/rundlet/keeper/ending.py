@@ -18,6 +18,7 @@ from rundlet.keeper.link import Ended
 from rundlet.keeper.protocol import ExitRecord, OomEvent
 from rundlet.keeper.server import Request
 from rundlet.runtime.resctrl import remove_groups
+from rundlet.step import step
 
 _OOM_LOOKS = 20
 _OOM_PAUSE_S = 0.01
@@ -63,7 +64,8 @@ class Ending:
         # It stays a zombie until the exit is on disk: should this process be killed
         # before, the anchor reaps it and tells the next one.
         self.finish(container, peek_wait_status(container.pid), time.time_ns())
-        os.waitpid(container.pid, 0)
+        with step("keeper.reap"):
+            os.waitpid(container.pid, 0)
 
     def _finish_adopted(self, container: Container) -> None:
         """Somebody else's child: the kernel says how it ended, or the anchor, or nobody can."""
@@ -161,8 +163,10 @@ class Ending:
         self._core.anchor.drop(container.id)
         try:
             if container.group is not None:
-                container.group.kill()
-                container.group.remove()
+                with step("keeper.kill-cgroup"):
+                    container.group.kill()
+                with step("keeper.remove-cgroup"):
+                    container.group.remove()
         except Error as error:
             failure = error
         remove_groups(container.id)

@@ -30,6 +30,7 @@ from rundlet.keeper.protocol import ExitRecord
 from rundlet.keeper.server import Request
 from rundlet.kernel.clone import Cloned
 from rundlet.plan.process import decode_process
+from rundlet.step import step
 
 KEPT_MAX = 32
 _PREFIX = "exec-"
@@ -85,7 +86,8 @@ class Execs:
                 f"container {container.id} is {container.status}: exec needs a running one"
             )
         plan = decode_process(request.args["process"])
-        child, pending = self._launcher.start_exec(container, plan, self._launcher.choose_stdio(request))
+        with step("keeper.exec"):
+            child, pending = self._launcher.start_exec(container, plan, self._launcher.choose_stdio(request))
         item = self._new_exec(container, child, request)
         item.pending = pending
         self._core.loop.add(pending.report.fileno(), lambda: self._on_report(item))
@@ -95,7 +97,8 @@ class Execs:
         self._count += 1
         item = Exec(f"{os.getpid()}-{self._count}", container, child.pid, child.pidfd, adopted=False)
         item.requests.append(request)
-        write_json(item.path, {"pid": item.pid, "start_time": read_start_time(item.pid)})
+        with step("keeper.note-exec"):
+            write_json(item.path, {"pid": item.pid, "start_time": read_start_time(item.pid)})
         return item
 
     def take_over(
@@ -186,11 +189,12 @@ class Execs:
             request.answer({"exit": record})
         if not os.path.isdir(item.container.directory):
             return  # deleted before it could end
-        if listeners:
-            os.unlink(item.path)
-        else:
-            write_json(item.path, {"exit": record})
-            _forget_old(item.container.directory)
+        with step("keeper.end-exec"):
+            if listeners:
+                os.unlink(item.path)
+            else:
+                write_json(item.path, {"exit": record})
+                _forget_old(item.container.directory)
 
     def serve_wait_exec(self, request: Request) -> None:
         """At once when it has ended, from its file; NotFound when that was told to somebody, or long ago."""

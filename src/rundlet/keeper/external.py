@@ -44,6 +44,7 @@ from rundlet.keeper.server import Request, Verb
 from rundlet.kernel.clone import Cloned
 from rundlet.plan.external import BwrapPlan, ExternalPlan, OciPlan, decode_external, encode_external
 from rundlet.runtime.init import Stdio
+from rundlet.step import step
 
 PLAN_FILE = "external"
 _STRANGERS_MAX = 256
@@ -94,7 +95,8 @@ class Externals:
     def _spawn(
         self, container: Container, plan: OciPlan, verb: Sequence[str], stdio: Stdio | None = None
     ) -> Job:
-        return spawn([plan.program, *plan.args], verb, self._next_log(container), stdio)
+        with step(f"keeper.runtime.{verb[0]}"):
+            return spawn([plan.program, *plan.args], verb, self._next_log(container), stdio)
 
     def _next_log(self, container: Container) -> str:
         return f"{container.directory}/runtime.{next(self._numbers)}.log"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from rundlet.errors import DeadlineExceeded, Error, FailedPrecondition, NotFound
 from rundlet.keeper.loop import Loop
 from rundlet.runtime.init import Stdio
+from rundlet.step import step
 
 # What Python ignores and a runtime must not inherit.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -79,7 +80,8 @@ class Job:
         self._has_ended = True
         loop.remove(self._pidfd)
         os.close(self._pidfd)
-        _, wait_status = os.waitpid(self._pid, 0)
+        with step("keeper.runtime.reap"):
+            _, wait_status = os.waitpid(self._pid, 0)
         self._code = os.waitstatus_to_exitcode(wait_status)
         if self._output_fd >= 0:
             self._output = os.pread(self._output_fd, _TEXT_MAX_BYTES, 0)

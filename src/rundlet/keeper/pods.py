@@ -23,6 +23,7 @@ from rundlet.plan.steps import IdMap
 from rundlet.runtime.namespaces import sysctl_path
 from rundlet.runtime.pause import open_program
 from rundlet.runtime.userns import become_root, make_user_namespace, namespaces_owned_by
+from rundlet.step import step
 
 _KINDS = {"net": "network", "ipc": "ipc", "uts": "uts", "user": "user"}
 _PINNED = ("net", "ipc", "uts")
@@ -74,13 +75,15 @@ class Pods:
         directory = f"{self._directory}/{pod_id}"
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
         try:
-            os.mkdir(directory, 0o700)
+            with step("keeper.pod-directory"):
+                os.mkdir(directory, 0o700)
         except FileExistsError as error:
             raise AlreadyExists(f"pod {pod_id} has namespaces already") from error
         route_fds: list[int] = []
         try:
             if plan.user is not None:
-                _pin_owned(directory, plan.user, plan.pinned)
+                with step("keeper.pod-user"):
+                    _pin_owned(directory, plan.user, plan.pinned)
             route_fds = self._furnish(directory, plan)
             paths = {kind: f"{directory}/{kind}" for kind in os.listdir(directory)}
             pid = self._start_init(directory, paths, plan.join_files) if "pid" in plan.kinds else 0
@@ -100,9 +103,11 @@ class Pods:
                 for kind in plan.pinned:
                     namespace.join(f"{directory}/{kind}", _flag(kind))
             else:
-                namespace.unshare(sum(map(_flag, plan.pinned)))
+                with step("keeper.pod-unshare"):
+                    namespace.unshare(sum(map(_flag, plan.pinned)))
                 for kind in plan.pinned:
-                    _pin(f"/proc/self/ns/{kind}", f"{directory}/{kind}")
+                    with step(f"keeper.pod-pin-{kind}"):
+                        _pin(f"/proc/self/ns/{kind}", f"{directory}/{kind}")
             if plan.hostname and "uts" in plan.kinds:
                 namespace.set_hostname(plan.hostname)
             for name, value in plan.sysctls.items():
@@ -138,10 +143,11 @@ class Pods:
         os.close(child.pidfd)
         with open(read_fd, encoding="utf-8", errors="replace") as report:
             told = dict(line.rstrip("\n").split(" ", 1) for line in report)
-        os.waitpid(child.pid, 0)
+        with step("keeper.pod-helper"):
+            os.waitpid(child.pid, 0)
         if "error" in told or "pid" not in told:
             raise FailedPrecondition(f"pod init: {told.get('error', 'it did not start')}")
-        with open(f"{directory}/init", "w", encoding="ascii") as file:
+        with step("keeper.pod-note-init"), open(f"{directory}/init", "w", encoding="ascii") as file:
             file.write(told["pid"])
         return int(told["pid"])
 
@@ -165,7 +171,8 @@ class Pods:
         except ProcessLookupError:
             return None
         if init:
-            signal.pidfd_send_signal(init.pidfd, signal.SIGKILL)
+            with step("keeper.pod-kill-init"):
+                signal.pidfd_send_signal(init.pidfd, signal.SIGKILL)
         return init
 
     def open_socket(self, pod_id: str, family: int) -> socket.socket:
@@ -190,8 +197,10 @@ class Pods:
         except FileNotFoundError:
             return
         for name in names:
-            _unpin(f"{directory}/{name}")
-        os.rmdir(directory)
+            with step(f"keeper.pod-unpin-{name}"):
+                _unpin(f"{directory}/{name}")
+        with step("keeper.pod-rmdir"):
+            os.rmdir(directory)
 
     def close(self) -> None:
         _close_all(list(self._home.values()))
@@ -262,11 +271,13 @@ def _make_init(program: int, paths: Mapping[str, str], join_files: Sequence[str]
                 namespace.join(paths[kind], _flag(kind))
         if "user" in paths:
             become_root()
-        namespace.unshare(namespace.CLONE_NEWPID)
+        with step("pod-init.unshare"):
+            namespace.unshare(namespace.CLONE_NEWPID)
         child = clone(namespace.CLONE_NEWNS, sibling=True)
         if child.pid == 0:
             _become_init(program, report_fd)
-        os.write(report_fd, b"pid %d\n" % child.pid)
+        with step("pod-init.tell"):
+            os.write(report_fd, b"pid %d\n" % child.pid)
     except BaseException as error:
         _report_failure(report_fd, error)
     finally:
@@ -280,7 +291,8 @@ def _report_failure(report_fd: int, error: BaseException) -> None:
 def _become_init(program: int, report_fd: int) -> NoReturn:
     """An empty read-only root and no rights: /proc/1/root must lead nowhere."""
     try:
-        mount.mount(None, "/", None, mount.MS_REC | mount.MS_SLAVE)
+        with step("pod-init.slave"):
+            mount.mount(None, "/", None, mount.MS_REC | mount.MS_SLAVE)
         mount.mount("tmpfs", "/proc", "tmpfs", mount.MS_NOSUID | mount.MS_NODEV, "size=4k,mode=555")
         os.chdir("/proc")
         mount.pivot_root(".", ".")
@@ -291,7 +303,8 @@ def _become_init(program: int, report_fd: int) -> NoReturn:
         os.setresgid(_PAUSE_UID, _PAUSE_UID, _PAUSE_UID)
         os.setresuid(_PAUSE_UID, _PAUSE_UID, _PAUSE_UID)
         prctl.set_no_new_privs()
-        os.execve(program, ["rundlet-pause"], {})
+        with step("pod-init.execute"):
+            os.execve(program, ["rundlet-pause"], {})
     except BaseException as error:
         _report_failure(report_fd, error)
     finally:

@@ -31,6 +31,7 @@ from rundlet.kernel.malloc import give_back
 from rundlet.plan.steps import freeze
 from rundlet.runtime.init import Machine
 from rundlet.runtime.terminal import set_size
+from rundlet.step import step
 
 LINGER_S = 1.0
 
@@ -53,8 +54,9 @@ class Supervisor:
         self._creation = Creation(self._core, self._launcher, self._ending)
         self._execs = Execs(self._core, self._launcher)
         self._externals = Externals(self._core, self._launcher, self._ending, self._execs)
-        restore_containers(self._core, self._ending, store)
-        self._execs.restore(store)
+        with step("keeper.restore"):
+            restore_containers(self._core, self._ending, store)
+            self._execs.restore(store)
         self._externals.resume()
         self._server = Server(self._core.loop, listener, self._verbs())
 

@@ -12,6 +12,7 @@ from typing import Any
 from rundlet.plan import attributes, steps
 from rundlet.runtime import devices, mounts, namespaces, rootfs
 from rundlet.runtime.context import Context
+from rundlet.step import step as named
 
 Executor = Callable[[Any, Context], None]
 
@@ -46,4 +47,5 @@ def load(planned: Iterable[steps.Step]) -> None:
 
 def execute(step: steps.Step, context: Context) -> None:
     """Do one step; OSError when the kernel refuses."""
-    EXECUTORS[type(step)](step, context)
+    with named(type(step).__name__):
+        EXECUTORS[type(step)](step, context)

@@ -31,6 +31,7 @@ from rundlet.runtime.context import Context, refusal
 from rundlet.runtime.mounts import map_ids, open_bind
 from rundlet.runtime.stdio import Stdio, own_stdio
 from rundlet.runtime.userns import become_root, map_id, raise_limits, read_mappings_of, write_mappings
+from rundlet.step import step as named
 
 _FDS_A_PACKET = 200  # SCM_MAX_FD is 253
 _GO = b"go"
@@ -66,11 +67,13 @@ def give_birth(plan: ContainerPlan, context: Context, stdio: Stdio, report: sock
     theirs.close()
     # What fails from here on is reported first; then this process ends, `ours` closes with it, and the
     # first process ends too.  The other way round its end could be heard before the reason.
-    socket.send_fds(report, [json.dumps({"child": child.pid}).encode()], [child.pidfd])
+    with named("helper.tell"):
+        socket.send_fds(report, [json.dumps({"child": child.pid}).encode()], [child.pidfd])
     if plan.user and not user:
         trees = _prepare(plan, _make_user(plan, child), stdio)
     _move_devices(plan, child)
-    _hand_over(ours, trees)
+    with named("helper.hand-over"):
+        _hand_over(ours, trees)
     os._exit(0)
 
 
