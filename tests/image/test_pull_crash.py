@@ -67,7 +67,7 @@ def assert_consistent(store, layers):
     with store.database.read() as connection:
         rows = dict(connection.execute("SELECT id, chain_id FROM layers").fetchall())
         blobs = [row[0] for row in connection.execute("SELECT digest FROM blobs")]
-    on_disk = {name for name in os.listdir(f"{store.root}/layers") if not name.endswith(".json")}
+    on_disk = {name for name in os.listdir(f"{store.root}/layers") if name.isdigit()}
     assert on_disk == set(map(str, rows))
     assert set(rows.values()) <= set(chain_ids(digests))
     present = os.listdir(f"{store.root}/blobs/sha256")

@@ -14,9 +14,11 @@ well, a directory becomes opaque and a file stays as it is.
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Final, NamedTuple
+
+from isal.isal_zlib import crc32
 
 from rundlet.archive import tar
 from rundlet.archive.compression import Readable, open_decompressed
@@ -48,12 +50,14 @@ class LayerStats(NamedTuple):
 
     `implied` are directories without an entry of their own: their owner, mode and times
     belong to the same directory in the layers below (`copy_implied`).
+    `checksums` are the CRC-32 of the files by inode number, None for one with holes.
     """
 
     size_bytes: int
     inodes: int
     diff_id: Digest
     implied: tuple[bytes, ...]
+    checksums: Mapping[int, int | None]
 
 
 def apply_layer(
@@ -86,6 +90,7 @@ def apply_layer(
             applier.inodes + len(applier.tree.implied),
             Digest(algorithm, hasher.hexdigest()),
             tuple(sorted(applier.tree.implied)),
+            applier.checksums,
         )
 
 
@@ -101,6 +106,7 @@ class _Applier:
         self.tree = tree
         self.size_bytes = 0
         self.inodes = 0
+        self.checksums: dict[int, int | None] = {}
         self._archive = archive
         self._devices = devices
         self._owns = os.geteuid() == 0
@@ -222,11 +228,14 @@ class _Applier:
     def _create_file(self, parent_fd: int, name: bytes, entry: Entry) -> None:
         fd = os.open(name, _CREATE, 0o600, dir_fd=parent_fd)
         try:
+            checksum = 0
             if entry.segments is None:
                 for piece in self._archive.data():
                     _write(fd, piece)
+                    checksum = crc32(piece, checksum)
             else:
                 _write_sparse(fd, self._archive.data(), entry)
+            self.checksums[os.fstat(fd).st_ino] = checksum if entry.segments is None else None
             self._dress(fd, entry)
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:

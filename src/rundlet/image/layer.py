@@ -45,7 +45,7 @@ class Unpacked(NamedTuple):
 
     path: str
     layer: NewLayer
-    implied: tuple[bytes, ...]
+    stats: LayerStats
     held: ExitStack
 
 
@@ -68,7 +68,7 @@ def bring_layer(store: Store, source: Source, plan: LayerPlan) -> LayerRecord | 
         stats = _unpack(store, source, plan, path)
         _report_ready(source, plan.descriptor)
         layer = NewLayer(plan.chain_id, plan.diff_id, plan.descriptor.digest, stats.size_bytes, stats.inodes)
-        return Unpacked(path, layer, stats.implied, held.pop_all())
+        return Unpacked(path, layer, stats, held.pop_all())
 
 
 def _report_ready(source: Source, descriptor: Descriptor) -> None:

@@ -179,8 +179,8 @@ class _Pull:
     def _publish_layer(self, unpacked: Unpacked, below: Sequence[int]) -> LayerRecord:
         with unpacked.held:
             with translating(f"layer {unpacked.layer.chain_id}"):
-                copy_implied(unpacked.path, self._store.layers.stack(below), unpacked.implied)
-            layer_id = self._store.layers.publish(unpacked.path, unpacked.layer)
+                copy_implied(unpacked.path, self._store.layers.stack(below), unpacked.stats.implied)
+            layer_id = self._store.layers.publish(unpacked.path, unpacked.layer, unpacked.stats.checksums)
         return LayerRecord(layer_id, *unpacked.layer)
 
     # --- the image ----------------------------------------------------------

@@ -11,6 +11,7 @@ from rundlet.spec.digest import Digest
 from rundlet.step import step
 from rundlet.store.database import Database
 from rundlet.store.locks import Locks, Patience
+from rundlet.store.notes import unlink_if_there
 from rundlet.store.schema import KEPT_S, compute_kept_until_s
 
 
@@ -76,7 +77,7 @@ class Blobs:
 
     def discard_ingest(self, digest: Digest) -> None:
         """Forget what of a download has come; the caller holds `lock`."""
-        _unlink_if_there(self.ingest_path(digest))
+        unlink_if_there(self.ingest_path(digest))
 
     def discard_idle_ingest(self, digest: Digest) -> None:
         """The same for a caller without the lock; a download under way in another process stays."""
@@ -86,7 +87,8 @@ class Blobs:
 
     def remove(self, connection: Connection, digest: Digest) -> None:
         """Drop file and row, inside the caller's transaction."""
-        _unlink_if_there(self.path(digest))
+        with step("blob.unlink"):
+            unlink_if_there(self.path(digest))
         connection.execute("DELETE FROM blobs WHERE digest = ?", (str(digest),))
 
     def collect_stale(self) -> None:
@@ -115,10 +117,3 @@ class Blobs:
 
 def _lock_name(digest: Digest) -> str:
     return f"blob-{digest.hex}"
-
-
-def _unlink_if_there(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass

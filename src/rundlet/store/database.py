@@ -14,6 +14,7 @@ from typing import Final
 
 from rundlet import errors
 from rundlet.kernel.failure import translating
+from rundlet.step import step
 
 _BUSY_TIMEOUT_S: Final = 30.0
 
@@ -68,7 +69,7 @@ class Database:
         if self._active.connection is not None:
             yield self._active.connection
             return
-        with self._transaction("BEGIN") as connection:
+        with self._transaction("BEGIN", "store.read") as connection:
             yield connection
 
     @contextmanager
@@ -77,7 +78,7 @@ class Database:
         if self._active.connection is not None:
             yield self._active.connection
             return
-        with self._writing, self._transaction("BEGIN IMMEDIATE") as connection:
+        with self._writing, self._transaction("BEGIN IMMEDIATE", "store.commit") as connection:
             self._active.connection = connection
             try:
                 yield connection
@@ -85,13 +86,15 @@ class Database:
                 self._active.connection = None
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str, end: str) -> Iterator[sqlite3.Connection]:
+        """`end` is the name of the step that ends it."""
         with self._translating():
             connection = self._take()
             try:
                 connection.execute(begin)
                 yield connection
-                connection.execute("COMMIT")
+                with translating(f"database {self._path}"), step(end):
+                    connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")

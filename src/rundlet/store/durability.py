@@ -9,12 +9,14 @@ next pull brings them again.
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from sqlite3 import Connection
 from typing import Final
 
 from rundlet.errors import Error
 from rundlet.kernel.failure import translating
 from rundlet.kernel.sync import syncfs
+from rundlet.step import step
 from rundlet.store.database import Database
 
 _LOG: Final = logging.getLogger(__name__)
@@ -42,8 +44,10 @@ _FORGET: Final = (
 
 
 class Durability:
-    def __init__(self, root: str, database: Database, boot_id: str) -> None:
-        self._root = root
+    """`roots` are directories on the file systems that content is kept on."""
+
+    def __init__(self, roots: Sequence[str], database: Database, boot_id: str) -> None:
+        self._roots = tuple(roots)
         self._database = database
         self._boot_id = boot_id
         self._lock = threading.Lock()
@@ -93,15 +97,21 @@ class Durability:
     def _sync(self) -> None:
         with self._database.read() as connection:
             layers, blobs = _find_unsynced(connection, self._boot_id)
-        with translating(f"sync {self._root}"):
-            fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                syncfs(fd)
-            finally:
-                os.close(fd)
+        for root in self._roots:
+            with translating(f"sync {root}"):
+                _sync_file_system(root)
         with self._database.write() as connection:
             connection.executemany("UPDATE layers SET boot_id = '' WHERE id = ?", layers)
             connection.executemany("UPDATE blobs SET boot_id = '' WHERE digest = ?", blobs)
+
+
+def _sync_file_system(root: str) -> None:
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with step("store.sync"):
+            syncfs(fd)
+    finally:
+        os.close(fd)
 
 
 def _find_unsynced(connection: Connection, boot_id: str) -> tuple[list[tuple[int]], list[tuple[str]]]:

@@ -1,16 +1,20 @@
 """Images: what name and digest they were pulled by, and which layers they stand on."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from sqlite3 import Connection
 from typing import NamedTuple
 
-from rundlet.errors import DataLoss, InvalidArgument, NotFound
+from rundlet.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from rundlet.kernel.failure import translating
 from rundlet.spec.digest import parse_digest
 from rundlet.spec.image import ImageConfig, parse_image_config
 from rundlet.spec.reference import parse_reference
 from rundlet.step import step
+from rundlet.store.additional import find_lender
 from rundlet.store.blobs import Blobs
 from rundlet.store.database import Database
+from rundlet.store.notes import ImageNote, remove_half_notes, unlink_if_there, write_note
 from rundlet.store.timestamp import parse_timestamp_ns
 
 _ID_PREFIX_MIN = 3
@@ -52,12 +56,19 @@ class NewImage(NamedTuple):
 
 
 class Images:
-    """`collect` is called after a removal: it frees what nothing uses any more."""
+    """`collect` is called after a removal: it frees what nothing uses any more.
 
-    def __init__(self, database: Database, blobs: Blobs, collect: Callable[[], None]) -> None:
+    `pinned` are names and patterns (`is_pinned_name`) of images that count as pinned.
+    """
+
+    def __init__(
+        self, root: str, database: Database, blobs: Blobs, collect: Callable[[], None], pinned: Sequence[str]
+    ) -> None:
+        self._root = f"{root}/images"
         self._database = database
         self._blobs = blobs
         self._collect = collect
+        self._pinned = tuple(pinned)
         self._configs: dict[str, ImageConfig] = {}
 
     def list(self) -> list[ImageRecord]:
@@ -88,24 +99,95 @@ class Images:
                 " pinned = max(pinned, excluded.pinned)",
                 (image.id, image.manifest_digest, image.pinned),
             )
-            _insert_names(connection, image)
+            connection.execute("DELETE FROM borrowed_images WHERE image_id = ?", (image.id,))
+            losers = _insert_names(connection, image)
             _insert_content(connection, image)
+            for image_id in (image.id, *losers):
+                self.write_note(connection, image_id)
             return self._load(connection, image.id)
 
     def remove(self, image_id: str) -> None:
-        """Remove the image with all its names; nothing happens when it is gone."""
-        with step("image.forget"), self._database.write() as connection:
+        """Remove the image with all its names; nothing happens when it is gone.
+
+        Raises FailedPrecondition for an image of an additional store.
+        """
+        with translating(f"image {image_id}"), self._database.write() as connection:
+            lender = find_lender(connection, image_id)
+            if lender:
+                raise FailedPrecondition(f"image {image_id} belongs to the read-only store {lender}")
             connection.execute("DELETE FROM images WHERE id = ?", (image_id,))
+            self.write_note(connection, image_id)
         self._configs.pop(image_id, None)
         self._collect()
+
+    def tag(self, image_id: str, name: str) -> None:
+        """Give the image one more name (canonical or as people write it); another image that had it loses it.
+
+        Raises NotFound, InvalidArgument.
+        """
+        canonical = parse_tagged_name(name)
+        with translating(f"image {image_id}"), self._database.write() as connection:
+            if not connection.execute("SELECT 1 FROM images WHERE id = ?", (image_id,)).fetchone():
+                raise NotFound(f"image {image_id} is not here")
+            loser = _first(connection, "SELECT image_id FROM image_names WHERE name = ?", canonical)
+            connection.execute("INSERT OR REPLACE INTO image_names VALUES (?, ?)", (canonical, image_id))
+            for each in {image_id, loser} - {""}:
+                self.write_note(connection, each)
 
     def untag(self, name: str) -> None:
         """Take one name (canonical or as people write it) away; the image stays.  Raises NotFound."""
         canonical = str(parse_reference(name))
+        with translating(f"image name {canonical}"), self._database.write() as connection:
+            image_id = _first(connection, "SELECT image_id FROM image_names WHERE name = ?", canonical)
+            if not image_id:
+                raise NotFound(f"no image is named {canonical}")
+            connection.execute("DELETE FROM image_names WHERE name = ?", (canonical,))
+            self.write_note(connection, image_id)
+
+    def pin(self, image_id: str, *, pinned: bool) -> None:
+        """Pin the image, or let go of it: a pinned one is not pruned.  Raises NotFound."""
+        with translating(f"image {image_id}"), self._database.write() as connection:
+            update = "UPDATE images SET pinned = ? WHERE id = ?"
+            if not connection.execute(update, (pinned, image_id)).rowcount:
+                raise NotFound(f"image {image_id} is not here")
+            self.write_note(connection, image_id)
+
+    def note_path(self, image_id: str) -> str:
+        return f"{self._root}/{_note_name(image_id)}"
+
+    def describe_note(self, connection: Connection, image_id: str) -> ImageNote | None:
+        """What the note of the image says when it is right; None when there is no such image."""
+        row = connection.execute(
+            "SELECT manifest_digest, pinned FROM images WHERE id = ?", (image_id,)
+        ).fetchone()
+        if row is None:
+            return None
+        return ImageNote(
+            row[0], _names(connection, image_id), _digests(connection, image_id), pinned=bool(row[1])
+        )
+
+    def write_note(self, connection: Connection, image_id: str) -> None:
+        """Make the note beside the database say what the database says, inside the caller's transaction."""
+        note = self.describe_note(connection, image_id)
+        if note is None:
+            with step("note.unlink"):
+                unlink_if_there(self.note_path(image_id))
+        else:
+            write_note(self.note_path(image_id), note)
+
+    def collect_stale(self) -> None:
+        """Make the notes fit what the database says after a process has died between the two."""
+        files = set(os.listdir(self._root))
+        with self._database.read() as connection:
+            if files == _note_names(connection):
+                return
         with self._database.write() as connection:
-            done = connection.execute("DELETE FROM image_names WHERE name = ?", (canonical,)).rowcount
-        if not done:
-            raise NotFound(f"no image is named {canonical}")
+            remove_half_notes(self._root)
+            known = _note_names(connection)
+            for name in files - known:
+                unlink_if_there(f"{self._root}/{name}")
+            for name in known - files:
+                self.write_note(connection, image_id_of(name))
 
     def _load_if_whole(self, connection: Connection, image_id: str) -> ImageRecord | None:
         try:
@@ -114,9 +196,6 @@ class Images:
             return None
 
     def _load(self, connection: Connection, image_id: str) -> ImageRecord:
-        def column(query: str) -> tuple[str, ...]:
-            return tuple(row[0] for row in connection.execute(query, (image_id,)))
-
         manifest_digest, pinned = connection.execute(
             "SELECT manifest_digest, pinned FROM images WHERE id = ?", (image_id,)
         ).fetchone()
@@ -126,15 +205,16 @@ class Images:
             (image_id,),
         ).fetchall()
         config = self._config(image_id)
+        names = _names(connection, image_id)
         return ImageRecord(
             id=image_id,
-            names=column("SELECT name FROM image_names WHERE image_id = ? ORDER BY name"),
-            digests=column("SELECT reference FROM image_digests WHERE image_id = ? ORDER BY reference"),
+            names=names,
+            digests=_digests(connection, image_id),
             size_bytes=sum(size for _, size in layers),
             created_at_ns=parse_timestamp_ns(config.created),
             layers=tuple(layer_id for layer_id, _ in layers),
             config=config,
-            pinned=bool(pinned),
+            pinned=bool(pinned) or any(is_pinned_name(name, self._pinned) for name in names),
             manifest_digest=manifest_digest,
         )
 
@@ -147,12 +227,64 @@ class Images:
         return config
 
 
-def _insert_names(connection: Connection, image: NewImage) -> None:
+def is_pinned_name(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a name is one of `patterns`: exact, "prefix*", or "*word*", as CRI-O's `pinned_images`."""
+    return any(_fits(name, pattern) for pattern in patterns)
+
+
+def _fits(name: str, pattern: str) -> bool:
+    if pattern.startswith("*") and pattern.endswith("*") and len(pattern) > 2:
+        return pattern[1:-1] in name
+    if pattern.endswith("*"):
+        return name.startswith(pattern[:-1])
+    return name == pattern
+
+
+def parse_tagged_name(name: str) -> str:
+    """The canonical form of a name with a tag; InvalidArgument when it has a digest."""
+    reference = parse_reference(name)
+    if reference.digest:
+        raise InvalidArgument(f"{name} has a digest: an image is tagged by a name and a tag alone")
+    return str(reference)
+
+
+def _names(connection: Connection, image_id: str) -> tuple[str, ...]:
+    rows = connection.execute("SELECT name FROM image_names WHERE image_id = ? ORDER BY name", (image_id,))
+    return tuple(row[0] for row in rows)
+
+
+def _digests(connection: Connection, image_id: str) -> tuple[str, ...]:
+    rows = connection.execute(
+        "SELECT reference FROM image_digests WHERE image_id = ? ORDER BY reference", (image_id,)
+    )
+    return tuple(row[0] for row in rows)
+
+
+def _note_name(image_id: str) -> str:
+    return f"{image_id.replace(':', '-', 1)}.json"
+
+
+def image_id_of(name: str) -> str:
+    """The image that the file `name` of `images/` belongs to."""
+    return name.removesuffix(".json").replace("-", ":", 1)
+
+
+def _note_names(connection: Connection) -> set[str]:
+    return {_note_name(row[0]) for row in connection.execute("SELECT id FROM images")}
+
+
+def _insert_names(connection: Connection, image: NewImage) -> set[str]:
+    """Give the image its name and digest; returns the ids of others that had them."""
+    losers = {
+        _first(connection, "SELECT image_id FROM image_names WHERE name = ?", image.name),
+        _first(connection, "SELECT image_id FROM image_digests WHERE reference = ?", image.digest_reference),
+    }
     if image.name:
         connection.execute("INSERT OR REPLACE INTO image_names VALUES (?, ?)", (image.name, image.id))
     connection.execute(
         "INSERT OR REPLACE INTO image_digests VALUES (?, ?)", (image.digest_reference, image.id)
     )
+    return losers - {"", image.id}
 
 
 def _insert_content(connection: Connection, image: NewImage) -> None:

@@ -2,17 +2,25 @@
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from sqlite3 import Connection
 from typing import NamedTuple
 
+from rundlet.archive.listing import known_checksum, list_tree
 from rundlet.archive.tree import make_root, remove_tree
 from rundlet.kernel.failure import translating
-from rundlet.spec.json import encode_pretty
 from rundlet.step import step
 from rundlet.store.database import Database
+from rundlet.store.listing import write_listing
 from rundlet.store.locks import Locks, Patience
+from rundlet.store.notes import (
+    LayerNote,
+    is_half_note,
+    remove_half_notes,
+    unlink_if_there,
+    write_note,
+)
 from rundlet.store.schema import compute_kept_until_s
 
 # overlayfs refuses more (OVL_MAX_STACK).
@@ -96,9 +104,9 @@ class Layers:
                     layer_id = self._insert(connection, layer)
                     aside = self.move_away(connection, layer_id)
                     write_note(f"{self.path(layer_id)}.json", LayerNote(*layer, listing=digest))
-                    with step("store.layer.listing"):
+                    with step("layer.listing"):
                         os.rename(listing, f"{self.path(layer_id)}.list")
-                    with step("store.layer.directory"):
+                    with step("layer.rename"):
                         os.rename(path, self.path(layer_id))
             finally:
                 unlink_if_there(listing)
@@ -116,6 +124,7 @@ class Layers:
             (*layer, self._boot_id, compute_kept_until_s()),
         ).fetchall()
         layer_id: int = rows[0][0]
+        connection.execute("DELETE FROM borrowed_layers WHERE layer_id = ?", (layer_id,))
         return layer_id
 
     def stack(self, layer_ids: Sequence[int]) -> tuple[str, ...]:
@@ -144,7 +153,7 @@ class Layers:
         if os.path.islink(self.path(layer_id)):
             os.unlink(self.path(layer_id))
             return aside
-        with step("store.layer.aside"):
+        with step("layer.move-away"):
             try:
                 os.rename(self.path(layer_id), aside)
             except FileNotFoundError:
@@ -174,7 +183,9 @@ class Layers:
     def _remove_unless_used(self, path: str) -> None:
         layer_id = os.path.basename(path).removeprefix(KEPT_PREFIX).partition("-")[0]
         with self._database.read() as connection:
-            used = connection.execute("SELECT 1 FROM snapshot_layers WHERE layer_id = ?", (layer_id,)).fetchone()
+            used = connection.execute(
+                "SELECT 1 FROM snapshot_layers WHERE layer_id = ?", (layer_id,)
+            ).fetchone()
         if not used:
             remove_tree(path)
 

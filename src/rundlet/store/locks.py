@@ -18,6 +18,8 @@ from typing import Final
 
 from rundlet.errors import Cancelled, DeadlineExceeded
 from rundlet.kernel.failure import translating
+from rundlet.step import step
+from rundlet.trace.span import waits
 
 # flock(2) cannot wait for a time, so a waiter asks again: soon at first, then seldom.
 _PAUSE_FIRST_S: Final = 0.001
@@ -46,15 +48,23 @@ class Locks:
     @contextmanager
     def hold(self, name: str, patience: Patience, *, shared: bool = False) -> Iterator[None]:
         """Hold the lock `name` for the block; raises DeadlineExceeded or Cancelled while waiting."""
-        pause_s = _PAUSE_FIRST_S
-        while (fd := self._try_lock(name, shared)) < 0:
-            patience.check(f"lock {name}")
-            patience.wait(pause_s)
-            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+        fd = self._try_lock(name, shared)
+        if fd < 0:
+            fd = self._await_lock(name, patience, shared)
         try:
             yield
         finally:
             self._release(name, fd, shared)
+
+    def _await_lock(self, name: str, patience: Patience, shared: bool) -> int:
+        pause_s = _PAUSE_FIRST_S
+        with step("store.lock", name):
+            waits("lock", self._path(name))
+            while (fd := self._try_lock(name, shared)) < 0:
+                patience.check(f"lock {name}")
+                patience.wait(pause_s)
+                pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+        return fd
 
     @contextmanager
     def try_hold(self, name: str) -> Iterator[bool]:

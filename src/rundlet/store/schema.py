@@ -5,10 +5,19 @@
       blobs/sha256/<hex>        manifests, configs and layers as the registry served them
       ingest/sha256-<hex>       blobs being downloaded: a part that the next pull goes on with
       layers/<n>/               one layer unpacked, overlay form; n is its row id: short,
-      layers/<n>.json           since mount options end at 4096 bytes; and what it is, for repair
+                                since mount options end at 4096 bytes
+      layers/<n>.json           what it is (`notes`), and
+      layers/<n>.list           what it held when it was made (`listing`), for check and repair
       layers/tmp-<name>         half-made, or on the way out
+      layers/kept-<n>-<hex>     a damaged layer that has been replaced while snapshots stood on it
+      images/<alg>-<hex>.json   an image's names (`notes`)
       snapshots/<key>/upper     a container's own changes
       snapshots/<key>/work      overlayfs's
+      snapshots/<key>/note.json what it stands on (`notes`)
+
+With a separate image store blobs/, ingest/, layers/ and images/ are under that root instead.
+What an additional, read-only store has is a symbolic link here, in layers/ and blobs/, and a row
+in one of the tables borrowed_*.
 
 A row of `blobs` is there before its file and goes after it, a row of `layers` comes with
 its directory in one transaction: no file without a row is ever left but in ingest/ and
@@ -104,4 +113,22 @@ SCHEMA: Final = (
     ) STRICT, WITHOUT ROWID
     """,
     "CREATE INDEX IF NOT EXISTS snapshot_layers_by_layer ON snapshot_layers (layer_id)",
+    """
+    CREATE TABLE IF NOT EXISTS borrowed_images (
+        image_id TEXT PRIMARY KEY REFERENCES images (id) ON DELETE CASCADE,
+        root     TEXT NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS borrowed_layers (
+        layer_id INTEGER PRIMARY KEY REFERENCES layers (id) ON DELETE CASCADE,
+        root     TEXT NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS borrowed_blobs (
+        digest TEXT PRIMARY KEY REFERENCES blobs (digest) ON DELETE CASCADE,
+        root   TEXT NOT NULL
+    ) STRICT
+    """,
 )

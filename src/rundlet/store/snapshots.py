@@ -12,6 +12,7 @@ from rundlet.kernel.failure import translating
 from rundlet.step import step
 from rundlet.store.database import Database
 from rundlet.store.layers import Layers
+from rundlet.store.notes import SnapshotNote, write_note
 
 _KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _BLOCK_BYTES: Final = 512  # the unit of st_blocks
@@ -45,6 +46,7 @@ class Snapshots:
             try:
                 with step("snapshot.directories", key):
                     _make_directories(snapshot)
+                write_note(self.note_path(key), SnapshotNote(image_id, tuple(layer_ids)))
             except BaseException:
                 remove_tree(f"{self._root}/{key}")
                 raise
@@ -58,6 +60,9 @@ class Snapshots:
                 "SELECT layer_id FROM snapshot_layers WHERE key = ? ORDER BY position", (key,)
             )
             return self._describe(key, [row[0] for row in rows])
+
+    def note_path(self, key: str) -> str:
+        return f"{self._root}/{key}/note.json"
 
     def remove(self, key: str) -> None:
         """Remove the snapshot and all it holds; it is not mounted.  Nothing happens when it is gone."""

@@ -4,12 +4,14 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
+from rundlet.errors import DataLoss
 from rundlet.kernel.failure import translating
 from rundlet.kernel.sync import read_boot_id
 from rundlet.spec.digest import Digest, parse_digest
 from rundlet.step import step
+from rundlet.store.additional import borrow_all
 from rundlet.store.blobs import Blobs
 from rundlet.store.database import Database
 from rundlet.store.durability import Durability
@@ -20,10 +22,14 @@ from rundlet.store.schema import SCHEMA
 from rundlet.store.snapshots import Snapshots
 from rundlet.store.sweeper import Sweeper
 
-_DIRECTORIES: Final = ("blobs/sha256", "ingest", "layers", "snapshots")
+# Under the root of images, and under that of everything else.
+_IMAGE_DIRECTORIES: Final = ("blobs/sha256", "ingest", "layers", "images")
+_DIRECTORIES: Final = ("snapshots",)
 # Held shared by whoever brings content that no image names yet, exclusively by who frees content.
 _CONTENT_LOCK: Final = "content"
 
+_OWN_LAYERS: Final = "FROM layers WHERE id NOT IN (SELECT layer_id FROM borrowed_layers)"
+_OWN_BLOBS: Final = "FROM blobs WHERE digest NOT IN (SELECT digest FROM borrowed_blobs)"
 _UNUSED_LAYERS: Final = (
     "SELECT id FROM layers WHERE kept_until_s < ? AND id NOT IN (SELECT layer_id FROM image_layers)"
     " AND id NOT IN (SELECT layer_id FROM snapshot_layers)"
@@ -33,35 +39,80 @@ _UNUSED_BLOBS: Final = (
 )
 
 
+class Places(NamedTuple):
+    """Where a store lies: all paths absolute.
+
+    `images` is where blobs and layers are kept, "" for `root`; `additional` are the roots of
+    read-only stores whose images are used as they are; `run` (locks) is gone after a reboot.
+    """
+
+    root: str
+    run: str
+    images: str = ""
+    additional: tuple[str, ...] = ()
+
+    @property
+    def image_root(self) -> str:
+        return self.images or self.root
+
+
 class Store:
     """One store on disk (see `schema`); any number of threads and processes use it at once."""
 
-    def __init__(self, root: str, run_root: str, schema: Sequence[str]) -> None:
-        self.root = root
+    def __init__(self, places: Places, schema: Sequence[str], pinned: Sequence[str]) -> None:
+        self.places = places
+        self.root = places.root
         boot_id = read_boot_id()
-        self._locks = Locks(run_root)
-        self.database = Database(f"{root}/state.db", (*SCHEMA, *schema))
-        self.blobs = Blobs(root, self.database, self._locks, boot_id)
-        self.layers = Layers(root, self.database, self._locks, boot_id)
-        self.images = Images(self.database, self.blobs, self.collect)
-        self.snapshots = Snapshots(root, self.database, self.layers)
-        self._durability = Durability(root, self.database, boot_id)
+        self.locks = Locks(places.run)
+        self.database = Database(f"{places.root}/state.db", (*SCHEMA, *schema))
+        self.blobs = Blobs(places.image_root, self.database, self.locks, boot_id)
+        self.layers = Layers(places.image_root, self.database, self.locks, boot_id)
+        self.images = Images(places.image_root, self.database, self.blobs, self.collect, pinned)
+        self.snapshots = Snapshots(places.root, self.database, self.layers)
+        self._durability = Durability(
+            tuple(dict.fromkeys((places.image_root, places.root))), self.database, boot_id
+        )
         self._sweeper = Sweeper()
 
     @classmethod
-    def open(cls, root: str, run_root: str, schema: Sequence[str] = ()) -> Self:
+    def open(
+        cls,
+        root: str,
+        run_root: str,
+        schema: Sequence[str] = (),
+        *,
+        image_root: str = "",
+        additional_roots: Sequence[str] = (),
+        pinned: Sequence[str] = (),
+    ) -> Self:
         """The store at `root`, made when missing, tidied of what processes that died have left.
 
-        `run_root` (locks) is gone after a reboot; `schema` are further tables for the same
-        database.  Raises PermissionDenied, ResourceExhausted, DataLoss (database damaged).
+        See `Places` for the paths; `schema` are further tables for the same database; `pinned` as in
+        `Images`.  Raises PermissionDenied, ResourceExhausted, DataLoss (database damaged or lost).
         """
-        root, run_root = os.path.abspath(root), os.path.abspath(run_root)
-        with translating(f"store {root}"):
-            for directory in (root, *(f"{root}/{name}" for name in _DIRECTORIES), run_root):
-                os.makedirs(directory, mode=0o700, exist_ok=True)
-            store = cls(root, run_root, schema)
-            store._tidy()
+        places = Places(
+            os.path.abspath(root),
+            os.path.abspath(run_root),
+            os.path.abspath(image_root) if image_root else "",
+            tuple(map(os.path.abspath, additional_roots)),
+        )
+        with translating(f"store {places.root}"):
+            store = cls.open_untidied(places, schema, pinned)
+            store.tidy()
         return store
+
+    @classmethod
+    def open_untidied(cls, places: Places, schema: Sequence[str] = (), pinned: Sequence[str] = ()) -> Self:
+        """The store as it lies there, for who looks for damage."""
+        with translating(f"store {places.root}"):
+            for directory in list_directories(places):
+                os.makedirs(directory, mode=0o700, exist_ok=True)
+        if is_database_lost(places):
+            raise DataLoss(
+                f"store {places.root} has content, but its state.db is lost",
+                hint="`rundlet image repair` makes it anew from what is there",
+            )
+        return cls(places, schema, pinned)
 
     def close(self) -> None:
         """Wait until what was pulled is on disk and what was removed is off it, and close the database."""
@@ -74,20 +125,26 @@ class Store:
         self._sweeper.join()
 
     def usage(self) -> tuple[int, int]:
-        """(bytes, inodes) of images: layers and blobs, summed from what is recorded."""
+        """(bytes, inodes) that images take here: own layers and blobs, summed from what is recorded."""
         with self.database.read() as connection:
             row = connection.execute(
-                "SELECT (SELECT coalesce(sum(size_bytes), 0) FROM layers)"
-                " + (SELECT coalesce(sum(size_bytes), 0) FROM blobs),"
-                " (SELECT coalesce(sum(inodes), 0) FROM layers) + (SELECT count(*) FROM blobs)"
+                f"SELECT (SELECT coalesce(sum(size_bytes), 0) {_OWN_LAYERS})"
+                f" + (SELECT coalesce(sum(size_bytes), 0) {_OWN_BLOBS}),"
+                f" (SELECT coalesce(sum(inodes), 0) {_OWN_LAYERS}) + (SELECT count(*) {_OWN_BLOBS})"
             ).fetchone()
         return (row[0], row[1])
+
+    @contextmanager
+    def holding(self, patience: Patience) -> Iterator[None]:
+        """While the block runs nothing is freed; others may bring more."""
+        with self.locks.hold(_CONTENT_LOCK, patience, shared=True):
+            yield
 
     @contextmanager
     def bringing(self, patience: Patience) -> Iterator[None]:
         """While the block runs nothing is freed: it brings content that no image names yet."""
         try:
-            with self._locks.hold(_CONTENT_LOCK, patience, shared=True):
+            with self.holding(patience):
                 yield
         except BaseException:
             self.collect()
@@ -120,7 +177,7 @@ class Store:
             ]
         if not unused:
             return
-        with translating("free unused content"), self._locks.try_hold(_CONTENT_LOCK) as held:
+        with translating("free unused content"), self.locks.try_hold(_CONTENT_LOCK) as held:
             gone = self._free_unused(now_s) if held else []
         self._sweeper.sweep(gone)
 
@@ -133,14 +190,36 @@ class Store:
                 self.blobs.remove(connection, parse_digest(digest))
         return gone
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
+        """Remove and let go of what processes that died, and earlier boots, have left."""
         self._durability.forget_doubtful()
         self.layers.collect_stale()
         self.snapshots.collect_stale()
         self.blobs.collect_stale()
+        self.images.collect_stale()
+        borrow_all(self.database, self.places.image_root, self.places.additional)
         self.collect()
         self._durability.begin()
 
     def sync(self) -> None:
         """Begin to put what is new on disk for good; `close` waits for it."""
         self._durability.begin()
+
+
+def list_directories(places: Places) -> list[str]:
+    """The directories that a store has from its beginning."""
+    return [
+        places.root,
+        places.run,
+        *(f"{places.root}/{name}" for name in _DIRECTORIES),
+        *(f"{places.image_root}/{name}" for name in _IMAGE_DIRECTORIES),
+    ]
+
+
+def is_database_lost(places: Places) -> bool:
+    """Whether there is content, but no database that knows of it."""
+    path = f"{places.root}/state.db"
+    if os.path.exists(path) and os.path.getsize(path):
+        return False
+    kept = [f"{places.image_root}/{name}" for name in ("blobs/sha256", "layers", "images")]
+    return any(os.listdir(path) for path in (*kept, f"{places.root}/snapshots"))
