@@ -21,6 +21,7 @@ from rundlet.keeper.protocol import (
     Packet,
     PodNamespaces,
     Started,
+    keeper_dir,
     to_exit,
     to_state,
 )
@@ -28,6 +29,8 @@ from rundlet.plan.container import ContainerPlan, encode_plan
 from rundlet.plan.external import ExternalPlan, encode_external
 from rundlet.plan.process import ProcessPlan, encode_process
 from rundlet.plan.steps import IdMap
+from rundlet.step import step
+from rundlet.trace.span import waits
 
 _IDLE_CONNECTIONS_MAX = 8
 _ATTEMPTS = 4
@@ -98,8 +101,10 @@ class Keeper:
         """One request and its answer; an answer that does not come in time is DeadlineExceeded."""
         connection = self._take()
         try:
-            connection.send(verb, args, fds)
-            packet = connection.receive(timeout_s)
+            with step(f"keeper.{verb}"):
+                waits("keeper", keeper_dir(self.run_root), timeout_s=timeout_s)
+                connection.send(verb, args, fds)
+                packet = connection.receive(timeout_s)
         except (Unavailable, DeadlineExceeded):
             connection.close()
             raise
@@ -322,9 +327,10 @@ class Keeper:
         else:
             args["process"] = encode_process(process)
         connection = self._take()
+        waits("keeper", keeper_dir(self.run_root))
         try:
             connection.send("exec", args, tuple(fd for fd in given.values() if fd >= 0))
-            answer, fds = connection.receive()
+            answer, fds, _ = connection.receive()
         except BaseException:
             connection.close()
             raise

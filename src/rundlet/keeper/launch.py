@@ -66,7 +66,7 @@ class Launcher:
             join, cgroup_fd = _enter_cgroup(container.group, borrowed)
             child = self._clone_first(plan, cgroup_fd)
             if child.pid == 0:
-                run_first(plan, join, self._machine, stdio, theirs, gate)
+                run_first(plan, (join,), self._machine, stdio, theirs, gate)
             theirs.close()
         finally:
             for fd in borrowed:
@@ -128,7 +128,7 @@ class Launcher:
             namespace.setns(container.pidfd, namespace.CLONE_NEWPID)
             child = self._clone_and_return(0, cgroup_fd)
             if child.pid == 0:
-                run_exec(plan, join, self._machine, stdio, theirs, container.pidfd)
+                run_exec(plan, (join,), self._machine, stdio, theirs, container.pidfd)
             theirs.close()
         finally:
             for fd in borrowed:

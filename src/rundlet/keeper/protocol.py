@@ -69,6 +69,7 @@ OLDEST_VERSION = 2
 
 PACKET_MAX_BYTES = 96 * 1024
 FDS_MAX = 4
+_BODY = b'{"body":true}'
 
 
 class ExitRecord(NamedTuple):
@@ -137,8 +138,11 @@ UNLIMITED = LogLimit()
 
 
 class Packet(NamedTuple):
+    """`raw` is the message as it came."""
+
     message: dict[str, Any]
     fds: list[int]
+    raw: bytes = b""
 
 
 def keeper_dir(run_root: str) -> str:
@@ -147,7 +151,11 @@ def keeper_dir(run_root: str) -> str:
 
 def send_packet(sock: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
     """Send one message; OSError as send(2), BlockingIOError when a slow reader's queue is full."""
-    raw = json.dumps(message, separators=(",", ":")).encode()
+    send_raw(sock, json.dumps(message, separators=(",", ":")).encode(), fds)
+
+
+def send_raw(sock: socket.socket, raw: bytes, fds: tuple[int, ...] = ()) -> None:
+    """As `send_packet`, of bytes."""
     if len(raw) <= PACKET_MAX_BYTES:
         _send(sock, raw, fds)
         return
@@ -155,31 +163,34 @@ def send_packet(sock: socket.socket, message: dict[str, Any], fds: tuple[int, ..
     try:
         with open(body, "wb", closefd=False) as file:
             file.write(raw)
-        _send(sock, b'{"body":true}', (body, *fds))
+        _send(sock, _BODY, (body, *fds))
     finally:
         os.close(body)
 
 
 def _send(sock: socket.socket, raw: bytes, fds: tuple[int, ...]) -> None:
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    sock.sendmsg([raw], rights)
+    sock.sendmsg([raw], rights, socket.MSG_NOSIGNAL)
 
 
 def receive_packet(sock: socket.socket) -> Packet | None:
     """The next message, None at the end; descriptors are close-on-exec and the caller's to close."""
+    raw, fds = receive_raw(sock)
+    return Packet(json.loads(raw), fds, raw) if raw else None
+
+
+def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """The bytes of the next message, empty at the end, and its descriptors."""
     raw, fds, flags, _ = socket.recv_fds(sock, PACKET_MAX_BYTES + 1, FDS_MAX + 1, socket.MSG_CMSG_CLOEXEC)
-    if not raw:
-        return None
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         _close_all(fds)
         raise Unavailable("keeper: a packet was cut short")
-    message = json.loads(raw)
-    if message.get("body"):
+    if raw == _BODY:
         body, *fds = fds
         with open(body, "rb") as file:
             file.seek(0)
-            message = json.loads(file.read())
-    return Packet(message, fds)
+            raw = file.read()
+    return raw, fds
 
 
 def _close_all(fds: list[int]) -> None:

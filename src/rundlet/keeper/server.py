@@ -7,7 +7,8 @@ from typing import Any
 
 from rundlet.errors import Error, Internal, InvalidArgument, Unavailable
 from rundlet.keeper.loop import Loop
-from rundlet.keeper.protocol import receive_packet, send_packet
+from rundlet.keeper.protocol import Packet, receive_packet, send_packet
+from rundlet.step import step
 
 _OLDER_HINT = "it is older than this rundlet, and leaves when its last container and pod are removed"
 
@@ -15,16 +16,18 @@ _OLDER_HINT = "it is older than this rundlet, and leaves when its last container
 class Request:
     """One request; answered once, or again and again where the protocol says so."""
 
-    __slots__ = ("_client", "args", "fds", "id")
+    __slots__ = ("_client", "args", "fds", "id", "raw")
 
-    def __init__(self, client: "Client", request_id: int, args: dict[str, Any], fds: list[int]) -> None:
+    def __init__(self, client: "Client", packet: Packet) -> None:
         self._client = client
-        self.id = request_id
-        self.args = args
-        self.fds = fds
+        self.id = packet.message.get("id", 0)
+        self.args: dict[str, Any] = packet.message.get("args", {})
+        self.fds = packet.fds
+        self.raw = packet.raw  # for whoever it is handed on to; dropped with the verb
 
     def answer(self, ok: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-        self._client.send({"id": self.id, "ok": ok}, fds)
+        with step("keeper.answer"):
+            self._client.send({"id": self.id, "ok": ok}, fds)
 
     def fail(self, error: Error) -> None:
         self._client.send({"id": self.id, "error": [error.code, error.message, error.hint]})
@@ -63,9 +66,7 @@ class Client:
         if packet is None:
             self.close()
             return
-        message = packet.message
-        request = Request(self, message.get("id", 0), message.get("args", {}), packet.fds)
-        self._server.serve(message.get("verb", ""), request)
+        self._server.serve(packet.message.get("verb", ""), Request(self, packet))
 
     def send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         """A client that does not read loses its connection: the keeper waits for nobody."""
@@ -123,3 +124,4 @@ class Server:
             request.fail(Internal(f"keeper: {verb}: {error}"))
         finally:
             request.close_fds()
+            request.raw = b""

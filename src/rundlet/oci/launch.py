@@ -59,7 +59,7 @@ def launch_first(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = _clone(flags, "" if plan.needs_helper else plan.pid_namespace)
     if child.pid == 0:
-        run_first(plan, join, machine, stdio, theirs, gate_fd, inheritance)
+        run_first(plan, (join,), machine, stdio, theirs, gate_fd, inheritance)
     theirs.close()
     return Child(child.pid, child.pidfd, ours)
 
@@ -95,7 +95,7 @@ def launch_exec(
     namespace.setns(pidfd, namespace.CLONE_NEWPID)
     child = _clone_and_return(0, home)
     if child.pid == 0:
-        run_exec(plan, join, machine, stdio, theirs, pidfd, inheritance)
+        run_exec(plan, (join,), machine, stdio, theirs, pidfd, inheritance)
     theirs.close()
     return Child(child.pid, child.pidfd, ours)
 
@@ -124,11 +124,12 @@ def await_ready(child: Child, hooks: Hooks | None) -> Ready:
             os.waitpid(child.pid, 0)
             child = child._replace(pid=report.pid, pidfd=report.fd)
         elif hooks is not None:
-            _run_early_hooks(hooks, child.pid)
+            run_early_hooks(hooks, child.pid)
             let_go_on(child.report)
 
 
-def _run_early_hooks(hooks: Hooks, pid: int) -> None:
+def run_early_hooks(hooks: Hooks, pid: int) -> None:
+    """Those that want the namespaces and not yet the program; `pid` is the first process."""
     from rundlet.runtime.hooks import Group, run_hooks
 
     state = {**hooks.state, "status": "creating", "pid": pid}

@@ -87,9 +87,7 @@ class ContainerPlan(NamedTuple):
     @property
     def needs_helper(self) -> bool:
         """Whether something must be done with the host's rights that the first process does not have."""
-        return self.user is not None or any(
-            isinstance(step, NewTimeNamespace | MoveNetDevice) for step in self.entry
-        )
+        return self.user is not None or any(type(step).__name__ in _HELPED for step in self.entry)
 
     def describe(self) -> list[str]:
         """One line a step, in the order of execution."""
@@ -102,6 +100,38 @@ class ContainerPlan(NamedTuple):
             *(step.describe() for step in self.setup),
             self.process.describe(),
         ]
+
+
+class Outline(NamedTuple):
+    """What the keeper itself has to know of a plan; all else is for the first process, which reads it whole."""
+
+    container_id: str
+    clone: tuple[str, ...]
+    pid_namespace: str
+    cgroup: CgroupPlan
+    hooks: Hooks | None
+    needs_helper: bool
+    has_program: bool
+    has_terminal: bool
+
+
+_HELPED = frozenset(kind.__name__ for kind in (NewTimeNamespace, MoveNetDevice))
+_ARGS, _TERMINAL = map(ProcessPlan._fields.index, ("args", "terminal"))
+
+
+def read_outline(raw: dict[str, Any]) -> Outline:
+    """From the JSON form of a plan; KeyError and the like when it is none."""
+    path, writes = raw["cgroup"]
+    return Outline(
+        raw["container_id"],
+        tuple(raw["clone"]),
+        raw["pid_namespace"],
+        CgroupPlan(path, writes),
+        decode_hooks(raw["hooks"]) if raw["hooks"] else None,
+        bool(raw["user"]) or any(step[0] in _HELPED for step in raw["entry"]),
+        bool(raw["process"][_ARGS]),
+        bool(raw["process"][_TERMINAL]),
+    )
 
 
 def encode_plan(plan: ContainerPlan) -> dict[str, Any]:

@@ -29,15 +29,26 @@ from rundlet.errors import Error, FailedPrecondition, NotFound
 from rundlet.kernel import namespace, prctl
 from rundlet.plan.container import ContainerPlan
 from rundlet.plan.process import ProcessPlan
-from rundlet.plan.steps import JoinCgroup, MoveNetDevice, SetOomScore, Step
+from rundlet.plan.steps import MoveNetDevice, SetOomScore, Step
 from rundlet.runtime import process
 from rundlet.runtime.context import Context, refusal
 from rundlet.runtime.execute import execute, load
 from rundlet.runtime.process import Machine
 from rundlet.runtime.stdio import Stdio, own_stdio
 from rundlet.runtime.terminal import Terminal, make_controlling, open_terminal_here
+from rundlet.step import step as named
 
-__all__ = ["Inheritance", "Machine", "Stdio", "run_exec", "run_first"]
+__all__ = [
+    "Inheritance",
+    "Machine",
+    "Stdio",
+    "be_first",
+    "be_further",
+    "detach",
+    "live",
+    "run_exec",
+    "run_first",
+]
 
 _EXEC_NAMESPACES = (
     namespace.CLONE_NEWNS | namespace.CLONE_NEWUTS | namespace.CLONE_NEWIPC
@@ -62,7 +73,7 @@ class Inheritance(NamedTuple):
 
 def run_first(
     plan: ContainerPlan,
-    cgroup: JoinCgroup,
+    arrival: tuple[Step, ...],
     machine: Machine,
     stdio: Stdio,
     report: socket.socket,
@@ -71,39 +82,54 @@ def run_first(
 ) -> NoReturn:
     """A container's first process.  Never returns.
 
+    `arrival` is what a process has to do to be where its creator wanted it: join the cgroup, say.
     Where `plan.needs_helper` the caller clones without any namespace: the
     process becomes the helper, and says the first process's pid and pidfd.
     """
 
-    def live() -> None:
-        context = Context(report, plan.hooks)
-        load((*plan.entry, *plan.setup, *plan.process.attributes))
-        process.load(plan.process)
-        _execute(cgroup, context)
-        _enter(plan, context, stdio, report)
-        prepared = process.open_before(plan.process, "creating")
-        for step in (*plan.setup, *plan.process.attributes):
-            _execute(step, context)
-        _take_terminal_or(context.terminal, stdio, plan.process.uid if context.trees is None else 0)
-        environment = process.build_environment(plan.process)
-        path = ""
-        if plan.process.args:
-            process.prepare_process(
-                plan.process, machine, prepared, is_first=True, new_keyring=not inheritance.session_keyring
-            )
-            path = process.find_program(plan.process, environment)
-        _report_ready(report, context.terminal)
-        os.read(gate_fd, 1)
-        if not path:
-            raise FailedPrecondition("config.json: process: it is not set, so there is nothing to start")
-        if plan.hooks is not None and plan.hooks.start_container:
-            hooks.run_in_container("startContainer", plan.hooks.start_container, plan.hooks.state, "created")
-        _become(path, plan.process, environment, prepared, inheritance)
+    def life() -> None:
+        detach({*stdio, gate_fd, report.fileno()}, inheritance)
+        be_first(plan, arrival, machine, stdio, report, gate_fd, inheritance)
 
+    live(life, report, f"container {plan.container_id}", inheritance)
+
+
+def be_first(
+    plan: ContainerPlan,
+    arrival: tuple[Step, ...],
+    machine: Machine,
+    stdio: Stdio,
+    report: socket.socket,
+    gate_fd: int,
+    inheritance: Inheritance = Inheritance(),
+) -> None:
+    """What `run_first` does, in a process that has detached itself."""
+    context = Context(report, plan.hooks)
+    load((*plan.entry, *plan.setup, *plan.process.attributes))
+    process.load(plan.process)
     if plan.hooks is not None:
         from rundlet.runtime import hooks
-
-    _live(live, report, f"container {plan.container_id}", {*stdio, gate_fd}, inheritance)
+    for step in arrival:
+        _execute(step, context)
+    _enter(plan, context, stdio, report)
+    prepared = process.open_before(plan.process, "creating")
+    for step in (*plan.setup, *plan.process.attributes):
+        _execute(step, context)
+    _take_terminal_or(context.terminal, stdio, plan.process.uid if context.trees is None else 0)
+    environment = process.build_environment(plan.process)
+    path = ""
+    if plan.process.args:
+        process.prepare_process(
+            plan.process, machine, prepared, is_first=True, new_keyring=not inheritance.session_keyring
+        )
+        path = process.find_program(plan.process, environment)
+    _report_ready(report, context.terminal)
+    os.read(gate_fd, 1)
+    if not path:
+        raise FailedPrecondition("config.json: process: it is not set, so there is nothing to start")
+    if plan.hooks is not None and plan.hooks.start_container:
+        hooks.run_in_container("startContainer", plan.hooks.start_container, plan.hooks.state, "created")
+    _become(path, plan.process, environment, prepared, inheritance)
 
 
 def _enter(plan: ContainerPlan, context: Context, stdio: Stdio, report: socket.socket) -> None:
@@ -122,7 +148,7 @@ def _enter(plan: ContainerPlan, context: Context, stdio: Stdio, report: socket.s
 
 def run_exec(
     plan: ProcessPlan,
-    cgroup: JoinCgroup,
+    arrival: tuple[Step, ...],
     machine: Machine,
     stdio: Stdio,
     report: socket.socket,
@@ -131,30 +157,45 @@ def run_exec(
 ) -> NoReturn:
     """A further process in the container whose first process is open on `pidfd`.  Never returns."""
 
-    def live() -> None:
-        context = Context()
-        load(plan.attributes)
-        if plan.affinity[0]:
-            os.sched_setaffinity(0, plan.affinity[0])
-        _execute(cgroup, context)
-        if plan.affinity[1]:
-            os.sched_setaffinity(0, plan.affinity[1])
-        if plan.oom_score_adj is not None:
-            _execute(SetOomScore(plan.oom_score_adj), context)
-        prepared = process.open_before(plan, "running")
-        uid = _join_container(plan, stdio, pidfd)
-        for step in plan.attributes:
-            _execute(step, context)
-        terminal = open_terminal_here(*plan.console_size, plan.uid) if plan.terminal else None
-        _take_terminal_or(terminal, stdio, uid)
-        environment = process.build_environment(plan)
-        process.prepare_process(plan, machine, prepared, is_first=False, new_keyring=True)
-        path = process.find_program(plan, environment)
-        if terminal is not None:
-            _report_ready(report, terminal)
-        _become(path, plan, environment, prepared, inheritance)
+    def life() -> None:
+        detach({*stdio, pidfd, report.fileno()}, inheritance)
+        be_further(plan, arrival, machine, stdio, report, pidfd, inheritance)
 
-    _live(live, report, "exec", {*stdio, pidfd}, inheritance)
+    live(life, report, "exec", inheritance)
+
+
+def be_further(
+    plan: ProcessPlan,
+    arrival: tuple[Step, ...],
+    machine: Machine,
+    stdio: Stdio,
+    report: socket.socket,
+    pidfd: int,
+    inheritance: Inheritance = Inheritance(),
+) -> None:
+    """What `run_exec` does, in a process that has detached itself."""
+    context = Context()
+    load(plan.attributes)
+    if plan.affinity[0]:
+        os.sched_setaffinity(0, plan.affinity[0])
+    for step in arrival:
+        _execute(step, context)
+    if plan.affinity[1]:
+        os.sched_setaffinity(0, plan.affinity[1])
+    if plan.oom_score_adj is not None:
+        _execute(SetOomScore(plan.oom_score_adj), context)
+    prepared = process.open_before(plan, "running")
+    uid = _join_container(plan, stdio, pidfd)
+    for step in plan.attributes:
+        _execute(step, context)
+    terminal = open_terminal_here(*plan.console_size, plan.uid) if plan.terminal else None
+    _take_terminal_or(terminal, stdio, uid)
+    environment = process.build_environment(plan)
+    process.prepare_process(plan, machine, prepared, is_first=False, new_keyring=True)
+    path = process.find_program(plan, environment)
+    if terminal is not None:
+        _report_ready(report, terminal)
+    _become(path, plan, environment, prepared, inheritance)
 
 
 def _join_container(plan: ProcessPlan, stdio: Stdio, pidfd: int) -> int:
@@ -172,27 +213,27 @@ def _join_container(plan: ProcessPlan, stdio: Stdio, pidfd: int) -> int:
     return 0
 
 
-def _live(
-    life: Callable[[], None],
-    report: socket.socket,
-    what: str,
-    needed_fds: set[int],
-    inheritance: Inheritance,
-) -> NoReturn:
-    """Run `life`, which ends in execve(2); report what stops it.
+def detach(needed_fds: set[int], inheritance: Inheritance = Inheritance()) -> None:
+    """Let go of the creator: its descriptors, signal dispositions, session.
 
-    The keeper's other descriptors are closed at once: a container that waits at
+    All but `needed_fds` and what is inherited is closed at once: a container that waits at
     its gate must not keep somebody's connection or another container's pipe open.
     """
+    gc.disable()
+    kept = {*range(3 + inheritance.extra_fds), *needed_fds, inheritance.answer_fd}
+    prctl.close_all_but({fd for fd in kept if fd >= 0})
+    prctl.set_dumpable(False)
+    process.reset_signals()
+    os.umask(0)
+    os.setsid()
+
+
+def live(
+    life: Callable[[], None], report: socket.socket, what: str, inheritance: Inheritance = Inheritance()
+) -> NoReturn:
+    """Run `life`, which ends in execve(2); report what stops it."""
     code = 126
     try:
-        gc.disable()
-        kept = {*range(3 + inheritance.extra_fds), *needed_fds, report.fileno(), inheritance.answer_fd}
-        prctl.close_all_but({fd for fd in kept if fd >= 0})
-        prctl.set_dumpable(False)
-        process.reset_signals()
-        os.umask(0)
-        os.setsid()
         life()
     except Error as error:
         code = 127 if isinstance(error, NotFound) else 126  # as shells have it
@@ -225,7 +266,8 @@ def _execute(step: Step, context: Context) -> None:
 
 
 def _report_ready(report: socket.socket, terminal: Terminal | None) -> None:
-    socket.send_fds(report, [b'{"ready": true}'], [terminal.master] if terminal else [])
+    with named("first.ready"):
+        socket.send_fds(report, [b'{"ready": true}'], [terminal.master] if terminal else [])
 
 
 def _take_terminal_or(terminal: Terminal | None, stdio: Stdio, uid: int) -> None:
@@ -253,7 +295,8 @@ def _become(
     prepared: process.Prepared,
     inheritance: Inheritance,
 ) -> NoReturn:
-    process.close_descriptors(inheritance.extra_fds)
+    with named("first.close-descriptors"):
+        process.close_descriptors(inheritance.extra_fds)
     process.write_labels(prepared)
     if plan.seccomp and plan.no_new_privileges:
         process.load_seccomp(plan, prepared)
