@@ -184,6 +184,17 @@ def test_limits_are_changed_and_told(cri, pod):
     assert cri.status(container_id).resources.linux.memory_limit_in_bytes == 64 << 20
 
 
+def test_limits_of_a_pod_are_changed_and_told(cri, pod):
+    cri.UpdatePodSandboxResources(
+        pod_sandbox_id=pod, resources={"memory_limit_in_bytes": 64 << 20}, overhead={"cpu_shares": 10}
+    )
+    info = json.loads(cri.PodSandboxStatus(pod_sandbox_id=pod, verbose=True).info["info"])
+    assert info["options"]["resources"] == {"memory_limit_bytes": 64 << 20}
+    assert info["options"]["overhead"] == {"cpu_shares": 10}
+    with pytest.raises(NotFound):
+        cri.UpdatePodSandboxResources(pod_sandbox_id=UNKNOWN)
+
+
 def test_stats(cri, pod):
     container_id = cri.start(pod, "busybox", "sleep", "1000")
     stats = cri.ContainerStats(container_id=container_id).stats

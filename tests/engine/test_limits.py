@@ -1,4 +1,4 @@
-from rundlet.engine.limits import clamp_oom_score, merge_resources, plan_limits
+from rundlet.engine.limits import add_overhead, clamp_oom_score, merge_resources, plan_limits
 from rundlet.engine.options import Resources
 
 
@@ -26,3 +26,15 @@ def test_an_update_keeps_what_it_does_not_mention():
     assert merge_resources(old, Resources(cpu_shares=6)) == Resources(
         cpu_shares=6, cpuset_cpus="0", unified={"a": "1"}
     )
+
+
+def test_a_pods_overhead_is_added_where_there_is_a_limit():
+    overhead = Resources(memory_limit_bytes=5, cpu_quota_us=500, cpu_period_us=1000, cpu_shares=2)
+    wanted = Resources(
+        memory_limit_bytes=10, cpu_quota_us=100_000, cpu_shares=1024, hugepage_limits={"2MB": 1}
+    )
+    total = add_overhead(wanted, overhead)
+    assert (total.memory_limit_bytes, total.cpu_quota_us, total.cpu_shares) == (15, 150_000, 1026)
+    assert total.hugepage_limits == {"2MB": 1}
+    unlimited = Resources(memory_limit_bytes=None, cpu_quota_us=-1)
+    assert add_overhead(unlimited, overhead) == unlimited

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import msgspec
 from grpc import ServicerContext as Context
 
 from rundlet.cri import options
@@ -77,9 +76,7 @@ class ContainerRpcs(api_pb2_grpc.RuntimeServiceServicer):
     def UpdateContainerResources(
         self, request: api.UpdateContainerResourcesRequest, _: Context
     ) -> api.UpdateContainerResourcesResponse:
-        """Zeros leave a limit as it is, oom_score_adj's too: a partial update must not reset it."""
-        asked = options.resources(request.linux)
-        asked = msgspec.structs.replace(asked, oom_score_adj=asked.oom_score_adj or None)
+        asked = options.changed_resources(request.linux)
         self.engine.containers.update_resources(request.container_id, asked)
         return api.UpdateContainerResourcesResponse()
 

@@ -7,6 +7,8 @@ function says what it takes.
 
 from typing import Literal
 
+from msgspec.structs import replace
+
 from rundlet.cri import security
 from rundlet.cri.choices import choose
 from rundlet.cri.proto import api_pb2 as api
@@ -92,6 +94,11 @@ def resources(message: api.LinuxContainerResources) -> Resources:
         hugepage_limits={limit.page_size: limit.limit for limit in message.hugepage_limits},
         unified=dict(message.unified),
     )
+
+
+def changed_resources(message: api.LinuxContainerResources) -> Resources:
+    """Of an update: zeros leave a limit as it is, oom_score_adj's too, which a partial one must not reset."""
+    return replace(resources(message), oom_score_adj=message.oom_score_adj or None)
 
 
 def container_options(config: api.ContainerConfig, path: str = "config") -> ContainerOptions:

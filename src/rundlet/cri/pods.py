@@ -58,3 +58,11 @@ class PodRpcs(api_pb2_grpc.RuntimeServiceServicer):
     ) -> Iterator[api.StreamPodSandboxesResponse]:
         for batch in batches(self._list_pods(request.filter)):
             yield api.StreamPodSandboxesResponse(pod_sandboxes=batch)
+
+    def UpdatePodSandboxResources(
+        self, request: api.UpdatePodSandboxResourcesRequest, _: Context
+    ) -> api.UpdatePodSandboxResourcesResponse:
+        """As UpdateContainerResources, for the limits of the pod as a whole."""
+        asked = (options.changed_resources(message) for message in (request.resources, request.overhead))
+        self.engine.pods.update_resources(request.pod_sandbox_id, *asked)
+        return api.UpdatePodSandboxResourcesResponse()

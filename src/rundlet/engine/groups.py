@@ -38,6 +38,10 @@ class ParentGroups:
             for directory in missing:
                 os.setxattr(directory, _MARK, b"1")
 
+    def is_made(self, path: str) -> bool:
+        """Whether rundlet made the group itself; else its limits are its maker's, kubelet's mostly."""
+        return any(map(_has_mark, Group(self._layout, path).directories().values()))
+
     def remove(self, path: str) -> None:
         """Remove what rundlet made of `path` and is empty now; idempotent.
 
@@ -62,6 +66,14 @@ class ParentGroups:
             while len(directory) > len(bottom):
                 yield directory
                 directory = os.path.dirname(directory)  # noqa: PLW2901 - walks up
+
+
+def _has_mark(directory: str) -> bool:
+    try:
+        os.getxattr(directory, _MARK)
+    except OSError:
+        return False
+    return True
 
 
 def _remove_one(directory: str) -> bool:

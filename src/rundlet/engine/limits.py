@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from rundlet.engine.options import Resources as Wanted
 from rundlet.errors import InvalidArgument
 from rundlet.spec.runtime import Cpu, DeviceRule, HugepageLimit, Memory, Pids, Resources
 
+_DEFAULT_PERIOD_US = 100_000  # sched-bwc.rst: what a group has before anybody writes it
 _OOM_SCORE_MIN, _OOM_SCORE_MAX = -1000, 1000
 
 
@@ -71,3 +74,28 @@ def merge_resources(old: Wanted, new: Wanted) -> Wanted:
     fields = {name: getattr(new, name) for name in Wanted.__struct_fields__}
     kept = {name: getattr(old, name) for name, value in fields.items() if value in (None, "", {})}
     return Wanted(**(fields | kept))
+
+
+def add_overhead(wanted: Wanted, overhead: Wanted) -> Wanted:
+    """What a pod's group may use: the containers' resources and the sandbox's own beside them.
+
+    Where the containers have no limit there stays none.  The quota is for the containers' period.
+    """
+    period_us = wanted.cpu_period_us or _DEFAULT_PERIOD_US
+    quota_us = (overhead.cpu_quota_us or 0) * period_us // (overhead.cpu_period_us or _DEFAULT_PERIOD_US)
+    hugepages = {
+        size: limit + overhead.hugepage_limits.get(size, 0) for size, limit in wanted.hugepage_limits.items()
+    }
+    return replace(
+        wanted,
+        cpu_quota_us=_add_limit(wanted.cpu_quota_us, quota_us),
+        cpu_shares=_add_limit(wanted.cpu_shares, overhead.cpu_shares),
+        memory_limit_bytes=_add_limit(wanted.memory_limit_bytes, overhead.memory_limit_bytes),
+        memory_swap_limit_bytes=_add_limit(wanted.memory_swap_limit_bytes, overhead.memory_limit_bytes),
+        hugepage_limits=hugepages,
+    )
+
+
+def _add_limit(limit: int | None, more: int | None) -> int | None:
+    """None, 0 and -1 are no limit, and stay what they are."""
+    return limit + max(more or 0, 0) if limit and limit > 0 else limit

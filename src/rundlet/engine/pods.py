@@ -16,10 +16,12 @@ from msgspec.structs import replace
 
 from rundlet.engine.containers import Containers
 from rundlet.engine.handlers import Handler
+from rundlet.engine.limits import check_resources
 from rundlet.engine.names import new_id
-from rundlet.engine.options import ContainerFilter, PodFilter, PodOptions
+from rundlet.engine.options import ContainerFilter, PodFilter, PodOptions, Resources
 from rundlet.engine.parts import Parts
 from rundlet.engine.podfiles import mount_shm, remove_files, write_files
+from rundlet.engine.podlimits import apply_pod_limits, change_pod_limits
 from rundlet.engine.records import PodFacts, PodRecord, require_state
 from rundlet.engine.stats import StatsReader
 from rundlet.engine.status import PodStats, PodStatus
@@ -97,6 +99,18 @@ class Pods:
             return
         with self._parts.locks.hold(pod_id):
             self._remove(pod_id)
+
+    def update_resources(self, prefix: str, resources: Resources, overhead: Resources) -> None:
+        """Change the limits of a ready pod; what is not mentioned stays, on failure all does."""
+        check_resources(resources, "resources")
+        check_resources(overhead, "overhead")
+        pod_id = self._records.resolve(prefix)
+        with self._parts.locks.hold(pod_id):
+            record = self._records.get(pod_id)
+            require_state(record, "ready", action="update")
+            path = record.facts.cgroup_parent
+            merged = change_pod_limits(self._parts, path, record.options, resources, overhead)
+            self._records.save_resources(pod_id, *merged)
 
     def status(self, prefix: str) -> PodStatus:
         """Raises NotFound for an unknown pod."""
@@ -181,6 +195,7 @@ class Pods:
         undo.add(f"remove cgroup {path}", self._parts.groups.remove, path)
         with step("pod.cgroup", pod_id):
             self._parts.groups.make(path)
+            apply_pod_limits(self._parts, path, options.resources, options.overhead)
         return path
 
     def _make_namespaces(

@@ -234,6 +234,11 @@ class PodRecords(_Table):
     def save_facts(self, full_id: str, facts: PodFacts) -> None:
         self._update(full_id, "facts = ?", (_text(facts),), "", None)
 
+    def save_resources(self, full_id: str, resources: Resources, overhead: Resources) -> None:
+        """What an update has changed shows in the options from now on."""
+        options = replace(self.get(full_id).options, resources=resources, overhead=overhead)
+        self._update(full_id, "options = ?", (_text(options),), "", None)
+
     def get(self, full_id: str) -> PodRecord:
         return _read_pod(self._get_row(full_id))
 
