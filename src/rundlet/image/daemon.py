@@ -65,7 +65,7 @@ def _refusal(name: str, status: int, body: bytes) -> Error:
 def open_daemon_image(location: Location, host: str, temporary: str | None = None) -> DockerArchiveSource:
     """The image as the daemon saves it, spooled to a temporary file; Unavailable without a daemon."""
     image = str(location.digest or location.reference)
-    spool = tempfile.TemporaryFile("w+b", dir=temporary)
+    spool = tempfile.TemporaryFile("w+b", dir=temporary)  # noqa: SIM115 - the source closes it
     try:
         connection = _connect(host)
         try:

@@ -1,4 +1,4 @@
-"""dir: one image as plain files (containers/image, directory transport 1.1 and 1.2).
+r"""dir: one image as plain files (containers/image, directory transport 1.1 and 1.2).
 
     <path>/version                  "Directory Transport Version: 1.1"
     <path>/manifest.json            the manifest, or the index
@@ -7,7 +7,7 @@
     <path>/signature-<n>            of manifest.json, from 1 on
     <path>/<hex>-signature-<n>      of <hex>.manifest.json
 
-A signature is OpenPGP data, or "\\0sigstore-json\\n" and a JSON object; the latter make it 1.2.
+A signature is OpenPGP data, or "\0sigstore-json\n" and a JSON object; the latter make it 1.2.
 """
 
 import os
@@ -19,7 +19,16 @@ from rundlet.errors import DataLoss, FailedPrecondition, NotFound
 from rundlet.image.documents import find_media_type
 from rundlet.image.files import open_file, read_document, remove_file, write_document, write_file
 from rundlet.image.location import Location
-from rundlet.image.transport import ANY_MANIFEST, Chunks, Content, Destination, Document, Source, Traits, Written
+from rundlet.image.transport import (
+    ANY_MANIFEST,
+    Chunks,
+    Content,
+    Destination,
+    Document,
+    Source,
+    Traits,
+    Written,
+)
 from rundlet.kernel.failure import translating
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import Digest

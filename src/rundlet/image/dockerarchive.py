@@ -65,11 +65,13 @@ def find_item(items: Sequence[Item], location: Location) -> Item:
             if location.reference in map(parse_reference, item.repo_tags):
                 return item
         raise NotFound(f"{location}: no image has this name", hint=f"it has {tags}" if tags else "")
-    if location.index >= len(items):
+    if location.position >= len(items):
         raise NotFound(f"{location}: there are only {len(items)} images")
-    if location.index < 0 and len(items) != 1:
-        raise InvalidArgument(f"{location}: it holds {len(items)} images", hint=f"name one of {tags}, or @0 …")
-    return items[max(location.index, 0)]
+    if location.position < 0 and len(items) != 1:
+        raise InvalidArgument(
+            f"{location}: it holds {len(items)} images", hint=f"name one of {tags}, or @0 …"
+        )
+    return items[max(location.position, 0)]
 
 
 class DockerArchiveSource(Source):
@@ -95,7 +97,9 @@ class DockerArchiveSource(Source):
         return found
 
     def _is_compressed(self, member: Member) -> bool:
-        head = next(self._archive.read_chunks(member._replace(size_bytes=min(_MAGIC_BYTES, member.size_bytes))))
+        head = next(
+            self._archive.read_chunks(member._replace(size_bytes=min(_MAGIC_BYTES, member.size_bytes)))
+        )
         return head.startswith(_COMPRESSED)
 
     def _measure(self, member: Member) -> int:
@@ -112,7 +116,12 @@ class DockerArchiveSource(Source):
         layers = [
             Descriptor(mediatype.DOCKER_LAYER, str(layer.diff_id), layer.size_bytes) for layer in self._layers
         ]
-        manifest = {"schemaVersion": 2, "mediaType": mediatype.DOCKER_MANIFEST, "config": config, "layers": layers}
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": mediatype.DOCKER_MANIFEST,
+            "config": config,
+            "layers": layers,
+        }
         document = make_document(manifest)
         if digest not in (None, document.digest):
             raise NotFound(f"{self.name}: manifest {digest} is not in this archive")
@@ -231,6 +240,8 @@ class DockerArchiveDestination(Destination):
 def read_whole(source: Source, blob: Descriptor, size_max: int) -> bytes:
     """A small blob (a config); DataLoss when it is longer than `size_max` bytes."""
     if blob.size > size_max:
-        raise DataLoss(f"{source.name}: blob {blob.digest} has {blob.size} bytes, more than a document may have")
+        raise DataLoss(
+            f"{source.name}: blob {blob.digest} has {blob.size} bytes, more than a document may have"
+        )
     with source.open_blob(blob) as chunks:
         return b"".join(chunks)

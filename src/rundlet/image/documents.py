@@ -48,7 +48,9 @@ def find_media_type(raw: bytes, served: str) -> str:
     inner = value.get("mediaType")
     if isinstance(inner, str) and inner:
         return inner
-    return mediatype.OCI_INDEX if "manifests" in value else mediatype.OCI_MANIFEST if "config" in value else ""
+    return (
+        mediatype.OCI_INDEX if "manifests" in value else mediatype.OCI_MANIFEST if "config" in value else ""
+    )
 
 
 def find_subject(document: Document) -> str:

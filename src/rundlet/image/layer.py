@@ -3,6 +3,7 @@
 import os
 import threading
 from contextlib import ExitStack
+from contextvars import copy_context
 from io import FileIO
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import parse_digest
 from rundlet.spec.reference import Reference
 from rundlet.step import step
+from rundlet.trace.span import advances
 from rundlet.store.layers import LayerRecord, NewLayer
 from rundlet.store.locks import Patience
 from rundlet.store.store import Store
@@ -152,7 +154,9 @@ def _download(store: Store, source: Source, plan: LayerPlan, path: str) -> Layer
 
 def _follow(source: Source, plan: LayerPlan, follower: Follower, path: str) -> LayerStats | None:
     thread = threading.Thread(
-        target=_run_download, args=(source, plan.descriptor, follower), name="layer download"
+        target=copy_context().run,
+        args=(_run_download, source, plan.descriptor, follower),
+        name="layer download",
     )
     thread.start()
     try:
@@ -173,18 +177,20 @@ def _follow(source: Source, plan: LayerPlan, follower: Follower, path: str) -> L
 def _run_download(source: Source, descriptor: Descriptor, follower: Follower) -> None:
     def report(done_bytes: int) -> None:
         follower.grew(done_bytes)
+        advances(done_bytes, descriptor.size)
         source.watch(PullProgress(descriptor.digest, "downloading", done_bytes, descriptor.size))
 
     try:
-        source.client.download_blob(
-            source.reference,
-            descriptor,
-            follower.path,
-            source.credentials,
-            report,
-            source.patience,
-            deadline_ns=source.patience.deadline_ns,
-        )
+        with step("layer.download", descriptor.digest):
+            source.client.download_blob(
+                source.reference,
+                descriptor,
+                follower.path,
+                source.credentials,
+                report,
+                source.patience,
+                deadline_ns=source.patience.deadline_ns,
+            )
     except Error as error:
         follower.finish(error)
     except Exception as error:  # noqa: BLE001  whatever it is, the reader must not wait for ever

@@ -1,13 +1,13 @@
 """Where an image is: "transport:details" (containers-transports(5)).
 
-    docker://NAME[:TAG|@DIGEST]          a registry; NAME@@unknown-digest@@ writes by digest alone
-    oci:PATH[:NAME|@INDEX]               an OCI layout; NAME is anything, INDEX counts from 0
-    oci-archive:PATH[:NAME|@INDEX]       the same as a tar; PATH "-" is stdin or stdout
-    dir:PATH                             one image, its files beside each other
-    docker-archive:PATH[:NAME:TAG|@INDEX]    what `docker save` writes; PATH may be "-"
-    docker-daemon:NAME:TAG | ALGO:HEX    a Docker daemon, by its socket
-    containers-storage:NAME | ID         rundlet's own store
-    tarball:PATH[:PATH…]                 root file systems as layers, read only
+docker://NAME[:TAG|@DIGEST]          a registry; NAME@@unknown-digest@@ writes by digest alone
+oci:PATH[:NAME|@INDEX]               an OCI layout; NAME is anything, INDEX counts from 0
+oci-archive:PATH[:NAME|@INDEX]       the same as a tar; PATH "-" is stdin or stdout
+dir:PATH                             one image, its files beside each other
+docker-archive:PATH[:NAME:TAG|@INDEX]    what `docker save` writes; PATH may be "-"
+docker-daemon:NAME:TAG | ALGO:HEX    a Docker daemon, by its socket
+containers-storage:NAME | ID         rundlet's own store
+tarball:PATH[:PATH…]                 root file systems as layers, read only
 """
 
 import re
@@ -43,14 +43,15 @@ class Location(NamedTuple):
     """One image in one place.  What a transport does not use is left at its default.
 
     `path` is a file or directory; `paths` are tarball's; `name` is a layout's image name or a
-    name or id in the store; `index` counts images in an archive, -1 for none; `reference` is
-    that of a registry, daemon or docker-archive, `digest` the id of a daemon's image.
+    name or id in the store; `position` counts images in an archive or layout, -1 for none;
+    `reference` is that of a registry, daemon or docker-archive, `digest` the id of a daemon's
+    image; `untagged` writes to a registry by digest alone.
     """
 
     transport: str
     path: str = ""
     name: str = ""
-    index: int = -1
+    position: int = -1
     reference: Reference | None = None
     digest: Digest | None = None
     paths: tuple[str, ...] = ()
@@ -104,7 +105,7 @@ def _parse_layout(transport: str, details: str, text: str) -> Location:
     path, name, index = _split_path(details)
     _require(path, text, "the path is empty")
     _require(not name or _LAYOUT_NAME.fullmatch(name), text, f"malformed image name {name!r}")
-    return Location(transport, path, name=name, index=index)
+    return Location(transport, path, name=name, position=index)
 
 
 def _split_path(details: str) -> tuple[str, str, int]:
@@ -126,10 +127,10 @@ def _parse_docker_archive(details: str, text: str) -> Location:
     _require(path, text, "the path is empty")
     if name.startswith("@"):
         _require(_INDEX.fullmatch(name[1:]), text, f"malformed index {name!r}")
-        return Location("docker-archive", path, index=int(name[1:]))
+        return Location("docker-archive", path, position=int(name[1:]))
     reference = parse_reference(name) if name else None
     _require(not (reference and reference.digest), text, "an archive's images have no digests")
-    return Location("docker-archive", path, index=index, reference=reference)
+    return Location("docker-archive", path, position=index, reference=reference)
 
 
 def _parse_docker_daemon(details: str, text: str) -> Location:
@@ -170,10 +171,10 @@ def _write_path(location: Location) -> str:
         return f"{location.path}:{location.reference}"
     if location.name:
         return f"{location.path}:{location.name}"
-    if location.index < 0:
+    if location.position < 0:
         return location.path
     separator = ":@" if location.transport == "docker-archive" else "@"
-    return f"{location.path}{separator}{location.index}"
+    return f"{location.path}{separator}{location.position}"
 
 
 def _write_docker(location: Location) -> str:

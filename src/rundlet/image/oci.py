@@ -15,7 +15,16 @@ from rundlet.errors import DataLoss, InvalidArgument, NotFound
 from rundlet.image.documents import describe_referrer, find_subject
 from rundlet.image.files import open_file, read_document, write_document, write_file
 from rundlet.image.location import Location
-from rundlet.image.transport import ANY_MANIFEST, Chunks, Content, Destination, Document, Source, Traits, Written
+from rundlet.image.transport import (
+    ANY_MANIFEST,
+    Chunks,
+    Content,
+    Destination,
+    Document,
+    Source,
+    Traits,
+    Written,
+)
 from rundlet.kernel.failure import translating
 from rundlet.spec import mediatype
 from rundlet.spec.descriptor import Descriptor
@@ -59,11 +68,11 @@ def find_entry(index: Index, location: Location) -> Descriptor:
             if entry.annotations.get(REF_NAME) == location.name:
                 return entry
         raise NotFound(f"{location}: no image has this name", hint=_name_all(entries))
-    if location.index >= len(entries):
+    if location.position >= len(entries):
         raise NotFound(f"{location}: there are only {len(entries)} images")
-    if location.index < 0 and len(entries) != 1:
+    if location.position < 0 and len(entries) != 1:
         raise InvalidArgument(f"{location}: it holds {len(entries)} images", hint=_name_all(entries))
-    return entries[max(location.index, 0)]
+    return entries[max(location.position, 0)]
 
 
 def _name_all(entries: Iterable[Descriptor]) -> str:
@@ -111,7 +120,7 @@ class LayoutDestination(Destination):
     def __init__(
         self, location: Location, *, shared: str = "", accept_plain: bool = False, path: str = ""
     ) -> None:
-        if location.index >= 0:
+        if location.position >= 0:
             raise InvalidArgument(f"{location}: an index chooses an image to read, not to write")
         self.name = str(location)
         self.traits = Traits(ANY_MANIFEST, True, "any" if accept_plain else "compressed", referrers=True)

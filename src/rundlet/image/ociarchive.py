@@ -68,7 +68,9 @@ def _blob_path(digest: Digest) -> str:
 class ArchiveDestination(LayoutDestination):
     """The archive is written whole, in place of the one that is there."""
 
-    def __init__(self, location: Location, *, accept_plain: bool = False, temporary: str | None = None) -> None:
+    def __init__(
+        self, location: Location, *, accept_plain: bool = False, temporary: str | None = None
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="rundlet-", dir=temporary)
         super().__init__(location, accept_plain=accept_plain, path=self._directory.name)
         self._target = location

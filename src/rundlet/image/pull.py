@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Final, NamedTuple
 
 from rundlet.archive.inherit import copy_implied
@@ -142,7 +143,7 @@ class _Pull:
     def _bring_layers(self, plans: Sequence[LayerPlan]) -> list[LayerRecord]:
         """All layers, published bottom first; when one fails the others end and its error is raised."""
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="layer") as pool:
-            futures = [pool.submit(self._bring_layer, plan) for plan in plans]
+            futures = [pool.submit(copy_context().run, self._bring_layer, plan) for plan in plans]
             try:
                 return self._publish_layers(futures)
             except BaseException as error:  # noqa: BLE001  raised below, when the workers have ended

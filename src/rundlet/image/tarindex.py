@@ -107,11 +107,11 @@ def open_archive(path: str, *, streamed: bool = False, directory: str | None = N
     """The archive at `path`, or on stdin; temporary files lie in `directory` and have no name."""
     name = "stdin" if streamed else path
     with translating(f"archive {name}"):
-        source: IO[bytes] = sys.stdin.buffer if streamed else open(path, "rb")
+        source: IO[bytes] = sys.stdin.buffer if streamed else open(path, "rb")  # noqa: SIM115 - the index's
         head = b"" if streamed else os.pread(source.fileno(), 512, 0)
         if head[257:262] == _TAR_MAGIC:
             return TarIndex(source, path)
-        spool = tempfile.TemporaryFile("w+b", dir=directory)
+        spool = tempfile.TemporaryFile("w+b", dir=directory)  # noqa: SIM115 - the index closes it
         try:
             spool.writelines(open_decompressed(source))
             spool.seek(0)

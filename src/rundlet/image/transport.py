@@ -104,7 +104,7 @@ class Source(ABC):
         """All names beside this one; Unimplemented where the transport has none."""
         raise Unimplemented(f"{self.name}: this transport has no list of tags")
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most have nothing to free
         """Free what reading took."""
 
 
@@ -138,10 +138,10 @@ class Destination(ABC):
         """Keep signatures of the manifest `digest`."""
         raise Unimplemented(f"{self.name}: this transport keeps no signatures")
 
-    def commit(self) -> None:
+    def commit(self) -> None:  # noqa: B027 - where the manifest alone makes the image visible
         """Make the image visible, at once and whole, under its name."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most have nothing to free
         """Free what writing took; without a `commit` before, nothing is left but blobs."""
 
     @abstractmethod

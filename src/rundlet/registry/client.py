@@ -8,7 +8,7 @@ PermissionDenied, Unavailable (naming host and reason), ResourceExhausted
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlencode
@@ -20,7 +20,7 @@ from rundlet.registry.auth import GrantCache
 from rundlet.registry.blob import Blob, Opened, save_blob, stream_blob
 from rundlet.registry.exchange import Session, exchange
 from rundlet.registry.host import follow_link, same_origin
-from rundlet.registry.message import FileBody, Flow, Interrupted, Request, Response
+from rundlet.registry.message import FileBody, Flow, Interrupted, Request, Response, StreamBody
 from rundlet.registry.retry import Clock, Limits
 from rundlet.registry.settings import Credentials, RegistrySettings
 from rundlet.registry.transport import Transport
@@ -29,12 +29,14 @@ from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import Digest, digest_hasher, parse_digest
 from rundlet.spec.document import parse_document
 from rundlet.spec.reference import Reference
+from rundlet.spec.schema1 import signed_payload
 
 __all__ = ["Clock", "Credentials", "Fetched", "RegistryClient", "RegistrySettings"]
 
 T = TypeVar("T")
 
-_ACCEPTED = (*mediatype.MANIFESTS, *mediatype.INDEXES)
+# Schema 1 last: old registries turn what they have into it when nothing else is accepted.
+_ACCEPTED = (*mediatype.MANIFESTS, *mediatype.INDEXES, *mediatype.SCHEMA_1)
 _ANONYMOUS = Credentials()
 _SETTINGS = RegistrySettings()
 _CLOCK = Clock()
@@ -199,6 +201,36 @@ class RegistryClient:
         self._run(exchange(put, session, f"manifest {_shorten(ref)}", (201,)), limits)
         return digest
 
+    def request(
+        self,
+        ref: Reference,
+        method: str,
+        endpoint: str,
+        *,
+        what: str,
+        expected: tuple[int, ...] = (200,),
+        actions: str = "pull",
+        headers: Mapping[str, str] = {},
+        body: bytes | StreamBody = b"",
+        credentials: Credentials | None = None,
+        limits: Limits | None = None,
+        retries: int | None = None,
+    ) -> tuple[Response, str]:
+        """One request in `ref`'s repository, for what has no method of its own; (answer, its URL).
+
+        `endpoint` is below /v2/<path>/ ("blobs/sha256:…"), or a link that the registry gave.
+        `actions` is what the token must allow; `retries` overrides the settings'.
+        """
+        limits = limits or Limits(self._clock)
+        session = self._open_session(ref, actions, credentials, limits)
+        if retries is not None:
+            session = session._replace(retries=retries)
+        linked = endpoint.startswith(("/", "http:", "https:"))
+        base_url = f"{_base_url(session, ref)}/"
+        url = _same_host_link(session, base_url, endpoint) if linked else f"{base_url}{endpoint}"
+        asked = Request(method, url, headers, body)
+        return self._run(exchange(asked, session, what, expected), limits), url
+
     def _exists(self, url: str, session: Session, what: str, limits: Limits) -> bool:
         try:
             self._run(exchange(Request("HEAD", url), session, what), limits)
@@ -276,7 +308,10 @@ def _same_host_link(session: Session, base_url: str, location: str) -> str:
 def _verify_manifest(response: Response, ref: Reference, what: str) -> Digest:
     """The digest that the body really has: the wanted one, else the one that the registry claims."""
     wanted = ref.digest or _claimed_digest(response)
-    found = Digest.of(response.body, wanted.algorithm if wanted else "sha256")
+    content = response.body
+    if _find_media_type(response) == mediatype.DOCKER_MANIFEST_V1_SIGNED:
+        content = signed_payload(content, what)
+    found = Digest.of(content, wanted.algorithm if wanted else "sha256")
     if wanted and found != wanted:
         raise DataLoss(f"{what}: the content has digest {found}, not {wanted}")
     return found
@@ -292,7 +327,7 @@ def _claimed_digest(response: Response) -> Digest | None:
 def _find_media_type(response: Response) -> str:
     """The manifest's type by its header; by the document itself when the header says nothing useful."""
     served = response.headers.get("Content-Type", "").partition(";")[0].strip()
-    if served in _ACCEPTED or served in mediatype.SCHEMA_1:
+    if served in _ACCEPTED:
         return served
     try:
         return parse_document(response.body, _Typed, "manifest").media_type

@@ -6,7 +6,8 @@ broke; it yields a Pause and is resumed when the time has passed.
 """
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
 from rundlet.errors import Error, Internal, NotFound, Unavailable
@@ -41,13 +42,23 @@ class FileBody(NamedTuple):
             raise NotFound(f"file {self.path}: {os.strerror(error.errno or 0).lower()}") from error
 
 
+class StreamBody(NamedTuple):
+    """A request's body that is made on the way; `open` gives its chunks anew for every attempt.
+
+    `size_bytes` is -1 when only the end will tell: then the body goes out chunked.
+    """
+
+    open: Callable[[], AbstractContextManager[Iterator[bytes]]]
+    size_bytes: int = -1
+
+
 class Request(NamedTuple):
     """`stream`: leave the body of a successful answer unread, for `Response.stream`."""
 
     method: str
     url: str
     headers: Mapping[str, str] = {}
-    body: bytes | FileBody = b""
+    body: bytes | FileBody | StreamBody = b""
     stream: bool = False
     size_max: int = DOCUMENT_SIZE_MAX
 

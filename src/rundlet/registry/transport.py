@@ -10,6 +10,8 @@ import socket
 import ssl
 import threading
 import urllib.request
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO, Never
 from urllib.parse import unquote, urlsplit
 
@@ -19,10 +21,12 @@ from urllib3.util import Timeout, make_headers
 
 from rundlet.errors import Error, InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
 from rundlet.registry.host import host_of, is_listed, is_loopback, registry_authority, split_origin
-from rundlet.registry.message import FileBody, Interrupted, Request, Response
+from rundlet.registry.message import FileBody, Interrupted, Request, Response, StreamBody
 from rundlet.registry.retry import Limits
 from rundlet.registry.settings import RegistrySettings
 from rundlet.registry.tls import explain_tls_error, find_cert_dir, make_tls_context
+from rundlet.step import step
+from rundlet.trace.span import waits
 
 _POOL_SIZE = 16
 _SEND_BLOCK_SIZE = 1 << 18
@@ -81,30 +85,29 @@ class Transport:
         name = f"registry {split_origin(request.url)[1]}"
         limits.check(name)
         try:
-            return self._send(request, limits, name)
+            with step("registry.request", f"{request.method} {urlsplit(request.url).path}"):
+                waits("registry", split_origin(request.url)[1])
+                return self._send(request, limits, name)
         except Interrupted as error:
             limits.check(name, error)
             raise
 
     def _send(self, request: Request, limits: Limits, name: str) -> Response:
         manager = self._find_manager(request.url)
-        body = _open_body(request.body)
-        try:
-            answer = manager.urlopen(
-                request.method,
-                request.url,
-                body=body,
-                headers=self._make_headers(request),
-                timeout=self._make_timeout(limits),
-                redirect=False,
-                retries=False,
-                preload_content=False,
-            )
-        except (exceptions.HTTPError, OSError, http.client.HTTPException) as error:
-            _raise_failure(error, name)
-        finally:
-            if not isinstance(body, bytes | None):
-                body.close()
+        with _open_body(request.body) as body:
+            try:
+                answer = manager.urlopen(
+                    request.method,
+                    request.url,
+                    body=body,
+                    headers=self._make_headers(request),
+                    timeout=self._make_timeout(limits),
+                    redirect=False,
+                    retries=False,
+                    preload_content=False,
+                )
+            except (exceptions.HTTPError, OSError, http.client.HTTPException) as error:
+                _raise_failure(error, name)
         stream = BodyStream(answer, name, limits)
         if request.stream and answer.status in (200, 206):
             return Response(answer.status, answer.headers, stream=stream)
@@ -112,7 +115,7 @@ class Transport:
 
     def _make_headers(self, request: Request) -> dict[str, str]:
         headers = {"User-Agent": self._settings.user_agent, "Accept-Encoding": "identity", **request.headers}
-        if isinstance(request.body, FileBody):
+        if not isinstance(request.body, bytes) and request.body.size_bytes >= 0:
             headers["Content-Length"] = str(request.body.size_bytes)
         return headers
 
@@ -185,6 +188,7 @@ class BodyStream:
         Cancelled: a peer that sends a byte now and then cannot hold us.
         """
         self._limits.check(self._name)
+        waits("registry", self._name.removeprefix("registry "))
         try:
             return self._answer.read1(size, decode_content=False)
         except (exceptions.HTTPError, OSError, http.client.HTTPException) as error:
@@ -210,10 +214,12 @@ class BodyStream:
         self._answer.release_conn()
 
 
-def _open_body(body: bytes | FileBody) -> bytes | BinaryIO | None:
-    if isinstance(body, FileBody):
-        return body.open()
-    return body or None
+def _open_body(
+    body: bytes | FileBody | StreamBody,
+) -> AbstractContextManager[bytes | BinaryIO | Iterator[bytes] | None]:
+    if isinstance(body, bytes):
+        return nullcontext(body or None)
+    return body.open()
 
 
 def _raise_failure(error: Exception, name: str) -> Never:
