@@ -11,9 +11,10 @@ import time
 import pytest
 
 from rundlet.errors import NotFound
+from rundlet.step import step
 from rundlet.trace.chrome import chrome_trace
 from rundlet.trace.flight import FlightRecorder, read_flights, take_flights
-from rundlet.trace.span import STEPS_MAX, Wait, advances, current, identify, step, waits
+from rundlet.trace.span import STEPS_MAX, Wait, advances, current, identify, waits
 from rundlet.trace.tracer import Tracer, recall_flight
 from rundlet.trace.view import clock_offset_ns, failed_leaf, is_about, running_leaves, view_span
 
@@ -184,7 +185,8 @@ def test_deep_and_many_operations_do_not_spill_over_in_the_record(tmp_path):
 KILLED = """
 import os, sys, time
 from rundlet.trace.flight import FlightRecorder
-from rundlet.trace.span import step, waits
+from rundlet.step import step
+from rundlet.trace.span import waits
 from rundlet.trace.tracer import Tracer
 with Tracer(FlightRecorder(sys.argv[1], "b/7/7")).operation("stop", "container", "c1"):
     with step("wait for the end"):
@@ -199,7 +201,7 @@ def test_a_killed_process_leaves_what_it_was_doing(tmp_path):
     with process:
         process.stdout.readline()
         process.send_signal(signal.SIGKILL)
-    (flight,) = take_flights(str(tmp_path), "b/7/7")
+    (flight,) = take_flights(str(tmp_path), lambda identity: identity != "b/7/7")
     tracer = Tracer()
     recall_flight(tracer, flight)
     leaf = failed_leaf(view(tracer.ended()[0]))[-1]

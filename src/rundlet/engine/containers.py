@@ -37,6 +37,7 @@ from rundlet.engine.volumes import unmount_volumes
 from rundlet.errors import DeadlineExceeded, Error, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.spec.runtime import RuntimeConfig
 from rundlet.step import step
+from rundlet.trace.span import Span, identify, waits
 
 _KILL_TIMEOUT_S = 30.0
 _LIVE = ("created", "running", "unknown")
@@ -62,12 +63,16 @@ class Containers:
         """
         pod_id = self._parts.pods.resolve(pod_prefix)
         key = (pod_id, options.name, options.attempt)
-        return self._twins.run(key, options, lambda: self._create(pod_id, options))
+        with self._operation("create", "", options.name):
+            return self._twins.run(key, options, lambda: self._create(pod_id, options))
 
     def offer_again(self, options: ContainerOptions, container_id: str) -> None:
         """Whoever asked for the container did not hear its id: the next to ask for the same gets it."""
         record = self._records.get(container_id)
         self._twins.offer((record.pod_id, options.name, options.attempt), options, container_id)
+
+    def _operation(self, verb: str, container_id: str, label: str = "") -> Span:
+        return self._parts.tracer.operation(verb, "container", container_id, label)
 
     def _is_created(self, container_id: str) -> bool:
         try:
@@ -82,6 +87,7 @@ class Containers:
             check_container(options, pod.options)
             identity = self._parts.identity
             record = ContainerRecord(new_id(), pod_id, options, "creating", identity, time.time_ns())
+            identify(record.id)
             with step("container.reserve", record.id):
                 self._records.reserve(record)
             undo.add(f"drop the record of container {record.id}", self._records.delete, record.id)
@@ -98,7 +104,7 @@ class Containers:
         A program that cannot be run raises too, and leaves the container exited.
         """
         container_id = self._records.resolve(prefix)
-        with self._parts.locks.hold(container_id):
+        with self._operation("start", container_id), self._parts.locks.hold(container_id):
             require_state(self._records.get(container_id), "created", action="start")
             try:
                 with step("container.start", container_id):
@@ -117,11 +123,15 @@ class Containers:
             return
         if record.state not in _LIVE:
             return
+        with self._operation("stop", record.id, record.options.name):
+            self._stop(record, timeout_s)
+
+    def _stop(self, record: ContainerRecord, timeout_s: float) -> None:
         if timeout_s > 0 and record.state == "running":
             self._signal(record.id, parse_signal(record.facts.stop_signal))
-            if self._await_end(record.id, timeout_s):
+            if self._await_end(record, timeout_s):
                 return
-        self._kill(record.id)
+        self._kill(record)
 
     def remove(self, prefix: str) -> None:
         """Kill it if it lives, and remove all it has; an unknown container counts as removed."""
@@ -129,13 +139,13 @@ class Containers:
             container_id = self._records.resolve(prefix)
         except NotFound:
             return
-        with self._parts.locks.hold(container_id):
+        with self._operation("remove", container_id), self._parts.locks.hold(container_id):
             try:
                 record = self._records.get(container_id)
             except NotFound:
                 return
             if record.state in _LIVE:
-                self._kill(container_id)
+                self._kill(record)
             self.clear(record)
 
     def clear(self, record: ContainerRecord) -> None:
@@ -165,24 +175,25 @@ class Containers:
         except (NotFound, FailedPrecondition):
             pass
 
-    def _await_end(self, container_id: str, timeout_s: float) -> bool:
+    def _await_end(self, record: ContainerRecord, timeout_s: float) -> bool:
         """Whether it ended in time; its end is recorded then."""
         try:
-            with step("container.await-end", container_id):
-                end = self._parts.keeper.wait(container_id, timeout_s)
+            with step("container.await-end", record.id):
+                waits("process", f"container {record.options.name}", record.facts.pid, timeout_s)
+                end = self._parts.keeper.wait(record.id, timeout_s)
         except NotFound:
-            record_unknown_exit(self._records, container_id, "the container's process was lost")
+            record_unknown_exit(self._records, record.id, "the container's process was lost")
             return True
         if end is not None:
-            with step("container.mark-exited", container_id):
+            with step("container.mark-exited", record.id):
                 record_exit(self._records, end)
         return end is not None
 
-    def _kill(self, container_id: str) -> None:
-        self._signal(container_id, signal.SIGKILL)
-        if not self._await_end(container_id, _KILL_TIMEOUT_S):
+    def _kill(self, record: ContainerRecord) -> None:
+        self._signal(record.id, signal.SIGKILL)
+        if not self._await_end(record, _KILL_TIMEOUT_S):
             raise DeadlineExceeded(
-                f"container {container_id} does not end after SIGKILL for {_KILL_TIMEOUT_S:g} s",
+                f"container {record.id} does not end after SIGKILL for {_KILL_TIMEOUT_S:g} s",
                 hint="a process of it may wait for a device or a network file system",
             )
 
@@ -235,7 +246,8 @@ class Containers:
         DeadlineExceeded after `timeout_s` (None or 0: no limit); the process is gone then.
         """
         record = self._find_running(prefix, argv)
-        return run_exec(self._parts, record, argv, timeout_s or None)
+        with self._operation("exec", record.id, record.options.name):
+            return run_exec(self._parts, record, argv, timeout_s or None)
 
     def exec_stream(
         self,
@@ -252,9 +264,10 @@ class Containers:
         Raises NotFound when the container is not running or has no such program.
         """
         record = self._find_running(prefix, argv)
-        return start_exec(
-            self._parts, record, argv, stdin=stdin, stdout=stdout, stderr=stderr, terminal=terminal
-        )
+        with self._operation("exec", record.id, record.options.name), step("container.exec", record.id):
+            return start_exec(
+                self._parts, record, argv, stdin=stdin, stdout=stdout, stderr=stderr, terminal=terminal
+            )
 
     def attach(
         self, prefix: str, *, stdin: bool = False, stdout: bool = True, stderr: bool = True

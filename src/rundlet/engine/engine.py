@@ -22,7 +22,7 @@ from rundlet.engine.handlers import Handlers
 from rundlet.engine.images import Images
 from rundlet.engine.locks import KeyedLocks
 from rundlet.engine.metricset import PodMetrics, read_pod_metrics
-from rundlet.engine.names import process_identity
+from rundlet.engine.names import is_alive, process_identity
 from rundlet.engine.node import read_node_status
 from rundlet.engine.parts import Parts, read_host_facts
 from rundlet.engine.pods import Pods
@@ -38,6 +38,8 @@ from rundlet.kernel.sync import read_boot_id
 from rundlet.network.network import Network, NetworkSettings
 from rundlet.registry.client import RegistryClient, RegistrySettings
 from rundlet.store.store import Store
+from rundlet.trace.flight import FlightRecorder, take_flights
+from rundlet.trace.tracer import Tracer, recall_flight
 
 
 class Engine:
@@ -87,6 +89,7 @@ class Engine:
         self._parts.network.settle()
         self._parts.keeper.close()
         self._parts.store.close()
+        self._parts.tracer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +107,7 @@ def _open_parts(settings: Settings, feed: Feed) -> Parts:
     store = Store.open(settings.root, settings.run_root, schema=SCHEMA)
     layout = detect_layout()
     locks = KeyedLocks()
+    identity = process_identity(os.getpid())
     return Parts(
         settings=settings,
         store=store,
@@ -114,11 +118,21 @@ def _open_parts(settings: Settings, feed: Feed) -> Parts:
         pods=PodRecords(store.database, feed),
         containers=ContainerRecords(store.database, feed),
         locks=locks,
+        tracer=_open_tracer(settings.run_root, identity),
         handlers=Handlers(settings),
         host=read_host_facts(layout),
-        identity=process_identity(os.getpid()),
+        identity=identity,
         boot_id=read_boot_id(),
     )
+
+
+def _open_tracer(run_root: str, identity: str) -> Tracer:
+    """What killed processes were doing is told as failures of theirs."""
+    with translating(f"open the flight record under {run_root}"):
+        tracer = Tracer(FlightRecorder(run_root, identity))
+        for flight in take_flights(run_root, is_alive):
+            recall_flight(tracer, flight)
+    return tracer
 
 
 def _choose_network(settings: Settings) -> NetworkSettings:

@@ -23,6 +23,7 @@ from rundlet.errors import DeadlineExceeded
 from rundlet.keeper.client import ExecHandle
 from rundlet.kernel.failure import translating
 from rundlet.step import step
+from rundlet.trace.span import waits
 
 _CHUNK_BYTES = 1 << 16
 _KILL_TIMEOUT_S = 10.0
@@ -89,6 +90,7 @@ def run_exec(
         left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
             with step("container.await-exec", record.id):
+                waits("process", argv[0], handle.pid, left_s)
                 end = handle.wait(left_s)
             if end is None:
                 _kill_exec(handle)

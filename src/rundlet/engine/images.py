@@ -10,6 +10,7 @@ from rundlet.image.progress import PullProgress
 from rundlet.image.pull import pull_image
 from rundlet.registry.client import Credentials, RegistryClient
 from rundlet.store.images import ImageRecord
+from rundlet.trace.span import identify
 
 
 class Images:
@@ -30,14 +31,17 @@ class Images:
 
         Raises NotFound, Unauthenticated, Unavailable, DataLoss and DeadlineExceeded.
         """
-        return pull_image(
-            self._parts.store,
-            self._client,
-            reference,
-            credentials=credentials,
-            deadline_s=deadline_s,
-            progress=progress,
-        )
+        with self._parts.tracer.operation("pull", "image", label=reference):
+            image = pull_image(
+                self._parts.store,
+                self._client,
+                reference,
+                credentials=credentials,
+                deadline_s=deadline_s,
+                progress=progress,
+            )
+            identify(image.id)
+        return image
 
     def list(self, reference: str = "") -> Sequence[ImageRecord]:
         """All images, or the one that `reference` (name, digest, id or its prefix) means."""
@@ -65,7 +69,8 @@ class Images:
                 hint="remove the container first",
             )
         try:
-            self._parts.store.images.remove(image.id)
+            with self._parts.tracer.operation("remove", "image", image.id, reference):
+                self._parts.store.images.remove(image.id)
         except NotFound:
             pass  # another caller was faster
 

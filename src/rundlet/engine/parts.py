@@ -15,6 +15,7 @@ from rundlet.keeper.client import Keeper
 from rundlet.kernel.capability import has_capability
 from rundlet.network.network import Network
 from rundlet.store.store import Store
+from rundlet.trace.tracer import Tracer
 
 
 class Parts(NamedTuple):
@@ -29,6 +30,7 @@ class Parts(NamedTuple):
     pods: PodRecords
     containers: ContainerRecords
     locks: KeyedLocks
+    tracer: Tracer
     handlers: Handlers
     host: HostFacts
     identity: str

@@ -35,6 +35,7 @@ from rundlet.kernel.failure import translating
 from rundlet.network.pod import HostPort, PodNetns, PodNetwork
 from rundlet.plan.steps import IdMap
 from rundlet.step import step
+from rundlet.trace.span import Span, identify
 
 _SHORT_ID_DIGITS = 12
 
@@ -57,11 +58,15 @@ class Pods:
         (namespace, name, uid, attempt), and what the parts below raise.
         """
         check_pod(options)
-        return self._twins.run(_key(options), options, lambda: self._run(options))
+        with self._operation("run", "", _label(options)):
+            return self._twins.run(_key(options), options, lambda: self._run(options))
 
     def offer_again(self, options: PodOptions, pod_id: str) -> None:
         """Whoever asked for the pod did not hear its id: the next to ask for the same gets it."""
         self._twins.offer(_key(options), options, pod_id)
+
+    def _operation(self, verb: str, pod_id: str, label: str = "") -> Span:
+        return self._parts.tracer.operation(verb, "pod", pod_id, label)
 
     def _is_ready(self, pod_id: str) -> bool:
         try:
@@ -73,6 +78,7 @@ class Pods:
         handler = self._choose_handler(options)
         record = PodRecord(new_id(), options, "creating", self._parts.identity, time.time_ns())
         with self._parts.locks.hold(record.id), Undo() as undo:
+            identify(record.id)
             with step("pod.reserve", record.id):
                 self._records.reserve(record)
             undo.add(f"drop the record of pod {record.id}", self._records.delete, record.id)
@@ -88,7 +94,7 @@ class Pods:
             pod_id = self._records.resolve(prefix)
         except NotFound:
             return
-        with self._parts.locks.hold(pod_id):
+        with self._operation("stop", pod_id), self._parts.locks.hold(pod_id):
             self._stop(pod_id)
 
     def remove(self, prefix: str) -> None:
@@ -97,7 +103,7 @@ class Pods:
             pod_id = self._records.resolve(prefix)
         except NotFound:
             return
-        with self._parts.locks.hold(pod_id):
+        with self._operation("remove", pod_id), self._parts.locks.hold(pod_id):
             self._remove(pod_id)
 
     def update_resources(self, prefix: str, resources: Resources, overhead: Resources) -> None:
@@ -280,6 +286,10 @@ class Pods:
                 self._parts.groups.remove(parent)
         with step("pod.forget", record.id):
             self._records.delete(record.id)
+
+
+def _label(options: PodOptions) -> str:
+    return f"{options.namespace}/{options.name}"
 
 
 def _key(options: PodOptions) -> tuple[str, str, str, int]:

@@ -9,6 +9,9 @@ import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 
+from rundlet.step import step
+from rundlet.trace.span import waits
+
 _UNCLAIMED_MAX = 1024
 
 
@@ -34,7 +37,7 @@ class Twins:
                 self._running[key] = (asked, mine)
         if twin is not None:
             # Another request for the same name goes its own way, and is told that the name is taken.
-            return twin[1].result() if twin[0] == asked else make()
+            return _await_twin(twin[1]) if twin[0] == asked else make()
         return self._lead(key, mine, make)
 
     def _lead(self, key: Hashable, mine: "Future[str]", make: Callable[[], str]) -> str:
@@ -63,3 +66,9 @@ class Twins:
             if len(self._unclaimed) >= _UNCLAIMED_MAX:
                 del self._unclaimed[next(iter(self._unclaimed))]
             self._unclaimed[key] = (asked, made)
+
+
+def _await_twin(twin: "Future[str]") -> str:
+    with step("twin.wait"):
+        waits("operation", "the first call with this name")
+        return twin.result()

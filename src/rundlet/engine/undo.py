@@ -5,6 +5,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import ParamSpec
 
+from rundlet.step import step as mark
+
 P = ParamSpec("P")
 
 _log = logging.getLogger(__name__)
@@ -13,7 +15,8 @@ _log = logging.getLogger(__name__)
 def attempt(what: str, step: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
     """Run one clean-up step; a failure is logged as "cannot <what>", since the rest must still run."""
     try:
-        step(*args, **kwargs)
+        with mark("undo", what):
+            step(*args, **kwargs)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other steps must run
         _log.warning("cannot %s: %s", what, error)
         return False

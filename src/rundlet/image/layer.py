@@ -22,6 +22,7 @@ from rundlet.trace.span import advances
 from rundlet.store.layers import LayerRecord, NewLayer
 from rundlet.store.locks import Patience
 from rundlet.store.store import Store
+from rundlet.trace.span import advances
 
 
 class Source(NamedTuple):

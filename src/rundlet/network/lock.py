@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rundlet.network.leases import storage_error
+from rundlet.step import step
+from rundlet.trace.span import waits
 
 
 @contextmanager
@@ -18,7 +20,16 @@ def hold(directory: str, name: str, operation: int = fcntl.LOCK_EX) -> Iterator[
     except OSError as error:
         raise storage_error(f"lock network {name}", error) from error
     try:
-        fcntl.flock(fd, operation)
+        _acquire(fd, operation, path)
         yield
     finally:
         os.close(fd)
+
+
+def _acquire(fd: int, operation: int, path: str) -> None:
+    try:
+        fcntl.flock(fd, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with step("network.lock", path):
+            waits("lock", path)
+            fcntl.flock(fd, operation)

@@ -24,6 +24,8 @@ from rundlet.errors import (
 from rundlet.network.call import Call
 from rundlet.spec import json
 from rundlet.spec.cni import VERSIONS, Result, parse_error, parse_result, parse_versions
+from rundlet.step import step
+from rundlet.trace.span import waits
 
 OUTPUT_MAX_BYTES = 1 << 20
 
@@ -145,7 +147,8 @@ def _execute(
             )
         except OSError as error:
             raise Unavailable(f"{what}: cannot run {path}: {error.strerror}") from error
-    with process:
+    with process, step("plugin.run", what):
+        waits("process", path, process.pid, timeout_s)
         deadline = time.monotonic() + timeout_s
         try:
             output, complaint = _collect(process, deadline, what)

@@ -1,6 +1,6 @@
 r"""The flight record: steps under way, in a file that outlives a killed process.
 
-    <run root>/trace/<identity>     one process's; a sparse file, written through a shared mapping
+    <run root>/trace/<identity>_<n>     the n-th of one process; a sparse file, written through a mapping
 
     slot 0   depth (1 byte), then 7 lines of up to 255 bytes, the outermost step first; `depth` of them count
     slot 1   …
@@ -12,10 +12,11 @@ the process is killed, and whoever asks reads it without the process's help, hun
 A reader may meet a line half written: it does not parse, and is passed over.
 """
 
+import itertools
 import mmap
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from rundlet.trace.span import Lane, Span, Wait
@@ -26,6 +27,8 @@ _SLOT_BYTES = 2048
 _SLOTS = 256
 _NUMBERS = (0, 7, 8, 9)
 _FIELDS = 10
+
+_numbers = itertools.count(1)  # of the engines of this process
 
 
 class Step(NamedTuple):
@@ -53,8 +56,8 @@ class FlightRecorder:
         """Raises OSError."""
         directory = _directory(run_root)
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        self._path = f"{directory}/{_file_name(identity)}"
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._path = f"{directory}/{identity.replace('/', '_')}_{next(_numbers)}"
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             os.ftruncate(fd, _SLOTS * _SLOT_BYTES)
             self.memory = mmap.mmap(fd, _SLOTS * _SLOT_BYTES)
@@ -78,10 +81,7 @@ class FlightRecorder:
 
     def close(self) -> None:
         """The file goes; what still runs writes into memory that nobody sees."""
-        try:
-            os.unlink(self._path)
-        except FileNotFoundError:
-            pass
+        _remove(self._path)
 
 
 class SlotLane:
@@ -139,30 +139,32 @@ def _format_line(span: Span) -> bytes:
 
 
 def read_flights(run_root: str) -> list[Flight]:
-    """What every process of `run_root` is doing, or was doing when it died.  Raises OSError but for no record."""
+    """What every process of `run_root` is doing, or was doing when it died.  Raises OSError."""
+    return [flight for name in _list_names(run_root) for flight in _read_file(run_root, name)]
+
+
+def take_flights(run_root: str, is_alive: Callable[[str], bool]) -> list[Flight]:
+    """What dead processes were doing; their records go.  `is_alive` is asked by identity.  Raises OSError."""
+    found: list[Flight] = []
+    for name in _list_names(run_root):
+        if not is_alive(_identity(name)):
+            found += _read_file(run_root, name)
+            _remove(f"{_directory(run_root)}/{name}")
+    return found
+
+
+def _list_names(run_root: str) -> list[str]:
     try:
-        names = os.listdir(_directory(run_root))
+        return os.listdir(_directory(run_root))
     except FileNotFoundError:
         return []
-    return [flight for name in names for flight in _read_file(run_root, name)]
 
 
-def take_flights(run_root: str, identity: str) -> list[Flight]:
-    """What the dead process `identity` was doing; its file goes."""
-    flights = list(_read_file(run_root, _file_name(identity)))
+def _remove(path: str) -> None:
     try:
-        os.unlink(f"{_directory(run_root)}/{_file_name(identity)}")
+        os.unlink(path)
     except FileNotFoundError:
         pass
-    return flights
-
-
-def list_identities(run_root: str) -> list[str]:
-    """Of the processes that have a record."""
-    try:
-        return [_identity(name) for name in os.listdir(_directory(run_root))]
-    except FileNotFoundError:
-        return []
 
 
 def _read_file(run_root: str, name: str) -> Iterator[Flight]:
@@ -193,9 +195,5 @@ def _directory(run_root: str) -> str:
     return f"{run_root}/trace"
 
 
-def _file_name(identity: str) -> str:
-    return identity.replace("/", "_")
-
-
 def _identity(file_name: str) -> str:
-    return file_name.replace("_", "/")
+    return file_name.rpartition("_")[0].replace("_", "/")

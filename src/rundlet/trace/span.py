@@ -1,9 +1,9 @@
-"""What runs, step by step.  Any room below the engine may say what it does and what it waits for:
+"""What runs, step by step: the tracer's view of `rundlet.step`.
 
-    with step("CNI ADD bridge"):                  a step of whatever this thread is doing
+    with step("network.add.bridge", pod_id):      rundlet.step: a step of whatever this thread is doing
         waits("process", "/opt/cni/bin/bridge", pid=4711)
 
-Outside of an operation (`rundlet.trace.tracer`) both do nothing.  A step costs two to three
+Outside of an operation (`rundlet.trace.tracer`) neither is noted.  A step costs two to three
 microseconds.  A thread that works for another one is started in the context of that one
 (`contextvars.copy_context().run`), and its steps land where they belong.
 """
@@ -57,8 +57,8 @@ class Lane(Protocol):
 class Span:
     """One step, and the steps within it.  `ended_ns` is 0 while it runs; times are of CLOCK_MONOTONIC.
 
-    `kind` and `object_id` name the object that it works on, `label` the object's name for
-    people; a plain step has none of them.  `progress` is (bytes done, bytes in all).
+    Of an operation, `kind` and `object_id` name the object that it works on, `label` the
+    object's name for people; `object_id` of a plain step is what `rundlet.step` calls its subject.  `progress` is (bytes done, bytes in all).
     """
 
     __slots__ = (
@@ -149,10 +149,10 @@ _NOTHING = _Nothing()
 _current: ContextVar[Span | None] = ContextVar("rundlet_step", default=None)
 
 
-def step(name: str) -> Span | _Nothing:
-    """A step of what this thread is doing; use it as a context manager."""
+def observe_step(name: str, subject: str) -> Span | _Nothing:
+    """The observer for `rundlet.step.watch`: each step becomes a part of what its thread is doing."""
     parent = _current.get()
-    return Span(name, parent) if parent is not None else _NOTHING
+    return Span(name, parent, "", subject) if parent is not None else _NOTHING
 
 
 def waits(kind: str, name: str, pid: int = 0, timeout_s: float | None = None) -> None:

@@ -8,6 +8,7 @@ a hundred probes a second push out older probes only, and failures are kept apar
 Looks that took no step (ListContainers and the like) are forgotten unless they failed.
 """
 
+import functools
 import itertools
 import threading
 import time
@@ -16,8 +17,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from rundlet.step import watch
 from rundlet.trace.flight import Flight, FlightRecorder, Step
-from rundlet.trace.span import STEPS_MAX, Failure, Span, current
+from rundlet.trace.span import STEPS_MAX, Failure, Span, current, observe_step
 
 _KEPT_MAX = 128
 """Ended operations kept for each name; one with 20 steps takes about 6 kB."""
@@ -53,10 +55,17 @@ class Operation(Span):
         self._tracer.end(self)
 
 
+@functools.cache
+def _watch_steps() -> None:
+    """Once a process."""
+    watch(observe_step)
+
+
 class Tracer:
     """Thread-safe; observers hear of every ended operation in the thread that did it, and must be quick."""
 
     def __init__(self, recorder: FlightRecorder | None = None) -> None:
+        _watch_steps()
         self.recorder = recorder
         self._numbers = itertools.count(1)
         self._guard = threading.Lock()

@@ -9,6 +9,8 @@ from rundlet.trace.flight import Flight
 from rundlet.trace.span import STEPS_MAX, Span, Wait
 from rundlet.trace.tracer import Operation
 
+_ID_DIGITS = 64
+
 Outcome = Literal["running", "ok", "failed"]
 
 
@@ -57,8 +59,13 @@ class StepView(Struct, frozen=True, omit_defaults=True):
     @property
     def subject(self) -> str:
         """The object as people call it: `pod default/web (5f2c8a1b9d3e)`."""
-        name = f"{self.label} ({self.object_id[:12]})" if self.label and self.object_id else self.label
-        return f"{self.kind} {name or self.object_id[:12]}".strip()
+        short = _shorten(self.object_id)
+        name = f"{self.label} ({short})" if self.label and short else self.label or short
+        return f"{self.kind} {name}".strip()
+
+
+def _shorten(object_id: str) -> str:
+    return object_id[:12] if len(object_id) == _ID_DIGITS else object_id
 
 
 def clock_offset_ns() -> int:
