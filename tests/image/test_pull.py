@@ -16,7 +16,8 @@ from rundlet.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from rundlet.image.pull import plan_layers, pull_image
+from rundlet.image.pull import pull_image
+from rundlet.image.stack import plan_layers
 from rundlet.spec import mediatype
 from rundlet.spec.descriptor import Descriptor, Platform
 from rundlet.spec.digest import Digest

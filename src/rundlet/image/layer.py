@@ -2,10 +2,11 @@
 
 import os
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import copy_context
 from io import FileIO
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from rundlet.archive.apply import LayerStats, apply_layer
 from rundlet.archive.tree import make_root, remove_tree
@@ -13,22 +14,37 @@ from rundlet.errors import DataLoss, Error, Internal
 from rundlet.image.follow import Follower, Restarted
 from rundlet.image.progress import PullProgress, Watcher
 from rundlet.kernel.failure import is_disk_full, translating
-from rundlet.registry.client import Credentials, RegistryClient
+from rundlet.registry.settings import Credentials
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import parse_digest
 from rundlet.spec.reference import Reference
 from rundlet.step import step
-from rundlet.trace.span import advances
 from rundlet.store.layers import LayerRecord, NewLayer
 from rundlet.store.locks import Patience
 from rundlet.store.store import Store
 from rundlet.trace.span import advances
 
 
-class Source(NamedTuple):
-    """Where one pull gets its content from, and how long it may take."""
+class Downloader(Protocol):
+    """The part of `RegistryClient` that brings a layer."""
 
-    client: RegistryClient
+    def download_blob(
+        self,
+        ref: Reference,
+        descriptor: Descriptor,
+        path: str,
+        credentials: Credentials | None = None,
+        progress: Callable[[int], None] | None = None,
+        cancel: threading.Event | None = None,
+        *,
+        deadline_ns: int | None = None,
+    ) -> None: ...
+
+
+class Source(NamedTuple):
+    """Where the layers that are not here come from, and how long that may take."""
+
+    client: Downloader
     reference: Reference
     credentials: Credentials | None
     patience: Patience

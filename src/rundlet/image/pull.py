@@ -12,27 +12,22 @@ the next pull goes on with, and directories that the next opening of the store r
 import sqlite3
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
 from typing import Final, NamedTuple
 
-from rundlet.archive.inherit import copy_implied
-from rundlet.errors import Cancelled, InvalidArgument, ResourceExhausted
-from rundlet.image.layer import LayerPlan, Source, Unpacked, bring_layer
+from rundlet.errors import InvalidArgument, ResourceExhausted
+from rundlet.image.layer import LayerPlan, Source
 from rundlet.image.progress import PullProgress, Watcher
-from rundlet.kernel.failure import translating
+from rundlet.image.stack import LayerStack, plan_layers
 from rundlet.registry.client import Credentials, Fetched, RegistryClient
 from rundlet.spec.descriptor import Descriptor, Platform, host_platform
-from rundlet.spec.image import ImageConfig, chain_ids, parse_image_config
+from rundlet.spec.image import parse_image_config
 from rundlet.spec.manifest import Manifest, parse_manifest, select_platform
 from rundlet.spec.reference import parse_reference
 from rundlet.store.images import ImageRecord, NewImage
-from rundlet.store.layers import STACK_MAX, LayerRecord
+from rundlet.store.layers import LayerRecord
 from rundlet.store.locks import Patience
 from rundlet.store.store import Store
 
-# Downloads wait for the network and unpacking for the disk, so a few more than the cores help.
-_WORKERS: Final = 4
 _CONFIG_BYTES_MAX: Final = 8 << 20
 _INDEX_DEPTH_MAX: Final = 3
 
@@ -66,7 +61,7 @@ def pull_image(
         client, parse_reference(reference), credentials, Patience(deadline_ns), progress or _ignore
     )
     source.patience.check(f"pull of {reference}")
-    pull = _Pull(store, source)
+    pull = _Pull(store, client, source)
     with store.bringing(source.patience):
         record = pull.run(platform or host_platform())
     store.sync()
@@ -79,10 +74,10 @@ def _ignore(_progress: PullProgress) -> None: ...
 class _Pull:
     """One pull under way."""
 
-    def __init__(self, store: Store, source: Source) -> None:
+    def __init__(self, store: Store, client: RegistryClient, source: Source) -> None:
         self._store = store
+        self._client = client
         self._source = source
-        self._failures: list[BaseException] = []
 
     def run(self, platform: Platform) -> ImageRecord:
         resolved = self._resolve(platform)
@@ -94,7 +89,7 @@ class _Pull:
             for document in documents:
                 self._store.blobs.put(document.raw, document.digest, self._source.patience)
             self._store.blobs.put(raw, manifest.config.parsed_digest(), self._source.patience)
-            layers = self._bring_layers(plans)
+            layers = LayerStack(self._store, self._source).bring(plans)
             return self._publish(resolved, layers)
         except ResourceExhausted as error:
             if isinstance(error.__cause__, (OSError, sqlite3.Error)):  # the disk; not a busy registry
@@ -110,7 +105,7 @@ class _Pull:
     def _resolve(self, platform: Platform) -> _Resolved:
         source = self._source
         limits = {"deadline_ns": source.patience.deadline_ns}
-        fetched = source.client.resolve(source.reference, source.credentials, **limits)
+        fetched = self._client.resolve(source.reference, source.credentials, **limits)
         documents = [fetched]
         for _ in range(_INDEX_DEPTH_MAX):
             what = f"manifest of {source.reference}"
@@ -118,7 +113,7 @@ class _Pull:
             if isinstance(document, Manifest):
                 return _Resolved(document, tuple(documents))
             digest = select_platform(document, platform, str(source.reference)).parsed_digest()
-            fetched = source.client.fetch_manifest(source.reference, digest, source.credentials, **limits)
+            fetched = self._client.fetch_manifest(source.reference, digest, source.credentials, **limits)
             documents.append(fetched)
         raise InvalidArgument(f"{source.reference}: indexes are nested more than {_INDEX_DEPTH_MAX} deep")
 
@@ -129,7 +124,7 @@ class _Pull:
         if descriptor.size > _CONFIG_BYTES_MAX:
             raise InvalidArgument(f"image config {digest} has {descriptor.size} bytes")
         source = self._source
-        with source.client.open_blob(
+        with self._client.open_blob(
             source.reference,
             digest,
             descriptor.size,
@@ -137,54 +132,6 @@ class _Pull:
             deadline_ns=source.patience.deadline_ns,
         ) as chunks:
             return b"".join(chunks)
-
-    # --- layers -------------------------------------------------------------
-
-    def _bring_layers(self, plans: Sequence[LayerPlan]) -> list[LayerRecord]:
-        """All layers, published bottom first; when one fails the others end and its error is raised."""
-        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="layer") as pool:
-            futures = [pool.submit(copy_context().run, self._bring_layer, plan) for plan in plans]
-            try:
-                return self._publish_layers(futures)
-            except BaseException as error:  # noqa: BLE001  raised below, when the workers have ended
-                self._source.patience.set()  # the others end soon, and the pool waits for them
-                self._failures.append(error)
-            finally:
-                for future in futures:
-                    future.add_done_callback(_let_go)
-        raise self._root_failure()
-
-    def _bring_layer(self, plan: LayerPlan) -> LayerRecord | Unpacked:
-        try:
-            self._source.patience.check(f"layer {plan.descriptor.digest}")
-            return bring_layer(self._store, self._source, plan)
-        except BaseException as error:
-            self._failures.append(error)
-            self._source.patience.set()
-            raise
-
-    def _root_failure(self) -> BaseException:
-        """The first failure that is not just a worker that was told to stop by another's."""
-        causes = (error for error in self._failures if not isinstance(error, Cancelled))
-        return next(causes, self._failures[0])
-
-    def _publish_layers(self, futures: "Sequence[Future[LayerRecord | Unpacked]]") -> list[LayerRecord]:
-        layers: list[LayerRecord] = []
-        for future in futures:
-            brought = future.result()
-            if isinstance(brought, Unpacked):
-                brought = self._publish_layer(brought, [layer.id for layer in layers])
-            layers.append(brought)
-        return layers
-
-    def _publish_layer(self, unpacked: Unpacked, below: Sequence[int]) -> LayerRecord:
-        with unpacked.held:
-            with translating(f"layer {unpacked.layer.chain_id}"):
-                copy_implied(unpacked.path, self._store.layers.stack(below), unpacked.stats.implied)
-            layer_id = self._store.layers.publish(unpacked.path, unpacked.layer, unpacked.stats.checksums)
-        return LayerRecord(layer_id, *unpacked.layer)
-
-    # --- the image ----------------------------------------------------------
 
     def _publish(self, resolved: _Resolved, layers: Sequence[LayerRecord]) -> ImageRecord:
         reference = self._source.reference
@@ -203,24 +150,3 @@ class _Pull:
                 ),
             )
         )
-
-
-def plan_layers(manifest: Manifest, config: ImageConfig) -> tuple[LayerPlan, ...]:
-    """Each layer's descriptor beside its diff id and chain id; InvalidArgument when their numbers do not fit."""
-    diff_ids = config.rootfs.diff_ids
-    if len(manifest.layers) != len(diff_ids):
-        raise InvalidArgument(
-            f"manifest has {len(manifest.layers)} layers but the config {len(diff_ids)} diff ids",
-            hint="this may be an artifact, not an image",
-        )
-    if len(diff_ids) > STACK_MAX:
-        raise InvalidArgument(f"image has {len(diff_ids)} layers, more than the {STACK_MAX} of overlayfs")
-    return tuple(map(LayerPlan, chain_ids(diff_ids), diff_ids, manifest.layers))
-
-
-def _let_go(future: "Future[LayerRecord | Unpacked]") -> None:
-    """Close the lock and directory of a layer that was unpacked but not published."""
-    if not future.cancelled() and future.exception() is None:
-        brought = future.result()
-        if isinstance(brought, Unpacked):
-            brought.held.close()

@@ -1,0 +1,130 @@
+"""containers-storage: images in rundlet's own store, as pods use them.
+
+What is put there is unpacked too: the image can run when `commit` has returned.
+"""
+
+import os
+import secrets
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Never
+
+from rundlet.errors import InvalidArgument, NotFound
+from rundlet.image.documents import find_media_type, parse
+from rundlet.image.files import open_file, write_file
+from rundlet.image.layer import Source as LayerSource
+from rundlet.image.location import Location
+from rundlet.image.stack import LayerStack, plan_layers
+from rundlet.image.transport import (
+    ANY_MANIFEST,
+    Chunks,
+    Content,
+    Destination,
+    Document,
+    Source,
+    Traits,
+    Written,
+)
+from rundlet.spec.descriptor import Descriptor
+from rundlet.spec.digest import Digest, parse_digest
+from rundlet.spec.image import parse_image_config
+from rundlet.spec.manifest import Manifest
+from rundlet.spec.reference import parse_reference
+from rundlet.store.images import ImageRecord, NewImage
+from rundlet.store.locks import Patience
+from rundlet.store.store import Store
+
+
+class StorageSource(Source):
+    def __init__(self, location: Location, store: Store) -> None:
+        self.name = str(location)
+        self._store = store
+        self._image = find_image(store, location.name)
+
+    def read_manifest(self, digest: Digest | None = None) -> Document:
+        digest = digest or parse_digest(self._image.manifest_digest)
+        raw = self._store.blobs.read(digest)
+        return Document(raw, find_media_type(raw, ""), digest)
+
+    def open_blob(self, blob: Descriptor) -> AbstractContextManager[Chunks]:
+        path = self._store.blobs.path(blob.parsed_digest())
+        return open_file(path, blob, f"{self.name}: blob {blob.digest}")
+
+    def list_tags(self) -> list[str]:
+        return list(self._image.names)
+
+
+def find_image(store: Store, name: str) -> ImageRecord:
+    """The image by name, id or digest; NotFound."""
+    image = store.images.find(name)
+    if image is None:
+        raise NotFound(f"no image {name!r} in the store", hint="rundlet image images lists what is here")
+    return image
+
+
+class _NoDownload:
+    """Every blob was put before the layers are unpacked."""
+
+    def download_blob(self, *args: Any, **_named: Any) -> Never:
+        raise NotFound(f"blob {args[1].digest} is not in the store")
+
+
+class StorageDestination(Destination):
+    def __init__(self, location: Location, store: Store) -> None:
+        self.name = str(location)
+        self.traits = Traits(ANY_MANIFEST)
+        self._store = store
+        self._reference = parse_reference(location.name)
+        self._patience = Patience()
+        self._documents: list[Document] = []
+        self._held = ExitStack()
+        self._held.enter_context(store.bringing(self._patience))
+
+    def find_blob(self, blob: Descriptor) -> bool:
+        return self._store.blobs.find(blob.parsed_digest()) is not None
+
+    def put_blob(self, content: Content) -> Written:
+        blobs = self._store.blobs
+        draft = f"{self._store.root}/ingest/copy-{secrets.token_hex(8)}"
+        written = write_file(f"{self._store.root}/ingest", content, lambda _digest: draft)
+        with blobs.lock(written.digest, self._patience):
+            os.rename(draft, blobs.ingest_path(written.digest))
+            blobs.adopt(written.digest, written.size_bytes)
+        return written
+
+    def put_manifest(self, document: Document, *, top: bool) -> None:  # noqa: ARG002
+        self._documents.append(document)
+        self._store.blobs.put(document.raw, document.digest, self._patience)
+
+    def commit(self) -> None:
+        document = self._documents[-1]
+        manifest = parse(document, self.name)
+        if not isinstance(manifest, Manifest):
+            raise InvalidArgument(f"{self.name}: an index is not an image that can run")
+        raw = self._store.blobs.read(manifest.config.parsed_digest())
+        config = parse_image_config(raw, f"config of {self.name}")
+        source = LayerSource(_NoDownload(), self._reference, None, self._patience, lambda _progress: None)
+        layers = LayerStack(self._store, source).bring(plan_layers(manifest, config))
+        self._store.images.publish(
+            NewImage(
+                id=manifest.config.digest,
+                name="" if self._reference.digest else str(self._reference),
+                digest_reference=f"{self._reference.name}@{document.digest}",
+                manifest_digest=str(document.digest),
+                layers=tuple(layer.id for layer in layers),
+                blobs=(
+                    *(str(each.digest) for each in self._documents),
+                    manifest.config.digest,
+                    *(layer.digest for layer in manifest.layers),
+                ),
+            )
+        )
+        self._store.sync()
+
+    def close(self) -> None:
+        self._held.close()
+
+    def describe_blob(self, digest: str) -> str:
+        return f"keep {digest or 'the blob'} in the store, and unpack it if it is a layer"
+
+    def describe_manifest(self, digest: str, *, top: bool) -> str:  # noqa: ARG002
+        return f"keep {digest or 'the manifest'} in the store, named {self._reference}"
