@@ -12,14 +12,13 @@
 Docker's old ~/.dockercfg is what stands under "auths" here, alone.
 """
 
-import base64
-import binascii
 from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct
 
 from rundlet.errors import InvalidArgument
+from rundlet.spec.base64 import decode_base64, encode_base64
 from rundlet.spec.document import parse_document
 from rundlet.spec.json import convert
 
@@ -91,8 +90,8 @@ def decode_auth(entry: AuthEntry, what: str) -> tuple[str, str]:
     if not entry.auth:
         return entry.username, entry.password
     try:
-        user, colon, password = base64.b64decode(entry.auth, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
+        user, colon, password = decode_base64(entry.auth, f"{what}: auth").decode().partition(":")
+    except UnicodeDecodeError as error:
         raise InvalidArgument(f"{what}: auth: not base64 of user:password") from error
     if not colon:
         raise InvalidArgument(f"{what}: auth: not base64 of user:password")
@@ -101,7 +100,7 @@ def decode_auth(entry: AuthEntry, what: str) -> tuple[str, str]:
 
 def encode_auth(username: str, password: str) -> dict[str, str]:
     """The entry that a log-in writes."""
-    return {"auth": base64.b64encode(f"{username}:{password}".encode()).decode()}
+    return {"auth": encode_base64(f"{username}:{password}".encode())}
 
 
 def check_key(key: str) -> None:

@@ -32,7 +32,7 @@ _IMAGE_ID = re.compile(r"[a-f0-9]{64}")
 class Reference(NamedTuple):
     """One image in one registry; a tag, a digest or both.
 
-    `tag` is "" only when there is a digest.
+    `tag` is "" when there is a digest, and where a whole repository is meant.
     """
 
     domain: str
@@ -50,6 +50,13 @@ class Reference(NamedTuple):
         digest = f"@{self.digest}" if self.digest else ""
         return f"{self.name}{tag}{digest}"
 
+    def scopes(self) -> tuple[str, ...]:
+        """What configuration files may call it, most specific first: image, repository, namespaces, registry."""
+        exact = str(self.with_digest(self.digest) if self.digest else self)
+        parts = self.name.split("/")
+        names = ["/".join(parts[:length]) for length in range(len(parts), 0, -1)]
+        return tuple(dict.fromkeys((exact, *names)))
+
     def with_tag(self, tag: str) -> "Reference":
         """The same repository at `tag`, without a digest; InvalidArgument when malformed."""
         _check(_TAG.fullmatch(tag), str(self), f"malformed tag {tag!r}")
@@ -60,8 +67,11 @@ class Reference(NamedTuple):
         return self._replace(tag="", digest=digest)
 
 
-def parse_reference(text: str) -> Reference:
-    """`text` as people write it, completed by Docker's rules; InvalidArgument when malformed."""
+def parse_reference(text: str, default_tag: str = DEFAULT_TAG) -> Reference:
+    """`text` as people write it, completed by Docker's rules; InvalidArgument when malformed.
+
+    With a `default_tag` of "" a bare repository stays one: neither tag nor digest.
+    """
     _check(not _IMAGE_ID.fullmatch(text), text, "64 hex digits name an image id, not a repository")
     name, tag, digest_text = _split_reference(text)
     domain, path = _split_domain(name)
@@ -72,7 +82,7 @@ def parse_reference(text: str) -> Reference:
     _check(tag is None or _TAG.fullmatch(tag), text, f"malformed tag {tag!r}")
     digest = None if digest_text is None else parse_digest(digest_text)
     if tag is None:
-        tag = "" if digest else DEFAULT_TAG
+        tag = "" if digest else default_tag
     return Reference(domain, path, tag, digest)
 
 

@@ -1,0 +1,1 @@
+"""Whether an image may come here: policies, signatures, and making them."""
