@@ -16,6 +16,7 @@ from rundlet.engine.options import (
     Resources,
     Security,
 )
+from rundlet.engine.selinux import Labels
 from rundlet.engine.users import Identity
 from rundlet.errors import InvalidArgument
 from rundlet.spec.image import ExecutionConfig
@@ -189,6 +190,13 @@ def test_masks_and_privilege():
     assert config.linux.resources.devices[0].allow
     assert "CAP_SYS_ADMIN" in config.process.capabilities.bounding
     assert "rw" in {m.destination: m for m in config.mounts}["/sys"].options
+
+
+def test_security_modules():
+    config = build(labels=Labels("u:r:t:s0:c1", "u:object_r:f:s0:c1"), apparmor_profile="mine")
+    assert (config.process.selinux_label, config.linux.mount_label) == ("u:r:t:s0:c1", "u:object_r:f:s0:c1")
+    assert config.process.apparmor_profile == "mine"
+    assert (build().process.selinux_label, build().linux.mount_label) == ("", "")
 
 
 @pytest.mark.parametrize(

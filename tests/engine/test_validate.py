@@ -13,6 +13,7 @@ from rundlet.engine.options import (
     Resources,
     Security,
     SecurityProfile,
+    SelinuxLabel,
 )
 from rundlet.engine.validate import check_container, check_pod
 from rundlet.errors import InvalidArgument
@@ -94,6 +95,8 @@ def test_wrong_pods(path, fields):
         ),
         ("security.seccomp.path", {"security": Security(seccomp=SecurityProfile("localhost"))}),
         ("security.namespaces.target_id", {"security": Security(namespaces=Namespaces(pid="target"))}),
+        ("security.selinux.type", {"security": Security(selinux=SelinuxLabel(type="a:b"))}),
+        ("security.selinux.level", {"security": Security(selinux=SelinuxLabel(level="c1,c2"))}),
         ("resources.memory_limit_bytes", {"resources": Resources(memory_limit_bytes=-5)}),
         ("resources.oom_score_adj", {"resources": Resources(oom_score_adj=2000)}),
     ],

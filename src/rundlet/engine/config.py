@@ -13,6 +13,7 @@ from rundlet.engine.limits import clamp_oom_score, plan_limits
 from rundlet.engine.mounts import PodFiles, plan_mounts, root_propagation, spec_mappings
 from rundlet.engine.options import ContainerOptions, NamespaceMode, PodOptions
 from rundlet.engine.options import Mount as MountOption
+from rundlet.engine.selinux import Defaults, Labels
 from rundlet.engine.users import Identity
 from rundlet.errors import InvalidArgument
 from rundlet.spec.image import ExecutionConfig
@@ -39,12 +40,16 @@ READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysr
 
 
 class HostFacts(NamedTuple):
-    """What this process and kernel can do; `oom_score_adj` is this process's own."""
+    """What this process and kernel can do; `oom_score_adj` is this process's own.
+
+    `selinux` are the policy's labels for containers, None without SELinux.
+    """
 
     oom_score_adj: int
     may_lower_oom_score: bool
     swap_accounting: bool
     apparmor: bool
+    selinux: Defaults | None = None
 
 
 class PodView(NamedTuple):
@@ -61,7 +66,8 @@ class ContainerView(NamedTuple):
     """What was looked up for one container.
 
     `target_pid_namespace` is the file of the container whose processes it joins, `devices`
-    are (node, permissions) pairs, `mounts` have their host paths resolved.
+    are (node, permissions) pairs, `mounts` have their host paths resolved.  `labels` and
+    `apparmor_profile` are what the host's security modules are told.
     """
 
     id: str
@@ -72,6 +78,8 @@ class ContainerView(NamedTuple):
     devices: list[tuple[Device, str]]
     seccomp: Seccomp | None
     target_pid_namespace: str = ""
+    labels: Labels = Labels()
+    apparmor_profile: str = ""
 
 
 def build_config(
@@ -135,22 +143,12 @@ def _build_process(
         user=User(uid=identity.uid, gid=identity.gid, additional_gids=list(identity.groups)),
         capabilities=capabilities.choose(security.capabilities, privileged=security.privileged),
         no_new_privileges=security.no_new_privileges,
-        apparmor_profile=_apparmor_profile(options, host),
+        apparmor_profile=facts.apparmor_profile,
+        selinux_label=facts.labels.process,
         oom_score_adj=clamp_oom_score(
             options.resources.oom_score_adj, own=host.oom_score_adj, may_lower=host.may_lower_oom_score
         ),
     )
-
-
-def _apparmor_profile(options: ContainerOptions, host: HostFacts) -> str:
-    profile = options.security.apparmor
-    if options.security.privileged or profile is None or profile.kind != "localhost":
-        return ""
-    if not host.apparmor:
-        raise InvalidArgument(
-            f"security.apparmor: cannot load {profile.path!r}: AppArmor is off on this host"
-        )
-    return profile.path
 
 
 def _build_linux(pod: PodView, facts: ContainerView, options: ContainerOptions, host: HostFacts) -> Linux:
@@ -165,6 +163,7 @@ def _build_linux(pod: PodView, facts: ContainerView, options: ContainerOptions, 
         resources=plan_limits(options.resources, rules, swap_accounting=host.swap_accounting),
         seccomp=facts.seccomp,
         rootfs_propagation=root_propagation(facts.mounts),
+        mount_label=facts.labels.mount,
         masked_paths=None if privileged else list(options.security.masked_paths or MASKED_PATHS),
         readonly_paths=None if privileged else list(options.security.readonly_paths or READONLY_PATHS),
     )

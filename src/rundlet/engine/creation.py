@@ -7,9 +7,11 @@ Both go when the container is removed; what it has written lies in its snapshot.
 """
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rundlet.engine import capabilities
+from rundlet.engine.apparmor import choose_profile
 from rundlet.engine.cdi import apply_edits, find_edits
 from rundlet.engine.config import ContainerView, PodView, build_config, pid_mode
 from rundlet.engine.devices import find_devices
@@ -22,12 +24,13 @@ from rundlet.engine.external import (
 )
 from rundlet.engine.handlers import Handler
 from rundlet.engine.mounts import resolve_sources
-from rundlet.engine.options import ContainerOptions
+from rundlet.engine.options import ContainerOptions, Mount
 from rundlet.engine.parts import Parts
 from rundlet.engine.podfiles import locate_files, remove_directory
 from rundlet.engine.process import choose_seccomp, plan_create, write_config
 from rundlet.engine.records import ContainerFacts, ContainerRecord, PodRecord, require_state
 from rundlet.engine.rootfs import read_file
+from rundlet.engine.selinux import Labels, check_label, choose_labels, relabel
 from rundlet.engine.signals import format_signal, parse_signal
 from rundlet.engine.status import UserStatus
 from rundlet.engine.undo import Undo
@@ -155,17 +158,41 @@ def _look_up(
 ) -> ContainerView:
     options = record.options
     privileged = options.security.privileged
+    labels = _choose_labels(parts, pod, options)
+    mounts = resolve_sources(volumes.mounts)
+    _relabel_mounts(mounts, labels.mount)
     sets = capabilities.choose(options.security.capabilities, privileged=privileged)
     return ContainerView(
         id=record.id,
         cgroups_path=f"{pod.facts.cgroup_parent}/{record.id}",
         image_name=options.user_image or options.image,
         identity=_look_up_identity(options, made),
-        mounts=resolve_sources(volumes.mounts),
+        mounts=mounts,
         devices=find_devices(options.devices, privileged=privileged),
         seccomp=choose_seccomp(options, sets),
         target_pid_namespace=_look_up_target(parts, pod, options),
+        labels=labels,
+        apparmor_profile=choose_profile(options.security, enabled=parts.host.apparmor),
     )
+
+
+def _choose_labels(parts: Parts, pod: PodRecord, options: ContainerOptions) -> Labels:
+    defaults = parts.host.selinux
+    if defaults is None:
+        return Labels()
+    security = options.security
+    labels = choose_labels(
+        security.selinux, pod.facts.selinux_label, defaults, privileged=security.privileged
+    )
+    check_label(labels.process, "security.selinux")
+    return labels
+
+
+def _relabel_mounts(mounts: Sequence[Mount], label: str) -> None:
+    """What the caller wants relabelled is readable to this pod, and to no other, from now on."""
+    for index, mount in enumerate(mounts):
+        if label and mount.selinux_relabel:
+            relabel(mount.host_path, label, f"mounts[{index}]")
 
 
 def _look_up_identity(options: ContainerOptions, made: _Made) -> Identity:

@@ -33,6 +33,7 @@ def _describe_host(parts: Parts) -> dict[str, object]:
         "executable": sys.executable,
         "cgroupVersion": parts.layout.version,
         "apparmor": parts.host.apparmor,
+        "selinux": parts.host.selinux is not None,
         "pods": len(parts.pods.list()),
         "containers": len(parts.containers.list()),
     }

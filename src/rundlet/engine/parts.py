@@ -10,6 +10,7 @@ from rundlet.engine.groups import ParentGroups
 from rundlet.engine.handlers import Handlers
 from rundlet.engine.locks import KeyedLocks
 from rundlet.engine.records import ContainerRecords, PodRecords
+from rundlet.engine.selinux import read_defaults
 from rundlet.engine.settings import Settings
 from rundlet.keeper.client import Keeper
 from rundlet.kernel.capability import has_capability
@@ -48,6 +49,7 @@ def read_host_facts(layout: Layout) -> HostFacts:
         may_lower_oom_score=has_capability("CAP_SYS_RESOURCE"),
         swap_accounting=_has_swap_accounting(layout),
         apparmor=_is_apparmor_on(),
+        selinux=read_defaults(),
     )
 
 

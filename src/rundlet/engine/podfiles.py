@@ -13,6 +13,7 @@ import shutil
 
 from rundlet.engine.mounts import PodFiles
 from rundlet.engine.options import Dns, PodOptions
+from rundlet.engine.selinux import relabel
 from rundlet.kernel.failure import translating
 from rundlet.kernel.mount import MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID, UMOUNT_NOFOLLOW, mount, umount
 from rundlet.step import step
@@ -48,8 +49,10 @@ def locate_files(directory: str, options: PodOptions) -> PodFiles:
     return PodFiles(f"{directory}/hosts", f"{directory}/hostname", f"{directory}/resolv.conf", shm)
 
 
-def write_files(directory: str, options: PodOptions, hostname: str, ips: tuple[str, ...]) -> None:
-    """Write hosts, hostname and resolv.conf into the existing `directory`."""
+def write_files(
+    directory: str, options: PodOptions, hostname: str, ips: tuple[str, ...], label: str = ""
+) -> None:
+    """Write hosts, hostname and resolv.conf into the existing `directory`, with the SELinux `label` if any."""
     if options.security.namespaces.network == "node":
         hosts = _read_host_file("/etc/hosts")
     else:
@@ -58,6 +61,8 @@ def write_files(directory: str, options: PodOptions, hostname: str, ips: tuple[s
     with translating(f"write the files of a pod in {directory}"), step("pod.files"):
         for name, text in (("hosts", hosts), ("hostname", f"{hostname}\n"), ("resolv.conf", resolv_conf)):
             _write_text(f"{directory}/{name}", text)
+            if label:
+                relabel(f"{directory}/{name}", label, "pod")
 
 
 def _read_host_file(path: str) -> str:
@@ -75,12 +80,15 @@ def _write_text(path: str, text: str) -> None:
         file.write(text)
 
 
-def mount_shm(directory: str, size_bytes: int) -> None:
-    """The pod's own /dev/shm (shm_overview(7)) at `directory`/shm."""
+def mount_shm(directory: str, size_bytes: int, label: str = "") -> None:
+    """The pod's own /dev/shm (shm_overview(7)) at `directory`/shm, with the SELinux `label` if any."""
     target = f"{directory}/shm"
+    context = f',context="{label}"' if label else ""
     with translating(f"mount the shared memory of a pod on {target}"), step("pod.shm"):
         os.mkdir(target, 0o1777)
-        mount("shm", target, "tmpfs", MS_NOSUID | MS_NOEXEC | MS_NODEV, f"mode=1777,size={size_bytes}")
+        mount(
+            "shm", target, "tmpfs", MS_NOSUID | MS_NOEXEC | MS_NODEV, f"mode=1777,size={size_bytes}{context}"
+        )
 
 
 def remove_files(directory: str) -> None:

@@ -23,6 +23,7 @@ from rundlet.engine.parts import Parts
 from rundlet.engine.podfiles import mount_shm, remove_files, write_files
 from rundlet.engine.podlimits import apply_pod_limits, change_pod_limits
 from rundlet.engine.records import PodFacts, PodRecord, require_state
+from rundlet.engine.selinux import check_label, choose_pod_label, file_label
 from rundlet.engine.stats import StatsReader
 from rundlet.engine.status import PodStats, PodStatus
 from rundlet.engine.streams import Dial, dial_pod
@@ -173,12 +174,14 @@ class Pods:
         directory = self._make_directory(pod_id, undo)
         hostname = _choose_hostname(pod_id, options)
         cgroup_parent = self._make_group(pod_id, options, undo)
-        namespaces = self._make_namespaces(pod_id, options, hostname, cgroup_parent, undo)
+        label = self._choose_label(options)
+        files_label = self._choose_files_label(label)
+        namespaces = self._make_namespaces(pod_id, options, hostname, cgroup_parent, files_label, undo)
         try:
             ips = self._attach(pod_id, options, namespaces, undo)
         finally:
             _close(namespaces.netns_fd, namespaces.route_fd)
-        write_files(directory, options, hostname, ips)
+        write_files(directory, options, hostname, ips, files_label)
         return PodFacts(
             runtime_handler=handler,
             hostname=hostname,
@@ -187,7 +190,22 @@ class Pods:
             namespaces=dict(namespaces.paths),
             init_pid=namespaces.init_pid,
             ips=ips,
+            selinux_label=label,
         )
+
+    def _choose_label(self, options: PodOptions) -> str:
+        """The SELinux label of the pod's processes, of categories that no other pod has."""
+        defaults = self._parts.host.selinux
+        if defaults is None:
+            return ""
+        taken = [record.facts.selinux_label for record in self._records.list()]
+        label = choose_pod_label(options.security.selinux, defaults, taken)
+        check_label(label, "security.selinux")
+        return label
+
+    def _choose_files_label(self, label: str) -> str:
+        defaults = self._parts.host.selinux
+        return file_label(label, defaults) if defaults else ""
 
     def _make_directory(self, pod_id: str, undo: Undo) -> str:
         directory = f"{self._parts.settings.pods_dir}/{pod_id}"
@@ -205,7 +223,13 @@ class Pods:
         return path
 
     def _make_namespaces(
-        self, pod_id: str, options: PodOptions, hostname: str, cgroup_parent: str, undo: Undo
+        self,
+        pod_id: str,
+        options: PodOptions,
+        hostname: str,
+        cgroup_parent: str,
+        files_label: str,
+        undo: Undo,
     ) -> PodNamespaces:
         kinds = _choose_kinds(options)
         join = self._make_init_group(f"{cgroup_parent}/{pod_id}", undo) if "pid" in kinds else ()
@@ -220,7 +244,8 @@ class Pods:
                 user=_choose_user_namespace(options),
             )
         if "ipc" in kinds:
-            mount_shm(f"{self._parts.settings.pods_dir}/{pod_id}", self._parts.settings.shm_size_bytes)
+            directory = f"{self._parts.settings.pods_dir}/{pod_id}"
+            mount_shm(directory, self._parts.settings.shm_size_bytes, files_label)
         return namespaces
 
     def _make_init_group(self, path: str, undo: Undo) -> tuple[str, ...]:

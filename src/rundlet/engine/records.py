@@ -74,7 +74,10 @@ ContainerState = Literal["creating", "created", "running", "exited", "unknown"]
 
 
 class PodFacts(Struct, frozen=True):
-    """`namespaces` maps net, ipc, uts, pid to pinned files; `init_pid` is 0 without one."""
+    """`namespaces` maps net, ipc, uts, pid to pinned files; `init_pid` is 0 without one.
+
+    `selinux_label` is that of the pod's processes, empty where the kernel has no SELinux.
+    """
 
     runtime_handler: str = ""
     hostname: str = ""
@@ -83,6 +86,7 @@ class PodFacts(Struct, frozen=True):
     namespaces: dict[str, str] = {}
     init_pid: int = 0
     ips: tuple[str, ...] = ()
+    selinux_label: str = ""
 
 
 class PodRecord(Struct, frozen=True):

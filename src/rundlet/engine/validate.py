@@ -13,7 +13,7 @@ from rundlet.engine.capabilities import normalize
 from rundlet.engine.devices import check_devices
 from rundlet.engine.limits import check_resources
 from rundlet.engine.mounts import check_mounts
-from rundlet.engine.options import ContainerOptions, Dns, PodOptions, PortMapping, Security
+from rundlet.engine.options import ContainerOptions, Dns, PodOptions, PortMapping, Security, SelinuxLabel
 from rundlet.engine.signals import parse_signal
 from rundlet.engine.users import check_user
 from rundlet.errors import InvalidArgument
@@ -22,6 +22,8 @@ _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _HOSTNAME_MAX = 64  # __NEW_UTS_LEN of the kernel
 _PORT_MAX = 65535
 _IPC_SYSCTLS = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
+_SELINUX_NAME = re.compile(r"[A-Za-z0-9_.-]*")
+_SELINUX_LEVEL = re.compile(r"(s\d+(:c\d+([.,]c\d+)*)?(-s\d+(:c\d+([.,]c\d+)*)?)?)?")
 _ENV_NAME = re.compile(r"[^=]+")
 
 
@@ -139,8 +141,18 @@ def _check_port_mapping(mapping: PortMapping, where: str) -> None:
 def _check_pod_security(security: Security) -> None:
     check_user(security, "security")
     _check_namespaces(security)
+    _check_selinux(security.selinux)
     if security.namespaces.pid == "target":
         raise InvalidArgument("security.namespaces.pid: a pod cannot have the target mode")
+
+
+def _check_selinux(label: SelinuxLabel) -> None:
+    """Also on a host without SELinux, where labels have no effect."""
+    for name in ("user", "role", "type"):
+        if not _SELINUX_NAME.fullmatch(getattr(label, name)):
+            raise InvalidArgument(f"security.selinux.{name}: cannot be {getattr(label, name)!r}")
+    if not _SELINUX_LEVEL.fullmatch(label.level):
+        raise InvalidArgument(f"security.selinux.level: {label.level!r} is not a level like s0:c1,c2")
 
 
 def _check_namespaces(security: Security) -> None:
@@ -194,6 +206,7 @@ def _check_log_path(path: str) -> None:
 def _check_container_security(security: Security, pod: Security) -> None:
     check_user(security, "security")
     _check_namespaces(security)
+    _check_selinux(security.selinux)
     if security.privileged and not pod.privileged:
         raise InvalidArgument("security.privileged: the pod is not privileged")
     if security.namespaces.pid == "target" and not security.namespaces.target_id:
