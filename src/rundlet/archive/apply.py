@@ -140,7 +140,7 @@ class _Applier:
             return
         parent_fd, name = self.tree.parent(entry.path)
         if name.startswith(_WHITEOUT):
-            self._apply_whiteout(parent_fd, name, entry.path)
+            self._apply_whiteout(parent_fd, name, entry)
         elif not name:
             raise InvalidArgument("the root must be a directory")
         else:
@@ -209,7 +209,8 @@ class _Applier:
 
     # --- whiteouts --------------------------------------------------------
 
-    def _apply_whiteout(self, parent_fd: int, name: bytes, path: bytes) -> None:
+    def _apply_whiteout(self, parent_fd: int, name: bytes, entry: Entry) -> None:
+        path = entry.path
         if name == _OPAQUE:
             self.tree.mark_opaque(path.rpartition(b"/")[0])
             return
@@ -218,6 +219,7 @@ class _Applier:
             raise InvalidArgument("this whiteout names nothing")
         try:
             os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=parent_fd)
+            os.utime(hidden, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent_fd, follow_symlinks=False)
             self.inodes += 1
         except FileExistsError:
             if stat.S_ISDIR(os.lstat(hidden, dir_fd=parent_fd).st_mode):

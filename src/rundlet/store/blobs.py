@@ -46,6 +46,21 @@ class Blobs:
         size_bytes: int = row[0]
         return size_bytes
 
+    def recorded_size(self, digest: Digest) -> int:
+        """The size in bytes that a blob has, or had before it was lost.  Raises NotFound."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT size_bytes FROM blobs WHERE digest = ?", (str(digest),)
+            ).fetchone()
+        if row is None:
+            raise NotFound(f"blob {digest} has never been here")
+        return int(row[0])
+
+    def is_coming(self, digest: Digest) -> bool:
+        """Whether somebody is bringing the blob right now."""
+        with self._locks.try_hold(_lock_name(digest)) as held:
+            return not held
+
     def read(self, digest: Digest) -> bytes:
         """The whole blob; for documents.  Raises NotFound, and DataLoss when the disk changed it."""
         try:
@@ -102,15 +117,20 @@ class Blobs:
                 except FileNotFoundError:
                     pass
 
+    def insert(self, connection: Connection, digest: Digest, size_bytes: int) -> None:
+        """The row of a blob that is here, or is about to be, inside the caller's transaction."""
+        connection.execute(
+            "INSERT INTO blobs VALUES (?, ?, ?, ?) ON CONFLICT (digest)"
+            " DO UPDATE SET size_bytes = excluded.size_bytes, boot_id = excluded.boot_id",
+            (str(digest), size_bytes, self._boot_id, compute_kept_until_s()),
+        )
+        connection.execute("DELETE FROM borrowed_blobs WHERE digest = ?", (str(digest),))
+
     def _publish(self, source: str, digest: Digest, size_bytes: int) -> None:
         target = self.path(digest)
         os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
         with step("blob.record"), self._database.write() as connection:
-            connection.execute(
-                "INSERT INTO blobs VALUES (?, ?, ?, ?) ON CONFLICT (digest)"
-                " DO UPDATE SET size_bytes = excluded.size_bytes, boot_id = excluded.boot_id",
-                (str(digest), size_bytes, self._boot_id, compute_kept_until_s()),
-            )
+            self.insert(connection, digest, size_bytes)
         with step("blob.rename"):
             os.rename(source, target)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from rundlet.archive.listing import known_checksum, list_tree
 from rundlet.archive.tree import make_root, remove_tree
+from rundlet.errors import NotFound
 from rundlet.kernel.failure import translating
 from rundlet.step import step
 from rundlet.store.database import Database
@@ -63,7 +64,7 @@ class Layers:
 
     def lock(self, chain_id: str, patience: Patience) -> AbstractContextManager[None]:
         """The right to make the layer `chain_id`, among all threads and processes."""
-        return self._locks.hold(f"layer-{_hex(chain_id)}", patience)
+        return self._locks.hold(_lock_name(_hex(chain_id)), patience)
 
     def find(self, chain_id: str) -> LayerRecord | None:
         with self._database.read() as connection:
@@ -74,6 +75,33 @@ class Layers:
         if row is None or not os.path.isdir(self.path(row[0])):
             return None
         return LayerRecord(*row)
+
+    def load(self, connection: Connection, layer_id: int) -> LayerRecord:
+        """What the row of a layer says, whether or not its directory is there.  Raises NotFound."""
+        row = connection.execute(
+            "SELECT id, chain_id, diff_id, blob_digest, size_bytes, inodes FROM layers WHERE id = ?",
+            (layer_id,),
+        ).fetchone()
+        if row is None:
+            raise NotFound(f"there is no layer {layer_id}")
+        return LayerRecord(*row)
+
+    def adopt(self, connection: Connection, layer_id: int, note: LayerNote) -> bool:
+        """Give a whole directory its row back; False when another directory holds the same layer."""
+        added = connection.execute(
+            "INSERT OR IGNORE INTO layers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                layer_id,
+                note.chain_id,
+                note.diff_id,
+                note.blob_digest,
+                note.size_bytes,
+                note.inodes,
+                self._boot_id,
+                compute_kept_until_s(),
+            ),
+        )
+        return added.rowcount > 0
 
     @contextmanager
     def unpack_dir(self, chain_id: str) -> Iterator[str]:
@@ -173,8 +201,13 @@ class Layers:
                 self._remove_unless_used(path)
         self._collect_unknown({row_id_of(name) for name in names} - {0})
 
+    def is_being_made(self, name: str) -> bool:
+        """Whether somebody is at work on the file or directory `name` of `layers/`."""
+        with self._locks.try_hold(_lock_name(name)) as held:
+            return not held
+
     def _remove_half_made(self, name: str) -> None:
-        with self._locks.try_hold(f"layer-{name.removeprefix(_HALF_PREFIX).removesuffix('.list')}") as held:
+        with self._locks.try_hold(_lock_name(name)) as held:
             if held and name.endswith(".list"):
                 unlink_if_there(f"{self._root}/{name}")
             elif held:
@@ -207,10 +240,20 @@ def is_kept(path: str) -> bool:
     return os.path.basename(path).startswith(KEPT_PREFIX)
 
 
+def is_leaving(name: str) -> bool:
+    """Whether the file or directory `name` is on its way out; some process is removing it, or the next will."""
+    return name.startswith((_GONE_PREFIX, "tmp-note-"))
+
+
 def row_id_of(name: str) -> int:
     """The layer that a file of `layers/` belongs to by its name; 0 when it is none's."""
     stem = name.removesuffix(".json").removesuffix(".list")
     return int(stem) if stem.isascii() and stem.isdigit() else 0
+
+
+def _lock_name(name: str) -> str:
+    """The lock of who makes what is called `name` meanwhile."""
+    return f"layer-{name.removeprefix(_HALF_PREFIX).removesuffix('.list')}"
 
 
 def _hex(chain_id: str) -> str:

@@ -59,12 +59,18 @@ class Places(NamedTuple):
 class Store:
     """One store on disk (see `schema`); any number of threads and processes use it at once."""
 
-    def __init__(self, places: Places, schema: Sequence[str], pinned: Sequence[str]) -> None:
+    def __init__(
+        self,
+        places: Places,
+        schema: Sequence[str] = (),
+        pinned: Sequence[str] = (),
+        database: str = "state.db",
+    ) -> None:
         self.places = places
         self.root = places.root
         boot_id = read_boot_id()
         self.locks = Locks(places.run)
-        self.database = Database(f"{places.root}/state.db", (*SCHEMA, *schema))
+        self.database = Database(f"{places.root}/{database}", (*SCHEMA, *schema))
         self.blobs = Blobs(places.image_root, self.database, self.locks, boot_id)
         self.layers = Layers(places.image_root, self.database, self.locks, boot_id)
         self.images = Images(places.image_root, self.database, self.blobs, self.collect, pinned)
