@@ -140,6 +140,13 @@ class Registries:
         """The registry of the name itself."""
         return self._reach(find_home(self.load().conf, reference), reference, credentials)
 
+    def read_url(self, url: str, *, deadline_ns: int | None = None) -> bytes:
+        """A small document of a Web server that some configuration names; plain HTTP when it says so.
+
+        Raises NotFound and what `RegistryClient` raises.
+        """
+        return self._clients[url.startswith("http:")].read_url(url, deadline_ns=deadline_ns)
+
     def _open_at(
         self,
         endpoint: Endpoint,

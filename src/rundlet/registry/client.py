@@ -19,7 +19,7 @@ from rundlet.errors import DataLoss, Internal, InvalidArgument, NotFound, Unavai
 from rundlet.registry.auth import GrantCache
 from rundlet.registry.blob import Blob, Opened, save_blob, stream_blob
 from rundlet.registry.exchange import Session, exchange
-from rundlet.registry.host import follow_link, same_origin
+from rundlet.registry.host import follow_link, same_origin, split_origin
 from rundlet.registry.message import FileBody, Flow, Interrupted, Request, Response, StreamBody
 from rundlet.registry.retry import Clock, Limits
 from rundlet.registry.settings import Credentials, RegistrySettings
@@ -231,6 +231,13 @@ class RegistryClient:
         asked = Request(method, url, headers, body)
         return self._run(exchange(asked, session, what, expected), limits), url
 
+    def read_url(self, url: str, *, deadline_ns: int | None = None) -> bytes:
+        """A small document that is no registry's, without credentials."""
+        limits = Limits(self._clock, deadline_ns)
+        scheme, authority = split_origin(url)
+        session = self._make_session(f"{scheme}://{authority}", "", None)
+        return self._run(exchange(Request("GET", url), session, url), limits).body
+
     def _exists(self, url: str, session: Session, what: str, limits: Limits) -> bool:
         try:
             self._run(exchange(Request("HEAD", url), session, what), limits)
@@ -258,9 +265,13 @@ class RegistryClient:
     def _open_session(
         self, ref: Reference, actions: str, credentials: Credentials | None, limits: Limits
     ) -> Session:
+        origin = self._transport.find_origin(ref.domain, limits)
+        return self._make_session(origin, f"repository:{ref.path}:{actions}", credentials)
+
+    def _make_session(self, origin: str, scope: str, credentials: Credentials | None) -> Session:
         return Session(
-            origin=self._transport.find_origin(ref.domain, limits),
-            scope=f"repository:{ref.path}:{actions}",
+            origin=origin,
+            scope=scope,
             credentials=credentials or _ANONYMOUS,
             grants=self._grants,
             clock=self._clock,
