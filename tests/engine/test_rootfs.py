@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rundlet.engine.rootfs import read_file
+from rundlet.engine.rootfs import find_directory, read_file
 from rundlet.errors import InvalidArgument
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for device nodes and trusted xattrs")
@@ -89,3 +89,11 @@ def test_a_huge_file_is_refused(layers):
     os.truncate(layers[1] / "etc/passwd", 1 << 30)
     with pytest.raises(InvalidArgument):
         read(layers)
+
+
+def test_a_directory_is_found_through_the_layers(layers):
+    (layers[1] / "srv").mkdir(mode=0o700)
+    (layers[0] / "link").symlink_to("/srv")
+    assert find_directory(list(map(str, layers)), "/link").st_mode & 0o777 == 0o700
+    assert find_directory(list(map(str, layers)), "/etc/passwd") is None
+    assert find_directory(list(map(str, layers)), "/absent/below") is None

@@ -19,6 +19,7 @@ from rundlet.engine.execution import run_exec
 from rundlet.engine.exits import record_exit, record_start_failure, record_unknown_exit
 from rundlet.engine.external import unmount_rootfs
 from rundlet.engine.handlers import BUILTIN
+from rundlet.engine.imagevolumes import volumes_path
 from rundlet.engine.limits import check_resources, merge_resources, plan_limits
 from rundlet.engine.names import new_id
 from rundlet.engine.options import ContainerFilter, ContainerOptions, Resources
@@ -161,6 +162,7 @@ class Containers:
             unmount_volumes(self._parts, record.id, bundle, record.options.mounts)
         with step("container.remove-snapshot", record.id):
             self._parts.store.snapshots.remove(record.id)
+            remove_directory(volumes_path(self._parts.settings.root, record.id))
         with step("container.remove-bundle", record.id):
             remove_directory(bundle)
         self._stats.forget(record.id)

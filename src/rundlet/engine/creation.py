@@ -23,6 +23,7 @@ from rundlet.engine.external import (
     unmount_rootfs,
 )
 from rundlet.engine.handlers import Handler
+from rundlet.engine.imagevolumes import make_image_volumes
 from rundlet.engine.mounts import resolve_sources
 from rundlet.engine.options import ContainerOptions, Mount
 from rundlet.engine.parts import Parts
@@ -63,6 +64,7 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
         image, _prepare_snapshot(parts, record.id, image, undo), _make_bundle(parts, record.id, undo)
     )
     volumes = mount_volumes(parts, record.id, made.bundle, options.mounts, undo)
+    volumes = _add_image_volumes(parts, made, volumes, undo)
     looked = _look_up(parts, pod, record, made, volumes)
     view = _view_pod(parts, pod)
     config = build_config(view, looked, options, image.config.config, parts.host)
@@ -90,6 +92,12 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
         volumes=volumes.images,
         user=UserStatus(looked.identity.uid, looked.identity.gid, looked.identity.groups),
     )
+
+
+def _add_image_volumes(parts: Parts, made: _Made, volumes: Volumes, undo: Undo) -> Volumes:
+    declared = made.image.config.config.volumes
+    binds = make_image_volumes(parts, made.snapshot, made.bundle, declared, volumes.mounts, undo)
+    return volumes._replace(mounts=(*volumes.mounts, *binds))
 
 
 def _create(

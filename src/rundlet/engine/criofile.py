@@ -8,6 +8,7 @@
     crio.runtime.cdi_spec_dirs                  cdi_dirs
     crio.network.network_dir, plugin_dirs       cni_conf_dir, cni_bin_dirs
     crio.image.insecure_registries              insecure_registries
+    crio.image.image_volumes                    image_volumes
 
 CRI-O's storage has another format, so its root and runroot are not taken over.
 """
@@ -67,6 +68,7 @@ _KEYS: dict[str, tuple[str, Convert]] = {
     "crio.network.network_dir": ("cni_conf_dir", _same),
     "crio.network.plugin_dirs": ("cni_bin_dirs", _same),
     "crio.image.insecure_registries": ("insecure_registries", _same),
+    "crio.image.image_volumes": ("image_volumes", _same),
 }
 _RUNTIMES = "crio.runtime.runtimes."
 _RUNTIME_KEYS: dict[str, tuple[str, Convert]] = {

@@ -1,4 +1,4 @@
-"""Reading one file of a container's root before it is mounted, through its stacked layers.
+"""Looking at one file of a container's root before it is mounted, through its stacked layers.
 
 The layers are hostile.  Every component is opened without following links; a link is
 followed by starting again from the top of the stack with its target, so no path ever
@@ -9,7 +9,8 @@ lies below, as overlayfs has it (Documentation/filesystems/overlayfs.rst).
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from rundlet.errors import InvalidArgument
 from rundlet.kernel.failure import translating
@@ -17,6 +18,8 @@ from rundlet.kernel.failure import translating
 _MAX_LINKS = 16
 _MAX_FILE_BYTES = 8 << 20
 _OPAQUE = "trusted.overlay.opaque"
+
+T = TypeVar("T")
 
 
 class _Hidden(Exception):
@@ -36,28 +39,42 @@ def read_file(layers: Sequence[str], path: str) -> bytes:
 
     Raises InvalidArgument for a file over 8 MiB or a chain of over 16 links.
     """
+    return _find(layers, path, _read_regular) or b""
+
+
+def find_directory(layers: Sequence[str], path: str) -> os.stat_result | None:
+    """The owner and mode of the directory `path` in the merged view; None when there is no directory.
+
+    Raises InvalidArgument for a chain of over 16 links.
+    """
+    found = _find(layers, path, lambda fd, _: os.fstat(fd))
+    return found if found and stat.S_ISDIR(found.st_mode) else None
+
+
+def _find(layers: Sequence[str], path: str, take: Callable[[int, str], T]) -> T | None:
+    """What `take` makes of the O_PATH descriptor and the path of what is found."""
     for _ in range(_MAX_LINKS):
         try:
             with translating(f"read {path} of the image"):
-                return _read_merged(layers, path)
+                return _find_merged(layers, path, take)
         except _Link as link:
             path = link.path
     raise InvalidArgument(f"cannot read {path} of the image: too many symbolic links")
 
 
-def _read_merged(layers: Sequence[str], path: str) -> bytes:
+def _find_merged(layers: Sequence[str], path: str, take: Callable[[int, str], T]) -> T | None:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     for layer in layers:
         try:
-            found = _read_in_layer(layer, parts)
+            found = _find_in_layer(layer, parts, take)
         except _Hidden:
-            return b""
+            return None
         if found is not None:
             return found
-    return b""
+    return None
 
 
-def _read_in_layer(layer: str, parts: Sequence[str]) -> bytes | None:
+def _find_in_layer(layer: str, parts: Sequence[str], take: Callable[[int, str], T]) -> T | None:
     directory = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     opaque = False
     try:
@@ -73,7 +90,7 @@ def _read_in_layer(layer: str, parts: Sequence[str]) -> bytes | None:
             if stat.S_ISCHR(kind.st_mode) and kind.st_rdev == 0:
                 raise _Hidden
             if depth == len(parts) - 1:
-                return _read_regular(child, "/".join(parts))
+                return take(child, "/".join(parts))
             opaque = opaque or _is_opaque(child)
     finally:
         os.close(directory)
