@@ -20,6 +20,7 @@ from rundlet.engine.feed import Feed
 from rundlet.engine.groups import ParentGroups
 from rundlet.engine.handlers import Handlers
 from rundlet.engine.images import Images
+from rundlet.engine.insight import Insight
 from rundlet.engine.locks import KeyedLocks
 from rundlet.engine.metricset import PodMetrics, read_pod_metrics
 from rundlet.engine.names import is_alive, process_identity
@@ -62,6 +63,7 @@ class Engine:
         self.containers = Containers(self._parts, stats, self._watcher)
         self.pods = Pods(self._parts, self.containers, stats)
         self.images = Images(self._parts, _make_registry_client(settings))
+        self.insight = Insight(self._parts)
         recover(self._parts, self.pods, self.containers)
         if self._parts.containers.list():
             self._watcher.ensure()

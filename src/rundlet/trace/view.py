@@ -4,6 +4,7 @@ import time
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from rundlet.trace.flight import Flight
 from rundlet.trace.span import STEPS_MAX, Span, Wait
@@ -108,6 +109,12 @@ def view_flight(flight: Flight, offset_ns: int) -> StepView:
     return inner[0]
 
 
+def end_steps(view: StepView, failure: FailureView, ended_at_ns: int) -> StepView:
+    """The same steps, all of them failed."""
+    inner = tuple(end_steps(step, failure, ended_at_ns) for step in view.steps)
+    return replace(view, failure=failure, ended_at_ns=ended_at_ns, steps=inner)
+
+
 def _view_wait(wait: Wait | None, offset_ns: int) -> WaitView | None:
     if wait is None:
         return None
@@ -129,8 +136,14 @@ def failed_leaf(view: StepView) -> tuple[StepView, ...]:
     return (view, *failed_leaf(inner)) if inner else (view,)
 
 
-def is_about(view: StepView, names: frozenset[str]) -> bool:
-    """Whether the step, or one within it, works on an object of these ids or names."""
-    if view.object_id in names or view.label in names:
+def is_about(view: StepView, ids: frozenset[str]) -> bool:
+    """Whether the step, or one within it, works on an object with one of these ids."""
+    return view.object_id in ids or any(is_about(step, ids) for step in view.steps)
+
+
+def is_called(view: StepView, text: str) -> bool:
+    """Whether the object of the step, or of one within it, has this name, or an id that begins so."""
+    names = (view.label, view.label.partition("/")[2])
+    if view.kind and (text in names or view.object_id.removeprefix("sha256:").startswith(text)):
         return True
-    return any(is_about(step, names) for step in view.steps)
+    return any(is_called(step, text) for step in view.steps)
