@@ -11,13 +11,14 @@ the next pull goes on with, and directories that the next opening of the store r
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from rundlet.errors import InvalidArgument, ResourceExhausted
 from rundlet.image.layer import LayerPlan, Source
 from rundlet.image.progress import PullProgress, Watcher
 from rundlet.image.stack import LayerStack, plan_layers
+from rundlet.registry.access import Remote
 from rundlet.registry.client import Credentials, Fetched, RegistryClient
 from rundlet.spec.descriptor import Descriptor, Platform, host_platform
 from rundlet.spec.image import parse_image_config
@@ -30,6 +31,10 @@ from rundlet.store.store import Store
 
 _CONFIG_BYTES_MAX: Final = 8 << 20
 _INDEX_DEPTH_MAX: Final = 3
+
+
+# Raises when an image with this manifest may not come in.
+Admit = Callable[[Fetched], object]
 
 
 class _Resolved(NamedTuple):
@@ -49,19 +54,41 @@ def pull_image(
     progress: Watcher | None = None,
     deadline_s: float | None = None,
 ) -> ImageRecord:
-    """Bring the image `reference` into `store`; the registry is always asked, what is here stays.
+    """`pull_remote` of exactly `reference` in its own registry, whatever this host's files say."""
+    name = parse_reference(reference)
+    return pull_remote(
+        store,
+        Remote(name, name, client, credentials),
+        platform=platform,
+        progress=progress,
+        deadline_ns=None if deadline_s is None else time.monotonic_ns() + int(deadline_s * 1e9),
+    )
 
-    `platform` is this host's unless given; `progress` is called from several threads.
-    Pulls of the same layers, in any process, wait for each other and share the work.
+
+def pull_remote(
+    store: Store,
+    remote: Remote,
+    *,
+    fetched: Fetched | None = None,
+    admit: Admit | None = None,
+    platform: Platform | None = None,
+    progress: Watcher | None = None,
+    deadline_ns: int | None = None,
+) -> ImageRecord:
+    """Bring an image into `store`; the registry is always asked, what is here stays.
+
+    `fetched` is the manifest or index when the caller has it already.  `admit` is called with
+    the platform's manifest before anything else of it is used or stored; what it raises ends
+    the pull.  `platform` is this host's unless given; `progress` is called from several
+    threads.  Pulls of the same layers, in any process, wait for each other and share the work.
     Raises what `RegistryClient` raises; InvalidArgument (malformed image), DataLoss,
     ResourceExhausted (disk full: then nothing of this pull is left) and DeadlineExceeded.
     """
-    deadline_ns = None if deadline_s is None else time.monotonic_ns() + int(deadline_s * 1e9)
     source = Source(
-        client, parse_reference(reference), credentials, Patience(deadline_ns), progress or _ignore
+        remote.client, remote.reference, remote.credentials, Patience(deadline_ns), progress or _ignore
     )
-    source.patience.check(f"pull of {reference}")
-    pull = _Pull(store, client, source)
+    source.patience.check(f"pull of {remote.name}")
+    pull = _Pull(store, remote, source, admit or _admit_all, fetched)
     with store.bringing(source.patience):
         record = pull.run(platform or host_platform())
     store.sync()
@@ -71,17 +98,26 @@ def pull_image(
 def _ignore(_progress: PullProgress) -> None: ...
 
 
+def _admit_all(_manifest: Fetched) -> None: ...
+
+
 class _Pull:
     """One pull under way."""
 
-    def __init__(self, store: Store, client: RegistryClient, source: Source) -> None:
+    def __init__(
+        self, store: Store, remote: Remote, source: Source, admit: Admit, fetched: Fetched | None
+    ) -> None:
         self._store = store
-        self._client = client
+        self._client = remote.client
+        self._name = remote.name
         self._source = source
+        self._admit = admit
+        self._fetched = fetched
 
     def run(self, platform: Platform) -> ImageRecord:
         resolved = self._resolve(platform)
         manifest, documents = resolved
+        self._admit(documents[-1])
         raw = self._fetch_config(manifest.config)
         config = parse_image_config(raw, f"config of {self._source.reference}")
         plans = plan_layers(manifest, config)
@@ -105,7 +141,7 @@ class _Pull:
     def _resolve(self, platform: Platform) -> _Resolved:
         source = self._source
         limits = {"deadline_ns": source.patience.deadline_ns}
-        fetched = self._client.resolve(source.reference, source.credentials, **limits)
+        fetched = self._fetched or self._client.resolve(source.reference, source.credentials, **limits)
         documents = [fetched]
         for _ in range(_INDEX_DEPTH_MAX):
             what = f"manifest of {source.reference}"
@@ -134,7 +170,7 @@ class _Pull:
             return b"".join(chunks)
 
     def _publish(self, resolved: _Resolved, layers: Sequence[LayerRecord]) -> ImageRecord:
-        reference = self._source.reference
+        reference = self._name
         asked, manifest = resolved.documents[0].digest, resolved.documents[-1].digest
         return self._store.images.publish(
             NewImage(

@@ -62,15 +62,27 @@ class Verdict(NamedTuple):
         return lines
 
 
+class SignedManifest(NamedTuple):
+    """What signatures are about: the bytes, verified against `digest` before anything of them is believed."""
+
+    raw: bytes
+    digest: Digest
+
+    def has(self, digest: Digest) -> bool:
+        """Whether `digest` is another algorithm's of the same bytes, or the same one."""
+        if digest.algorithm == self.digest.algorithm:
+            return digest == self.digest
+        return Digest.of(self.raw, digest.algorithm) == digest
+
+
 def check_image(
     policy: Policy,
     identity: ImageIdentity,
-    manifest: bytes,
+    manifest: SignedManifest,
     read_signatures: Callable[[], Sequence[bytes]],
 ) -> Verdict:
     """The verdict of an image that may come in; PolicyRefusal, with every reason, for one that may not.
 
-    `manifest` is what was verified against its digest, before anything of it is believed;
     `read_signatures` is called when the policy needs them (encoded as `trust.signature`
     draws) and may raise.
     """
@@ -88,7 +100,7 @@ def check_image(
 
 
 def evaluate(
-    applied: Applied, identity: ImageIdentity, manifest: bytes, signatures: Sequence[bytes]
+    applied: Applied, identity: ImageIdentity, manifest: SignedManifest, signatures: Sequence[bytes]
 ) -> Verdict:
     """What each requirement says of an image with these signatures; never raises for a bad signature."""
     findings = tuple(_judge(one, identity, manifest, signatures) for one in applied.requirements)
@@ -96,7 +108,7 @@ def evaluate(
 
 
 def _judge(
-    requirement: Requirement, identity: ImageIdentity, manifest: bytes, signatures: Sequence[bytes]
+    requirement: Requirement, identity: ImageIdentity, manifest: SignedManifest, signatures: Sequence[bytes]
 ) -> Finding:
     if isinstance(requirement, AcceptAnything):
         return Finding("insecureAcceptAnything")
@@ -177,14 +189,14 @@ def _find_fault(
     signature: Signature,
     open_claim: OpenClaim,
     identity: ImageIdentity,
-    manifest: bytes,
+    manifest: SignedManifest,
 ) -> str:
     """Why a signature does not do, "" when it does."""
     try:
         claim = open_claim(signature)
     except Error as error:
         return error.message
-    if Digest.of(manifest, claim.digest.algorithm) != claim.digest:
+    if not manifest.has(claim.digest):
         return f"it signs another manifest, {claim.digest}"
     if not matches(requirement.signed_identity, identity.reference, claim.reference):
         return f"it signs the name {claim.reference}, which is not accepted here"

@@ -4,8 +4,7 @@ import logging
 import threading
 
 from rundlet.registry.access import Registries, Remote
-from rundlet.spec.digest import Digest
-from rundlet.trust.check import Verdict, check_image
+from rundlet.trust.check import SignedManifest, Verdict, check_image
 from rundlet.trust.identity import docker_identity
 from rundlet.trust.policyfile import LoadedPolicy, PolicyFiles, load_policy
 from rundlet.trust.storage import SignatureStorage
@@ -32,8 +31,7 @@ class Gate:
     def check(
         self,
         remote: Remote,
-        manifest: bytes,
-        digest: Digest,
+        manifest: SignedManifest,
         *,
         namespace: str = "",
         deadline_ns: int | None = None,
@@ -47,7 +45,7 @@ class Gate:
             self.load(namespace).policy,
             docker_identity(remote.name),
             manifest,
-            lambda: self._signatures.read(remote, digest, deadline_ns=deadline_ns),
+            lambda: self._signatures.read(remote, manifest.digest, deadline_ns=deadline_ns),
         )
         log.debug("%s", "\n".join(verdict.describe()))
         return verdict

@@ -1,4 +1,4 @@
-"""Key material that a policy names, read when it is needed."""
+"""Key material in files: what a policy names, and what a signer keeps."""
 
 import os
 
@@ -10,14 +10,17 @@ _SIZE_MAX = 16 << 20
 
 def read_key(source: KeySource) -> bytes:
     """The file's or the policy's own bytes; FailedPrecondition when they cannot be had."""
-    if not source.path:
-        return source.data
+    return read_key_file(source.path) if source.path else source.data
+
+
+def read_key_file(path: str) -> bytes:
+    """FailedPrecondition when it cannot be read."""
     try:
-        with open(source.path, "rb") as file:
+        with open(path, "rb") as file:
             raw = file.read(_SIZE_MAX + 1)
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
-        raise FailedPrecondition(f"cannot read the key {source.path}: {reason}") from error
+        raise FailedPrecondition(f"cannot read the key {path}: {reason}") from error
     if len(raw) > _SIZE_MAX:
-        raise FailedPrecondition(f"key {source.path}: longer than {_SIZE_MAX} bytes")
+        raise FailedPrecondition(f"key {path}: longer than {_SIZE_MAX} bytes")
     return raw
