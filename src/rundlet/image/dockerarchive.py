@@ -20,10 +20,11 @@ from msgspec import Struct
 from rundlet.archive.compression import open_decompressed
 from rundlet.archive.pack import Member as PackMember
 from rundlet.archive.pack import Writable, write_tar
-from rundlet.errors import DataLoss, Internal, InvalidArgument, NotFound
+from rundlet.errors import Internal, InvalidArgument, NotFound
 from rundlet.image.documents import make_document
 from rundlet.image.files import verify_chunks, write_file
 from rundlet.image.location import Location
+from rundlet.image.recode import ChunkReader
 from rundlet.image.tarindex import Member, TarIndex, open_archive, replacing
 from rundlet.image.transport import Chunks, Content, Destination, Document, Source, Traits, Written
 from rundlet.spec import mediatype
@@ -109,7 +110,7 @@ class DockerArchiveSource(Source):
         return sum(map(len, self._decompress(member)))
 
     def _decompress(self, member: Member) -> Chunks:
-        return open_decompressed(_ChunkReader(self._archive.read_chunks(member)))
+        return open_decompressed(ChunkReader(self._archive.read_chunks(member)))
 
     def read_manifest(self, digest: Digest | None = None) -> Document:
         config = Descriptor(mediatype.DOCKER_CONFIG, str(Digest.of(self._config)), len(self._config))
@@ -147,19 +148,6 @@ class DockerArchiveSource(Source):
 
     def close(self) -> None:
         self._archive.close()
-
-
-class _ChunkReader:
-    """Chunks as something with `read`."""
-
-    def __init__(self, chunks: Chunks) -> None:
-        self._chunks = chunks
-        self._left = b""
-
-    def read(self, size: int, /) -> bytes:
-        data = self._left or next(self._chunks, b"")
-        self._left = data[size:]
-        return data[:size]
 
 
 def open_docker_archive(location: Location, temporary: str | None = None) -> DockerArchiveSource:
@@ -237,11 +225,8 @@ class DockerArchiveDestination(Destination):
         return f"pack manifest.json into {self._location.path}, named {', '.join(self._tags) or 'nothing'}"
 
 
-def read_whole(source: Source, blob: Descriptor, size_max: int) -> bytes:
-    """A small blob (a config); DataLoss when it is longer than `size_max` bytes."""
-    if blob.size > size_max:
-        raise DataLoss(
-            f"{source.name}: blob {blob.digest} has {blob.size} bytes, more than a document may have"
-        )
-    with source.open_blob(blob) as chunks:
-        return b"".join(chunks)
+def parse_archive_tag(text: str) -> Reference:
+    """A further name for the image: "name:tag"; InvalidArgument without a tag."""
+    if ":" not in text.rpartition("/")[2]:
+        raise InvalidArgument(f"additional tag {text!r}: expected name:tag")
+    return parse_reference(text)

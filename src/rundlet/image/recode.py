@@ -23,6 +23,8 @@ _GZIP_WINDOW: Final = 31  # zlib's word for "gzip, 32 KiB window"
 # isal's strongest level: about the size of zlib's level 4, five times as fast.
 _ISAL_LEVEL: Final = 3
 _ZSTD_LEVEL: Final = 3
+# How much is decompressed at a time, whatever the ratio.
+_PLAIN_BYTES: Final = 1 << 20
 
 
 class Packing(NamedTuple):
@@ -122,3 +124,32 @@ def check_diff_id(chunks: Chunks, diff_id: str, what: str) -> Chunks:
         yield chunk
     if hasher.hexdigest() != diff_id.partition(":")[2]:
         raise DataLoss(f"{what}: it unpacks to another diff id than the {diff_id} of the config")
+
+
+class PlainMeter:
+    """The diff id of a gzipped layer that passes by as it is (schema 1 knows no other layers)."""
+
+    def __init__(self) -> None:
+        self._hasher = digest_hasher("sha256")
+        self._decoder = zlib.decompressobj(_GZIP_WINDOW)
+
+    @property
+    def diff_id(self) -> str:
+        return f"sha256:{self._hasher.hexdigest()}"
+
+    def measure(self, chunks: Chunks) -> Chunks:
+        for chunk in chunks:
+            self._feed(chunk)
+            yield chunk
+        if not self._decoder.eof:
+            raise InvalidArgument("gzip data ends early")
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            if self._decoder.eof:
+                self._decoder = zlib.decompressobj(_GZIP_WINDOW)
+            try:
+                self._hasher.update(self._decoder.decompress(data, _PLAIN_BYTES))
+            except zlib.error as error:
+                raise InvalidArgument(f"gzip data is broken: {error}") from error
+            data = self._decoder.unused_data or self._decoder.unconsumed_tail

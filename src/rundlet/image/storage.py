@@ -61,6 +61,19 @@ def find_image(store: Store, name: str) -> ImageRecord:
     return image
 
 
+def remove_image(store: Store, name: str) -> tuple[str, ...]:
+    """Take the name away, and the image when it was its last one or an id was given; what went.
+
+    Raises NotFound.
+    """
+    image = find_image(store, name)
+    if name not in image.id and len(image.names) > 1 and str(parse_reference(name)) in image.names:
+        store.images.untag(name)
+        return (str(parse_reference(name)),)
+    store.images.remove(image.id)
+    return image.names or image.digests or (image.id,)
+
+
 class _NoDownload:
     """Every blob was put before the layers are unpacked."""
 

@@ -1,0 +1,215 @@
+"""Opens images wherever they are: a Location and who may see it become a Source or a Destination.
+
+A transport's module is imported when it is used, so that looking at a local image does not
+wait for what speaks to registries.
+"""
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from rundlet.errors import InvalidArgument
+from rundlet.image.location import Location
+from rundlet.image.transport import Destination, Source
+
+if TYPE_CHECKING:
+    from rundlet.image.remote import KnownBlobs
+    from rundlet.registry.access import Registries
+    from rundlet.registry.settings import Credentials
+    from rundlet.store.store import Store
+
+DEFAULT_ROOT = "/var/lib/rundlet"
+DEFAULT_RUN_ROOT = "/run/rundlet"
+
+
+class Access(NamedTuple):
+    """How to reach one side of a copy.
+
+    `credentials` None: those of auth.json, or of `auth_file` when that is named.  `certs_dir`
+    holds *.crt, *.cert and *.key for the registry; `tls_verify` False allows plain HTTP and
+    certificates that do not verify, None leaves that to registries.conf.  `daemon_host` is
+    where a Docker daemon listens, `shared_blobs` a directory with the blobs of several layouts.
+    """
+
+    credentials: "Credentials | None" = None
+    auth_file: str = ""
+    certs_dir: str = ""
+    tls_verify: bool | None = None
+    daemon_host: str = ""
+    shared_blobs: str = ""
+
+
+_ACCESS = Access()
+
+
+class Host:
+    """What the image jobs of one process share: the store, registries, where blobs were seen.
+
+    `temporary` is the directory for temporary files, None for the system's; `registries_d`
+    replaces the directory that says where signatures lie.
+    """
+
+    def __init__(
+        self,
+        root: str = DEFAULT_ROOT,
+        run_root: str = DEFAULT_RUN_ROOT,
+        *,
+        temporary: str | None = None,
+        registries_d: str = "",
+        user_agent: str = "",
+    ) -> None:
+        self.temporary = temporary
+        self._root, self._run_root = root, run_root
+        self._registries_d = registries_d
+        self._user_agent = user_agent
+        self._registries: dict[Access, Registries] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for registries in self._registries.values():
+            registries.close()
+        if "store" in self.__dict__:
+            self.store.close()
+
+    @cached_property
+    def store(self) -> "Store":
+        """rundlet's own store, opened on first use."""
+        from rundlet.store.store import Store
+
+        return Store.open(self._root, self._run_root)
+
+    @cached_property
+    def known_blobs(self) -> "KnownBlobs":
+        from rundlet.image.remote import KnownBlobs
+
+        return KnownBlobs()
+
+    def registries(self, access: Access = _ACCESS) -> "Registries":
+        """Registries as `access` sees them; connections are shared by all jobs of this host."""
+        access = access._replace(credentials=None, daemon_host="", shared_blobs="")
+        if access not in self._registries:
+            self._registries[access] = self._make_registries(access)
+        return self._registries[access]
+
+    def _make_registries(self, access: Access) -> "Registries":
+        from rundlet.registry.access import Registries
+        from rundlet.registry.places import AuthPlace, find_places
+        from rundlet.registry.settings import RegistrySettings
+
+        places = find_places()
+        if access.auth_file:
+            places = places._replace(auth=(AuthPlace(os.path.abspath(access.auth_file)),))
+        if access.certs_dir:
+            places = places._replace(certs_dirs=(access.certs_dir,))
+        if self._registries_d:
+            places = places._replace(registries_d=(self._registries_d,))
+        settings = RegistrySettings(certs_dirs=places.certs_dirs)
+        if access.tls_verify is False:
+            settings = settings._replace(insecure_hosts=("*",))
+        if self._user_agent:
+            settings = settings._replace(user_agent=f"{self._user_agent} {settings.user_agent}")
+        return Registries(settings, places)
+
+
+def open_source(host: Host, location: Location, access: Access = _ACCESS) -> Source:
+    """The image at `location`; raises what reading its name raises, most of the rest comes later."""
+    kind = location.transport
+    if kind == "docker":
+        from rundlet.image.remote import RemoteSource
+
+        return RemoteSource(location, host.registries(access), access.credentials, host.known_blobs)
+    if kind == "containers-storage":
+        from rundlet.image.storage import StorageSource
+
+        return StorageSource(location, host.store)
+    if kind == "docker-daemon":
+        from rundlet.image.daemon import open_daemon_image
+
+        return open_daemon_image(location, access.daemon_host, host.temporary)
+    return _open_file_source(host, location, access)
+
+
+def _open_file_source(host: Host, location: Location, access: Access) -> Source:
+    if location.transport == "oci":
+        from rundlet.image.oci import LayoutSource
+
+        return LayoutSource(location, access.shared_blobs)
+    if location.transport == "oci-archive":
+        from rundlet.image.ociarchive import ArchiveSource
+
+        return ArchiveSource(location, host.temporary)
+    if location.transport == "dir":
+        from rundlet.image.directory import DirectorySource
+
+        return DirectorySource(location)
+    if location.transport == "docker-archive":
+        from rundlet.image.dockerarchive import open_docker_archive
+
+        return open_docker_archive(location, host.temporary)
+    from rundlet.image.tarball import TarballSource
+
+    return TarballSource(location)
+
+
+def open_destination(
+    host: Host,
+    location: Location,
+    access: Access = _ACCESS,
+    *,
+    tags: Sequence[str] = (),
+    accept_plain: bool = False,
+) -> Destination:
+    """Where an image is to go.
+
+    `tags` are further names that it gets there (registries and docker-archive), `accept_plain`
+    keeps uncompressed layers of a layout as they are.  Raises what making it raises.
+    """
+    kind = location.transport
+    if tags and kind not in ("docker", "docker-archive"):
+        raise InvalidArgument(f"{location}: only registries and docker archives take additional tags")
+    if kind == "docker":
+        from rundlet.image.remote import RemoteDestination
+
+        registries = host.registries(access)
+        return RemoteDestination(location, registries, access.credentials, host.known_blobs, tags)
+    if kind == "containers-storage":
+        from rundlet.image.storage import StorageDestination
+
+        return StorageDestination(location, host.store)
+    if kind == "docker-daemon":
+        from rundlet.image.daemon import DaemonDestination
+
+        return DaemonDestination(location, access.daemon_host, host.temporary)
+    return _open_file_destination(host, location, access, tags, accept_plain)
+
+
+def _open_file_destination(
+    host: Host, location: Location, access: Access, tags: Sequence[str], accept_plain: bool
+) -> Destination:
+    if location.transport == "oci":
+        from rundlet.image.oci import LayoutDestination
+
+        return LayoutDestination(location, shared=access.shared_blobs, accept_plain=accept_plain)
+    if location.transport == "oci-archive":
+        from rundlet.image.ociarchive import ArchiveDestination
+
+        return ArchiveDestination(location, accept_plain=accept_plain, temporary=host.temporary)
+    if location.transport == "dir":
+        from rundlet.image.directory import DirectoryDestination
+
+        return DirectoryDestination(location)
+    if location.transport == "docker-archive":
+        from rundlet.image.dockerarchive import DockerArchiveDestination, parse_archive_tag
+
+        names = [parse_archive_tag(tag) for tag in tags]
+        return DockerArchiveDestination(location, names, host.temporary)
+    raise InvalidArgument(f"{location}: {location.transport} is only read, not written")
