@@ -78,6 +78,8 @@ class ImageService(api_pb2_grpc.ImageServiceServicer):
         return api.RemoveImageResponse()
 
     def ImageFsInfo(self, _request: api.ImageFsInfoRequest, _: Context) -> api.ImageFsInfoResponse:
-        """Images and writable layers share one store, so both lists are the same."""
-        usage = [filesystem_message(filesystem) for filesystem in self.engine.images.fs_info()]
-        return api.ImageFsInfoResponse(image_filesystems=usage, container_filesystems=usage)
+        images = self.engine.images
+        return api.ImageFsInfoResponse(
+            image_filesystems=map(filesystem_message, images.fs_info()),
+            container_filesystems=map(filesystem_message, images.container_fs_info()),
+        )

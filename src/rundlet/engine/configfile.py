@@ -27,6 +27,9 @@ Table = dict[str, Any]
 NOTES = {
     "root": "Images, layers and records: survives a reboot.",
     "run_root": "Sockets, pod files, bundles: does not survive a reboot.",
+    "imagestore": "Where layers and blobs are kept, on another file system perhaps; empty: under root.",
+    "additional_image_stores": "Roots of stores that are only read: their images are here without a copy.",
+    "pinned_images": "Images that are not pruned: names, 'prefix*' or '*word*'.",
     "socket": "The unix socket that CRI is served on.",
     "log_level": "debug, info, warning or error; SIGHUP reads it again.",
     "cni_conf_dir": "CNI network configurations; the first by name is used.",

@@ -8,7 +8,7 @@
     crio.runtime.cdi_spec_dirs                  cdi_dirs
     crio.network.network_dir, plugin_dirs       cni_conf_dir, cni_bin_dirs
     crio.image.insecure_registries              insecure_registries
-    crio.image.image_volumes                    image_volumes
+    crio.image.image_volumes, pinned_images     image_volumes, pinned_images
 
 CRI-O's storage has another format, so its root and runroot are not taken over.
 """
@@ -69,6 +69,7 @@ _KEYS: dict[str, tuple[str, Convert]] = {
     "crio.network.plugin_dirs": ("cni_bin_dirs", _same),
     "crio.image.insecure_registries": ("insecure_registries", _same),
     "crio.image.image_volumes": ("image_volumes", _same),
+    "crio.image.pinned_images": ("pinned_images", _same),
 }
 _RUNTIMES = "crio.runtime.runtimes."
 _RUNTIME_KEYS: dict[str, tuple[str, Convert]] = {

@@ -63,6 +63,7 @@ class Engine:
         self.containers = Containers(self._parts, stats, self._watcher)
         self.pods = Pods(self._parts, self.containers, stats)
         self.images = Images(self._parts, _make_registry_client(settings))
+        self.tracer = self._parts.tracer
         self.insight = Insight(self._parts)
         recover(self._parts, self.pods, self.containers)
         if self._parts.containers.list():
@@ -106,7 +107,14 @@ def _open_parts(settings: Settings, feed: Feed) -> Parts:
     with translating(f"open the engine's roots {settings.root} and {settings.run_root}"):
         for directory in (settings.root, settings.run_root):
             os.makedirs(directory, mode=0o711, exist_ok=True)
-    store = Store.open(settings.root, settings.run_root, schema=SCHEMA)
+    store = Store.open(
+        settings.root,
+        settings.run_root,
+        schema=SCHEMA,
+        image_root=settings.imagestore,
+        additional_roots=settings.additional_image_stores,
+        pinned=settings.pinned_images,
+    )
     layout = detect_layout()
     locks = KeyedLocks()
     identity = process_identity(os.getpid())

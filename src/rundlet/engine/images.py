@@ -76,5 +76,14 @@ class Images:
 
     def fs_info(self) -> tuple[FilesystemUsage, ...]:
         """Where images are kept and what they take."""
-        used_bytes, inodes = self._parts.store.usage()
-        return (FilesystemUsage(time.time_ns(), self._parts.settings.root, used_bytes, inodes),)
+        store = self._parts.store
+        used_bytes, inodes = store.usage()
+        return (FilesystemUsage(time.time_ns(), store.places.image_root, used_bytes, inodes),)
+
+    def container_fs_info(self) -> tuple[FilesystemUsage, ...]:
+        """Where containers write and what that takes: the same as images, unless those have a place of their own."""
+        store = self._parts.store
+        if store.places.image_root == store.root:
+            return self.fs_info()
+        used_bytes, inodes = store.snapshots.total_usage()
+        return (FilesystemUsage(time.time_ns(), store.root, used_bytes, inodes),)

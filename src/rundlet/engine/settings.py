@@ -45,6 +45,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     root: str = "/var/lib/rundlet"
     run_root: str = "/run/rundlet"
+    imagestore: str = ""
+    additional_image_stores: tuple[str, ...] = ()
+    pinned_images: tuple[str, ...] = ()
     cni_conf_dir: str = "/etc/cni/net.d"
     cni_bin_dirs: tuple[str, ...] = ("/opt/cni/bin", "/usr/lib/cni")
     cni_cache_dir: str = "/var/lib/cni"
@@ -84,9 +87,12 @@ def check_settings(settings: Settings) -> None:
     for name in ("root", "run_root", "cni_conf_dir", "cni_cache_dir", "default_cgroup_parent"):
         if not getattr(settings, name).startswith("/"):
             raise InvalidArgument(f"{name}: must be an absolute path, got {getattr(settings, name)!r}")
-    for index, path in enumerate(settings.cni_bin_dirs):
-        if not path.startswith("/"):
-            raise InvalidArgument(f"cni_bin_dirs[{index}]: must be an absolute path, got {path!r}")
+    if settings.imagestore and not settings.imagestore.startswith("/"):
+        raise InvalidArgument(f"imagestore: must be an absolute path, got {settings.imagestore!r}")
+    for name in ("cni_bin_dirs", "additional_image_stores"):
+        for index, path in enumerate(getattr(settings, name)):
+            if not path.startswith("/"):
+                raise InvalidArgument(f"{name}[{index}]: must be an absolute path, got {path!r}")
     for name in ("shm_size_bytes", "exec_output_limit_bytes", "stream_idle_timeout_s"):
         if getattr(settings, name) <= 0:
             raise InvalidArgument(f"{name}: must be positive, got {getattr(settings, name)}")

@@ -111,14 +111,26 @@ class Images:
 
         Raises FailedPrecondition for an image of an additional store.
         """
-        with translating(f"image {image_id}"), self._database.write() as connection:
-            lender = find_lender(connection, image_id)
-            if lender:
-                raise FailedPrecondition(f"image {image_id} belongs to the read-only store {lender}")
-            connection.execute("DELETE FROM images WHERE id = ?", (image_id,))
-            self.write_note(connection, image_id)
-        self._configs.pop(image_id, None)
+        with (
+            translating(f"image {image_id}"),
+            step("image.forget"),
+            self._database.write() as connection,
+        ):
+            self._forget(connection, image_id)
         self._collect()
+
+    def remove_unless_used(self, image_id: str) -> bool:
+        """Remove the image with its names, unless a container has come to use it; whether it is gone."""
+        with (
+            translating(f"image {image_id}"),
+            step("image.forget"),
+            self._database.write() as connection,
+        ):
+            if connection.execute("SELECT 1 FROM snapshots WHERE image_id = ?", (image_id,)).fetchone():
+                return False
+            self._forget(connection, image_id)
+        self._collect()
+        return True
 
     def tag(self, image_id: str, name: str) -> None:
         """Give the image one more name (canonical or as people write it); another image that had it loses it.
@@ -188,6 +200,14 @@ class Images:
                 unlink_if_there(f"{self._root}/{name}")
             for name in known - files:
                 self.write_note(connection, image_id_of(name))
+
+    def _forget(self, connection: Connection, image_id: str) -> None:
+        lender = find_lender(connection, image_id)
+        if lender:
+            raise FailedPrecondition(f"image {image_id} belongs to the read-only store {lender}")
+        connection.execute("DELETE FROM images WHERE id = ?", (image_id,))
+        self.write_note(connection, image_id)
+        self._configs.pop(image_id, None)
 
     def _load_if_whole(self, connection: Connection, image_id: str) -> ImageRecord | None:
         try:

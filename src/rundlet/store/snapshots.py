@@ -81,6 +81,10 @@ class Snapshots:
         """(bytes on disk, inodes) of what the container has written; (0, 0) when there is no such snapshot."""
         return _measure(f"{self._root}/{key}/upper")
 
+    def total_usage(self) -> tuple[int, int]:
+        """The same of all snapshots together."""
+        return _measure(self._root)
+
     def collect_stale(self) -> None:
         """Remove what processes that died have left: directories on their way out or without a row."""
         names = set(os.listdir(self._root))

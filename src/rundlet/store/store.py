@@ -170,6 +170,14 @@ class Store:
                 "UPDATE blobs SET kept_until_s = 0 WHERE digest = ?", [(str(each),) for each in digests]
             )
 
+    def forget_unfinished(self) -> None:
+        """Let go of what pulls that were cut off have brought; not while any pull is under way."""
+        with self.locks.try_hold(_CONTENT_LOCK) as held, self.database.write() as connection:
+            if held:
+                connection.execute("UPDATE layers SET kept_until_s = 0")
+                connection.execute("UPDATE blobs SET kept_until_s = 0")
+        self.collect()
+
     def collect(self) -> None:
         """Free layers and blobs that no image and no snapshot uses; the files of layers go a little later.
 
@@ -202,8 +210,8 @@ class Store:
         self.layers.collect_stale()
         self.snapshots.collect_stale()
         self.blobs.collect_stale()
-        self.images.collect_stale()
         borrow_all(self.database, self.places.image_root, self.places.additional)
+        self.images.collect_stale()
         self.collect()
         self._durability.begin()
 
