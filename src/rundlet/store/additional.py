@@ -70,11 +70,15 @@ def find_lender(connection: Connection, image_id: str) -> str:
 
 
 def _connect(root: str) -> Connection:
-    """SQLite reads a database in WAL mode from a read-only disk only when told that nobody writes."""
+    """SQLite makes files beside a database in WAL mode, unless it is told that nobody writes to it.
+
+    Nobody does when the disk is read-only, or when there is no journal: its last user closed it.
+    """
     path = f"{root}/state.db"
     if not os.path.exists(path):
         raise NotFound(f"additional store {root}: there is no state.db")
-    immutable = "" if os.access(root, os.W_OK) else "&immutable=1"
+    in_use = os.path.exists(f"{path}-wal") and os.access(root, os.W_OK)
+    immutable = "" if in_use else "&immutable=1"
     return sqlite3.connect(f"file:{path}?mode=ro{immutable}", uri=True)
 
 
