@@ -19,7 +19,7 @@ from rundlet.image.copy import CopyResult, Signer, run_copy
 from rundlet.image.inspection import Inspection, inspect_source
 from rundlet.image.location import Location, parse_docker_name, parse_location
 from rundlet.image.place import Access, Host, open_destination, open_source
-from rundlet.image.plan import CopyOptions, CopyPlan, describe_plan
+from rundlet.image.plan import CopyOptions, describe_plan
 from rundlet.image.planner import plan_copy
 from rundlet.image.progress import CopyProgress, CopyWatcher
 from rundlet.spec.descriptor import Platform, host_platform
@@ -66,15 +66,15 @@ def copy_image(
     what has been copied.
     """
 
+    origin, target = _locate(source), _locate(destination)
+
     def attempt() -> CopyResult:
         with ExitStack() as held:
-            reader = open_source(host, _locate(source), source_access)
+            reader = open_source(host, origin, source_access)
             held.callback(reader.close)
-            writer = open_destination(
-                host, _locate(destination), destination_access, tags=tags, accept_plain=accept_plain
-            )
+            writer = open_destination(host, target, destination_access, tags=tags, accept_plain=accept_plain)
             held.callback(writer.close)
-            plan = plan_copy(reader, writer, options)
+            plan = plan_copy(reader, writer, options, host.judge(origin, reader))
             return run_copy(plan, reader, writer, options, watch=watch or _ignore, sign=sign)
 
     return retrying(attempt, retry_times, retry_delay_s)
@@ -91,11 +91,12 @@ def describe_copy(
 ) -> list[str]:
     """What `copy_image` would do, a line for each blob and manifest; nothing is written."""
     with ExitStack() as held:
-        reader = open_source(host, _locate(source), source_access)
+        origin = _locate(source)
+        reader = open_source(host, origin, source_access)
         held.callback(reader.close)
         writer = open_destination(host, _locate(destination), destination_access)
         held.callback(writer.close)
-        plan: CopyPlan = plan_copy(reader, writer, options)
+        plan = plan_copy(reader, writer, options, host.judge(origin, reader))
         return describe_plan(plan, reader, writer)
 
 

@@ -62,6 +62,7 @@ class _Copy:
         self._copied_bytes = 0
 
     def run(self, plan: CopyPlan, sign: Signer | None) -> CopyResult:
+        self._destination.begin()
         self._carry_all(plan)
         for image in plan.referrers:
             self._destination.put_manifest(self._make_manifest(image), top=False)

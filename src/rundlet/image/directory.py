@@ -83,12 +83,15 @@ class DirectoryDestination(Destination):
         self._signatures: dict[Digest, tuple[bytes, ...]] = {}
         self._top: Document | None = None
         with translating(self.name):
-            os.makedirs(self._path, exist_ok=True)
-            if os.listdir(self._path) and not self._is_image():
+            if os.path.exists(self._path) and os.listdir(self._path) and not self._is_image():
                 raise FailedPrecondition(
                     f"{self.name}: the directory holds something else than an image",
                     hint="give an empty directory",
                 )
+
+    def begin(self) -> None:
+        with translating(self.name):
+            os.makedirs(self._path, exist_ok=True)
         write_document(f"{self._path}/version", f"{_VERSION_TEXT}1.1\n".encode())
 
     def _is_image(self) -> bool:

@@ -128,6 +128,8 @@ class LayoutDestination(Destination):
         self._tree = Tree(path or location.path, self.name, shared)
         self._lock = threading.Lock()
         self._entries: list[Descriptor] = []
+
+    def begin(self) -> None:
         with translating(self.name):
             os.makedirs(f"{self._tree.path}/blobs/sha256", exist_ok=True)
             os.makedirs(self._tree.blobs, exist_ok=True)

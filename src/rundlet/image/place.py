@@ -15,10 +15,12 @@ from rundlet.image.location import Location
 from rundlet.image.transport import Destination, Source
 
 if TYPE_CHECKING:
+    from rundlet.image.judge import Admit
     from rundlet.image.remote import KnownBlobs
     from rundlet.registry.access import Registries
     from rundlet.registry.settings import Credentials
     from rundlet.store.store import Store
+    from rundlet.trust.storage import SignatureStorage
 
 DEFAULT_ROOT = "/var/lib/rundlet"
 DEFAULT_RUN_ROOT = "/run/rundlet"
@@ -48,7 +50,8 @@ class Host:
     """What the image jobs of one process share: the store, registries, where blobs were seen.
 
     `temporary` is the directory for temporary files, None for the system's; `registries_d`
-    replaces the directory that says where signatures lie.
+    replaces the directory that says where signatures lie, `policy` the policy.json that says
+    which images may be read; `insecure_policy` asks none.
     """
 
     def __init__(
@@ -58,11 +61,14 @@ class Host:
         *,
         temporary: str | None = None,
         registries_d: str = "",
+        policy: str = "",
+        insecure_policy: bool = False,
         user_agent: str = "",
     ) -> None:
         self.temporary = temporary
         self._root, self._run_root = root, run_root
         self._registries_d = registries_d
+        self._policy, self._insecure_policy = policy, insecure_policy
         self._user_agent = user_agent
         self._registries: dict[Access, Registries] = {}
 
@@ -100,6 +106,23 @@ class Host:
             self._registries[access] = self._make_registries(access)
         return self._registries[access]
 
+    def signature_storage(self, access: Access = _ACCESS) -> "SignatureStorage":
+        """Where signatures of images in registries lie, by registries.d."""
+        from rundlet.trust.storage import SignatureStorage
+
+        return SignatureStorage(self.registries(access), self._registries_d)
+
+    def judge(self, location: Location, source: Source) -> "Admit | None":
+        """Who says whether the image may be read; None where nobody is asked."""
+        if self._insecure_policy:
+            return None
+        from rundlet.image.judge import make_judge
+        from rundlet.registry.places import find_places
+        from rundlet.trust.policyfile import PolicyFiles
+
+        files = PolicyFiles(self._policy, find_places().policies)
+        return make_judge(files, location, source, self._root)
+
     def _make_registries(self, access: Access) -> "Registries":
         from rundlet.registry.access import Registries
         from rundlet.registry.places import AuthPlace, find_places
@@ -110,8 +133,6 @@ class Host:
             places = places._replace(auth=(AuthPlace(os.path.abspath(access.auth_file)),))
         if access.certs_dir:
             places = places._replace(certs_dirs=(access.certs_dir,))
-        if self._registries_d:
-            places = places._replace(registries_d=(self._registries_d,))
         settings = RegistrySettings(certs_dirs=places.certs_dirs)
         if access.tls_verify is False:
             settings = settings._replace(insecure_hosts=("*",))
@@ -126,7 +147,13 @@ def open_source(host: Host, location: Location, access: Access = _ACCESS) -> Sou
     if kind == "docker":
         from rundlet.image.remote import RemoteSource
 
-        return RemoteSource(location, host.registries(access), access.credentials, host.known_blobs)
+        return RemoteSource(
+            location,
+            host.registries(access),
+            access.credentials,
+            host.known_blobs,
+            host.signature_storage(access),
+        )
     if kind == "containers-storage":
         from rundlet.image.storage import StorageSource
 
@@ -179,8 +206,14 @@ def open_destination(
     if kind == "docker":
         from rundlet.image.remote import RemoteDestination
 
-        registries = host.registries(access)
-        return RemoteDestination(location, registries, access.credentials, host.known_blobs, tags)
+        return RemoteDestination(
+            location,
+            host.registries(access),
+            access.credentials,
+            host.known_blobs,
+            host.signature_storage(access),
+            tags,
+        )
     if kind == "containers-storage":
         from rundlet.image.storage import StorageDestination
 

@@ -8,7 +8,7 @@ ask        which blobs need not move
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rundlet.errors import FailedPrecondition, InvalidArgument
 from rundlet.image import documents
@@ -28,6 +28,9 @@ from rundlet.spec.descriptor import Descriptor, Platform
 from rundlet.spec.image import parse_image_config
 from rundlet.spec.manifest import Index, Manifest, select_platform
 from rundlet.spec.schema1 import Schema1, parse_schema1
+
+if TYPE_CHECKING:
+    from rundlet.image.judge import Admit
 
 _INDEX_TYPES: Final = {
     mediatype.OCI_MANIFEST: mediatype.OCI_INDEX,
@@ -53,13 +56,18 @@ class _Node(NamedTuple):
             yield from child.walk()
 
 
-def plan_copy(source: Source, destination: Destination, options: CopyOptions) -> CopyPlan:
-    """Decide everything about a copy.
+def plan_copy(
+    source: Source, destination: Destination, options: CopyOptions, admit: "Admit | None" = None
+) -> CopyPlan:
+    """Decide everything about a copy; `admit` is asked about each image before it is looked into.
 
-    Raises what reading raises, InvalidArgument for options that cannot go together, and
+    Raises what reading and `admit` raise, InvalidArgument for options that cannot go together, and
     FailedPrecondition for an image that the destination cannot hold as it must be.
     """
     top = read_tree(source, options)
+    for node in top.walk() if admit else ():
+        if admit and not isinstance(node.parsed, Index):
+            admit(node.document)
     signed = () if options.remove_signatures else tuple(_read_signatures(source, top))
     if signed and not destination.traits.signatures:
         raise FailedPrecondition(

@@ -28,6 +28,7 @@ from rundlet.registry.settings import Credentials
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import Digest, digest_hasher, parse_digest
 from rundlet.spec.reference import Reference
+from rundlet.trust.storage import SignatureStorage
 
 
 class KnownBlobs:
@@ -57,10 +58,16 @@ class RemoteSource(Source):
     """The manifest decides once which endpoint is read: index, images and blobs come from one."""
 
     def __init__(
-        self, location: Location, registries: Registries, credentials: Credentials | None, known: KnownBlobs
+        self,
+        location: Location,
+        registries: Registries,
+        credentials: Credentials | None,
+        known: KnownBlobs,
+        signatures: SignatureStorage,
     ) -> None:
         self.name = str(location)
         self.reference = _reference_of(location)
+        self._signatures = signatures
         self._registries = registries
         self._credentials = credentials
         self._known = known
@@ -95,6 +102,9 @@ class RemoteSource(Source):
             raise NotFound(f"{self.name}: the registry has no blob {digest}")
         return found
 
+    def read_signatures(self, digest: Digest) -> tuple[bytes, ...]:
+        return self._signatures.read(self._remote, digest)
+
     def list_referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
         return repository.list_referrers(self._remote, digest)
 
@@ -112,10 +122,12 @@ class RemoteDestination(Destination):
         registries: Registries,
         credentials: Credentials | None,
         known: KnownBlobs,
+        signatures: SignatureStorage,
         tags: Sequence[str] = (),
     ) -> None:
         self.name = str(location)
-        self.traits = Traits(ANY_MANIFEST, indexes=True, layers="compressed", referrers=True)
+        self.traits = Traits(ANY_MANIFEST, indexes=True, layers="compressed", signatures=True, referrers=True)
+        self._signatures = signatures
         reference = _reference_of(location)
         self.reference = reference
         self._untagged = location.untagged
@@ -185,6 +197,10 @@ class RemoteDestination(Destination):
         subject = find_subject(document)
         if subject and not noted:
             repository.add_fallback_referrer(self._remote, parse_digest(subject), describe_referrer(document))
+
+    def put_signatures(self, digest: Digest, signatures: tuple[bytes, ...]) -> None:
+        known = set(self._signatures.read(self._remote, digest))
+        self._signatures.add(self._remote, digest, [each for each in signatures if each not in known])
 
     def describe_blob(self, digest: str) -> str:
         base = f"{self._remote.reference.domain}/v2/{self._remote.reference.path}/blobs"

@@ -126,6 +126,9 @@ class Destination(ABC):
         """Where `mount_blob` would take the blob from, "" when nowhere; changes nothing."""
         return ""
 
+    def begin(self) -> None:  # noqa: B027 - most have nothing to make
+        """Make what writing needs; called once before the first put, never by a dry run."""
+
     @abstractmethod
     def put_blob(self, content: Content) -> Written:
         """Keep a blob; idempotent.  Nothing of a failed one is visible."""
