@@ -102,6 +102,16 @@ def test_pod_status_tells_what_was_asked(cri):
         cri.PodSandboxStatus(pod_sandbox_id=pod_id)
 
 
+def test_pod_status_has_its_containers(cri, pod):
+    before_ns = time.time_ns()
+    container_id = cri.start(pod, "busybox", "sleep", "1000")
+    answer = cri.PodSandboxStatus(pod_sandbox_id=pod)
+    assert [(one.id, one.state) for one in answer.containers_statuses] == [
+        (container_id, api.CONTAINER_RUNNING)
+    ]
+    assert answer.timestamp > before_ns
+
+
 def test_a_pods_name_is_taken_once(cri):
     config = cri.pod_config()
     pod_id = cri.RunPodSandbox(config=config).pod_sandbox_id

@@ -29,7 +29,11 @@ class NodeRpcs(api_pb2_grpc.RuntimeServiceServicer):
             status=api.RuntimeStatus(conditions=conditions),
             info=node.info if request.verbose else {},
             runtime_handlers=[messages.handler_message(handler) for handler in node.handlers],
-            features=api.RuntimeFeatures(supplemental_groups_policy=node.supplemental_groups_policy),
+            features=api.RuntimeFeatures(
+                supplemental_groups_policy=node.supplemental_groups_policy,
+                user_namespaces_host_network=node.user_namespaces_host_network,
+                mount_options=node.mount_options,
+            ),
         )
 
     def RuntimeConfig(self, _request: api.RuntimeConfigRequest, _: Context) -> api.RuntimeConfigResponse:

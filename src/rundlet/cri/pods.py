@@ -1,15 +1,17 @@
 """RPCs of pod sandboxes."""
 
+import time
 from collections.abc import Iterator
 
 from grpc import ServicerContext as Context
 
 from rundlet.cri import options
 from rundlet.cri.batch import batches
-from rundlet.cri.messages import pod_message, pod_status_message
+from rundlet.cri.messages import container_status_message, pod_message, pod_status_message
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.cri.proto import api_pb2_grpc
 from rundlet.engine.engine import Engine
+from rundlet.engine.options import ContainerFilter
 from rundlet.engine.status import PodStatus
 from rundlet.spec.json import encode
 
@@ -43,9 +45,16 @@ class PodRpcs(api_pb2_grpc.RuntimeServiceServicer):
     def PodSandboxStatus(
         self, request: api.PodSandboxStatusRequest, _: Context
     ) -> api.PodSandboxStatusResponse:
+        """With its containers as they are at `timestamp`, for a kubelet that listens to events."""
         pod = self.engine.pods.status(request.pod_sandbox_id)
-        info = _pod_info(pod) if request.verbose else {}
-        return api.PodSandboxStatusResponse(status=pod_status_message(pod), info=info)
+        timestamp_ns = time.time_ns()
+        containers = self.engine.containers.list(ContainerFilter(pod_id=pod.id))
+        return api.PodSandboxStatusResponse(
+            status=pod_status_message(pod),
+            info=_pod_info(pod) if request.verbose else {},
+            containers_statuses=map(container_status_message, containers),
+            timestamp=timestamp_ns,
+        )
 
     def _list_pods(self, filter: api.PodSandboxFilter) -> list[api.PodSandbox]:
         return [pod_message(pod) for pod in self.engine.pods.list(options.pod_filter(filter))]

@@ -21,7 +21,14 @@ def read_node_status(parts: Parts) -> NodeStatus:
         HandlerStatus(name, *parts.handlers.read_features(handler)) for name, handler in parts.handlers.list()
     )
     info = {"config": encode(parts.settings).decode(), "host": encode(_describe_host(parts)).decode()}
-    return NodeStatus(conditions, handlers, supplemental_groups_policy=True, info=info)
+    return NodeStatus(
+        conditions,
+        handlers,
+        supplemental_groups_policy=True,
+        user_namespaces_host_network=False,  # engine.validate refuses them
+        mount_options=True,
+        info=info,
+    )
 
 
 def _describe_host(parts: Parts) -> dict[str, object]:

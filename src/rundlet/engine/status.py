@@ -131,7 +131,11 @@ class HandlerStatus(_Status, frozen=True):
 
 
 class NodeStatus(_Status, frozen=True):
+    """The three abilities are CRI's RuntimeFeatures."""
+
     conditions: tuple[Condition, ...]
     handlers: tuple[HandlerStatus, ...]
     supplemental_groups_policy: bool
+    user_namespaces_host_network: bool
+    mount_options: bool
     info: dict[str, str]
