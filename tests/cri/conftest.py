@@ -1,14 +1,21 @@
 """A gRPC server whose engine is never reached: what the wall itself answers."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from rundlet.cri.client import Client
 from rundlet.cri.server import Server
+from rundlet.trace.tracer import Tracer
+
+
+# What the server asks of an engine before any call.
+IDLE = SimpleNamespace(tracer=Tracer(), insight=None)
 
 
 @pytest.fixture
 def server(tmp_path):
-    server = Server(None, f"unix://{tmp_path}/cri.sock")
+    server = Server(IDLE, f"unix://{tmp_path}/cri.sock")
     server.start()
     yield server
     server.stop(0)

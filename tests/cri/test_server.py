@@ -21,6 +21,7 @@ from rundlet.errors import (
     Unavailable,
     Unimplemented,
 )
+from tests.cri.conftest import IDLE
 
 
 def bind(path):
@@ -30,7 +31,7 @@ def bind(path):
 
 
 def test_the_socket_is_the_owners_alone_and_goes_on_stop(tmp_path):
-    server = Server(None, f"{tmp_path}/run/cri.sock")
+    server = Server(IDLE, f"{tmp_path}/run/cri.sock")
     umask = os.umask(0)
     os.umask(umask)
     server.start()
@@ -49,7 +50,7 @@ def test_a_dead_daemons_socket_is_replaced(tmp_path):
 
 
 def test_a_living_daemons_socket_is_left_alone(server):
-    second = Server(None, server.path)
+    second = Server(IDLE, server.path)
     with pytest.raises(AlreadyExists):
         second.start()
     with Client(f"unix://{server.path}") as client:

@@ -43,6 +43,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("logs", "Show the log of a container."),
     "stats": ("stats", "Show resource usage of containers."),
     "update": ("update", "Change the limits of running containers."),
+    "why": ("why", "Show what objects are stuck at, since when, and what that waits for."),
+    "trace": ("trace", "Show the steps of what ran, with their times."),
     "bwrap": ("bwrap", "Show the bubblewrap command for an OCI bundle."),
     "stop": ("stop", "Stop running containers."),
     "rm": ("rm", "Remove containers."),

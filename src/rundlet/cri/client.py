@@ -39,6 +39,7 @@ class Client:
         self._channels = {address: _open_channel(address) for address in addresses}
         self.runtime = api_pb2_grpc.RuntimeServiceStub(self._channels[endpoint])
         self.images = api_pb2_grpc.ImageServiceStub(self._channels[image_endpoint or endpoint])
+        self.channel = self._channels[endpoint]
 
     def call(
         self,

@@ -6,6 +6,7 @@ from grpc import ServicerContext as Context
 
 from rundlet.cri import options
 from rundlet.cri.batch import batches
+from rundlet.cri.insight import why_info
 from rundlet.cri.messages import container_message, container_status_message
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.cri.proto import api_pb2_grpc
@@ -71,6 +72,7 @@ class ContainerRpcs(api_pb2_grpc.RuntimeServiceServicer):
         info = {}
         if request.verbose:
             info = _container_info(container, self.engine.containers.config(container.id))
+            info |= why_info(self.engine.insight, container.id)
         return api.ContainerStatusResponse(status=container_status_message(container), info=info)
 
     def UpdateContainerResources(

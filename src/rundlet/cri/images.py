@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from grpc import ServicerContext as Context
 
 from rundlet.cri.batch import batches
+from rundlet.cri.insight import why_info
 from rundlet.cri.messages import filesystem_message, image_message
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.cri.proto import api_pb2_grpc
@@ -60,7 +61,7 @@ class ImageService(api_pb2_grpc.ImageServiceServicer):
         image = self.engine.images.status(request.image.image)
         if image is None:
             return api.ImageStatusResponse()
-        info = _image_info(image) if request.verbose else {}
+        info = _image_info(image) | why_info(self.engine.insight, image.id) if request.verbose else {}
         return api.ImageStatusResponse(image=image_message(image), info=info)
 
     def PullImage(self, request: api.PullImageRequest, context: Context) -> api.PullImageResponse:

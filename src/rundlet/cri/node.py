@@ -4,6 +4,7 @@ from grpc import ServicerContext as Context
 
 import rundlet
 from rundlet.cri import messages
+from rundlet.cri.insight import why_info
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.cri.proto import api_pb2_grpc
 from rundlet.engine.engine import Engine
@@ -27,7 +28,7 @@ class NodeRpcs(api_pb2_grpc.RuntimeServiceServicer):
         conditions = [messages.condition_message(condition) for condition in node.conditions]
         return api.StatusResponse(
             status=api.RuntimeStatus(conditions=conditions),
-            info=node.info if request.verbose else {},
+            info=node.info | why_info(self.engine.insight) if request.verbose else {},
             runtime_handlers=[messages.handler_message(handler) for handler in node.handlers],
             features=api.RuntimeFeatures(
                 supplemental_groups_policy=node.supplemental_groups_policy,

@@ -7,6 +7,7 @@ from grpc import ServicerContext as Context
 
 from rundlet.cri import options
 from rundlet.cri.batch import batches
+from rundlet.cri.insight import why_info
 from rundlet.cri.messages import container_status_message, pod_message, pod_status_message
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.cri.proto import api_pb2_grpc
@@ -51,7 +52,7 @@ class PodRpcs(api_pb2_grpc.RuntimeServiceServicer):
         containers = self.engine.containers.list(ContainerFilter(pod_id=pod.id))
         return api.PodSandboxStatusResponse(
             status=pod_status_message(pod),
-            info=_pod_info(pod) if request.verbose else {},
+            info=_pod_info(pod) | why_info(self.engine.insight, pod.id) if request.verbose else {},
             containers_statuses=map(container_status_message, containers),
             timestamp=timestamp_ns,
         )

@@ -1,4 +1,4 @@
-"""The gRPC server on one unix socket: both services, mode 0600.
+"""The gRPC server on one unix socket: both services of CRI and ours beside them, mode 0600.
 
 A socket file that is left over from a dead daemon is replaced; one that still
 answers is another daemon's and is an error.  Between bind and the first client
@@ -15,6 +15,8 @@ import grpc
 from rundlet.cri.endpoint import socket_path
 from rundlet.cri.guard import ErrorGuard
 from rundlet.cri.images import ImageService
+from rundlet.cri.insight import InsightService
+from rundlet.cri.observer import CallObserver
 from rundlet.cri.proto import api_pb2_grpc
 from rundlet.cri.runtime import RuntimeService
 from rundlet.cri.stream_server import StreamServer
@@ -66,10 +68,13 @@ class Server:
         self._inode = 0
         size = [(f"grpc.max_{way}_message_length", MESSAGE_LIMIT_BYTES) for way in ("send", "receive")]
         self._server = grpc.server(
-            ThreadPoolExecutor(WORKERS, thread_name_prefix="cri"), interceptors=[ErrorGuard()], options=size
+            ThreadPoolExecutor(WORKERS, thread_name_prefix="cri"),
+            interceptors=[ErrorGuard(), CallObserver(engine.tracer)],
+            options=size,
         )
         api_pb2_grpc.add_RuntimeServiceServicer_to_server(RuntimeService(engine, streams), self._server)
         api_pb2_grpc.add_ImageServiceServicer_to_server(ImageService(engine), self._server)
+        self._server.add_generic_rpc_handlers((InsightService(engine.insight).handler(),))
 
     def start(self) -> None:
         """Raises AlreadyExists, FailedPrecondition or Unavailable when the socket cannot be had."""

@@ -20,6 +20,7 @@ from rundlet.trace.view import (
 )
 
 _FAILURES_MAX = 3
+_LONG_NS = 1_000_000_000
 
 
 class Stuck(Struct, frozen=True, omit_defaults=True):
@@ -87,8 +88,11 @@ def explain(evidence: Evidence, text: str) -> list[Account]:
 
 
 def explain_all(evidence: Evidence) -> list[Account]:
-    """Everything under way, the oldest first."""
-    views = sorted(evidence.running, key=lambda view: view.started_at_ns)
+    """Everything under way, the oldest first; short looks are passed over."""
+    worth = (
+        view for view in evidence.running if view.steps or evidence.now_ns - view.started_at_ns > _LONG_NS
+    )
+    views = sorted(worth, key=lambda view: view.started_at_ns)
     return [
         Account("operation", "", view.name, "running", running=tuple(_describe_running(evidence, view)))
         for view in views

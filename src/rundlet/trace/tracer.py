@@ -32,7 +32,9 @@ class Operation(Span):
 
     __slots__ = ("_tracer", "origin", "serial", "step_count")
 
-    def __init__(self, tracer: "Tracer", name: str, kind: str, object_id: str, label: str) -> None:
+    def __init__(
+        self, tracer: "Tracer", name: str, kind: str = "", object_id: str = "", label: str = ""
+    ) -> None:
         super().__init__(name, None, kind, object_id, label)
         self._tracer = tracer
         self.origin = ""
@@ -73,6 +75,7 @@ class Tracer:
         self._ended: dict[str, deque[Operation]] = {}
         self._failed: deque[Operation] = deque(maxlen=_KEPT_MAX)
         self._observers: tuple[Observer, ...] = ()
+        self.wants_origins = False  # somebody continues the traces of callers
 
     def operation(self, name: str, kind: str = "", object_id: str = "", label: str = "") -> Span:
         """A verb on an object; a step of what this thread is doing already, if it is."""
@@ -89,6 +92,10 @@ class Tracer:
 
     def end(self, operation: Operation) -> None:
         del self._running[operation.serial]
+        self.tell(operation)
+
+    def tell(self, operation: Operation) -> None:
+        """It has ended: keep it, and have the observers hear of it."""
         self.keep(operation)
         for observer in self._observers:
             observer(operation)
