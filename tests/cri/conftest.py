@@ -8,7 +8,6 @@ from rundlet.cri.client import Client
 from rundlet.cri.server import Server
 from rundlet.trace.tracer import Tracer
 
-
 # What the server asks of an engine before any call.
 IDLE = SimpleNamespace(tracer=Tracer(), insight=None)
 
