@@ -4,7 +4,6 @@ A command's module is imported when the command is used: `rundlet --help` and
 completion read the table below and nothing else.
 """
 
-import importlib
 import logging
 import os
 import sys
@@ -15,15 +14,16 @@ import click
 import rundlet
 from rundlet.cli.duration import DURATION
 from rundlet.cli.help import examples
+from rundlet.cli.lazygroup import LazyGroup
 from rundlet.cli.session import Session
 from rundlet.errors import Error
 
-# name → (module, one line of help); the function in the module is `command`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "version": ("version", "Show the runtime's name, version and API version."),
     "info": ("info", "Show the runtime's conditions and configuration."),
     "pull": ("pull", "Pull an image from a registry."),
     "images": ("images", "List images."),
+    "image": ("image", "Copy, inspect, sign and sync images, in registries, archives and here."),
     "inspecti": ("inspecti", "Show the status of images."),
     "rmi": ("rmi", "Remove images."),
     "imagefsinfo": ("imagefsinfo", "Show the disk usage of images."),
@@ -51,33 +51,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runtime-config": ("runtime_config", "Show the runtime's cgroup driver."),
     "cni-install": ("cni_install", "Install the built-in CNI plugins as executables."),
     "completion": ("completion", "Print a shell's completion code."),
-    "walk": ("walk", "Walk from an empty machine to Redis answering in a pod."),
+    "walk": ("walk:walk", "Walk from an empty machine to Redis answering in a pod."),
 }
-ALIASES = {"image": "images", "img": "images"}
+ALIASES = {"img": "images"}
 
 
-class LazyGroup(click.Group):
-    """Loads a command's module on use; the list shows the table's help lines."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        name = ALIASES.get(cmd_name, cmd_name)
-        if name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"rundlet.cli.{COMMANDS[name][0]}")
-        found: click.Command = getattr(module, "walk" if name == "walk" else "command")
-        found.name = name
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+class _Group(LazyGroup):
+    table = COMMANDS
+    aliases = ALIASES
 
 
 @click.group(
-    cls=LazyGroup,
+    cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=examples(
         "rundlet version",

@@ -9,19 +9,19 @@ Names are "transport:details" (`image.location`).  Every function raises the err
 `rundlet.errors` only.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Final
 
-from rundlet.errors import Cancelled, DeadlineExceeded, InvalidArgument, Unavailable, Unimplemented
+from rundlet.errors import InvalidArgument, Unimplemented
 from rundlet.image.copy import CopyResult, Signer, run_copy
 from rundlet.image.inspection import Inspection, inspect_source
-from rundlet.image.location import Location, parse_docker_name, parse_location
+from rundlet.image.location import Location, parse_location
+from rundlet.image.name import locate_image
 from rundlet.image.place import Access, Host, open_destination, open_source
 from rundlet.image.plan import CopyOptions, describe_plan
 from rundlet.image.planner import plan_copy
 from rundlet.image.progress import CopyProgress, CopyWatcher
+from rundlet.image.retry import retrying
 from rundlet.spec.descriptor import Platform, host_platform
 from rundlet.spec.digest import Digest
 
@@ -37,9 +37,9 @@ __all__ = [
     "describe_copy",
     "inspect_image",
     "list_tags",
+    "locate_image",
 ]
 
-_FIRST_DELAY_S: Final = 1.0
 _ACCESS = Access()
 _OPTIONS = CopyOptions()
 
@@ -156,32 +156,4 @@ def _locate(image: str | Location) -> Location:
     return parse_location(image) if isinstance(image, str) else image
 
 
-def locate_image(text: str) -> Location:
-    """A name as people give it: "transport:details", or the name or id of an image in the store."""
-    transport = text.partition(":")[0]
-    try:
-        return parse_location(text)
-    except InvalidArgument:
-        from rundlet.image.location import TRANSPORTS
-
-        if transport in TRANSPORTS:
-            raise
-        return Location("containers-storage", name=text)
-
-
-def retrying(attempt: Callable[[], CopyResult], times: int, delay_s: float) -> CopyResult:
-    """`attempt`, again after failures that may pass."""
-    for number in range(times):
-        try:
-            return attempt()
-        except Cancelled:
-            raise
-        except (Unavailable, DeadlineExceeded):
-            time.sleep(delay_s or _FIRST_DELAY_S * 2**number)
-    return attempt()
-
-
 def _ignore(_progress: CopyProgress) -> None: ...
-
-
-__all__ += ["locate_image", "parse_docker_name"]
