@@ -23,6 +23,7 @@ from rundlet.step import step
 STATE_FILE = "state"
 EXIT_FILE = "exit"
 UNKNOWN_EXIT_CODE = 255
+OPEN = b"0"  # to the gate
 
 
 class Container:
@@ -165,7 +166,7 @@ class Container:
         The waiting process holds the FIFO open both ways, so this never blocks.
         """
         fd = os.open(f"{self.directory}/start", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.write(fd, b"0")
+        os.write(fd, OPEN)
         os.close(fd)
 
     def send_signal(self, number: int) -> None:

@@ -13,7 +13,7 @@ from rundlet.keeper.identity import read_start_time
 from rundlet.keeper.launch import Launcher, Pending
 from rundlet.keeper.protocol import LogLimit
 from rundlet.keeper.server import Request
-from rundlet.plan.container import ContainerPlan, Hooks, decode_plan
+from rundlet.plan.container import Hooks, Outline, read_outline
 from rundlet.runtime.report import Report, let_go_on
 from rundlet.step import step
 
@@ -52,7 +52,7 @@ class Creation:
         ending.before_exit = self._hear_last_words
 
     def serve_create(self, request: Request) -> None:
-        plan = decode_plan(request.args["plan"])
+        plan = read_outline(request.args["plan"])
         container = reserve_container(self._core, plan.container_id, plan.cgroup.path)
         try:
             pending = self._launch(container, plan, request)
@@ -61,14 +61,15 @@ class Creation:
             raise
         pending.request = request
         pending.hooks = plan.hooks
-        pending.has_program = bool(plan.process.args)
+        pending.has_program = plan.has_program
         pending.starts = bool(request.args.get("start"))
         self._pending[container.id] = pending
         container.listen()
         self._core.loop.add(pending.report.fileno(), lambda: self._on_report(container))
         self._ending.watch_process(container)
 
-    def _launch(self, container: Container, plan: ContainerPlan, request: Request) -> Pending:
+    def _launch(self, container: Container, plan: Outline, request: Request) -> Pending:
+        self._launcher.expect(container.group, plan)
         prepare_container(container, request)
         save_hooks(container, plan.hooks)
         if container.group is not None:
@@ -76,7 +77,7 @@ class Creation:
                 container.group.make()
                 container.group.apply(plan.cgroup.writes)
         with step("keeper.clone"):
-            pending = self._launcher.start_container(container, plan)
+            pending = self._launcher.start_container(container, plan, request)
         if container.group is None:
             container.save()  # with its pid: there is no cgroup to find it by
         return pending
@@ -103,12 +104,15 @@ class Creation:
 
     def _start(self, container: Container) -> None:
         """First written down, then done: a new supervisor opens the gate of one that is "starting" again."""
+        self._note_start(container)
+        with step("keeper.gate"):
+            container.open_gate()
+
+    def _note_start(self, container: Container) -> None:
         container.status = "starting"
         container.started_at_ns = time.time_ns()
         container.save()
         container.status = "created"
-        with step("keeper.gate"):
-            container.open_gate()
 
     def _on_report(self, container: Container) -> None:
         """The new process is ready, has failed, or is now the container's program."""
@@ -185,7 +189,7 @@ class Creation:
         self._core.loop.soon(lambda: self._ending.watch_memory(container))
         container.status = "created"
         if pending.starts:
-            self._start(container)
+            self._note_start(container)  # its gate was open from the beginning
         else:
             container.save()
             pending.answer({"pid": container.pid})
@@ -198,6 +202,7 @@ class Creation:
         if container.status == "created" and pending.error is None:
             container.status = "running"
             self._run_poststart(container, pending.hooks, pending)
+            self._launcher.expect_another(pending)
         elif container.status == "creating":
             self._ending.failed[container.id] = pending  # told when nothing is left of it
         elif pending.error is not None:

@@ -29,7 +29,6 @@ from rundlet.keeper.link import Ended, Store
 from rundlet.keeper.protocol import ExitRecord
 from rundlet.keeper.server import Request
 from rundlet.kernel.clone import Cloned
-from rundlet.plan.process import decode_process
 from rundlet.step import step
 
 KEPT_MAX = 32
@@ -85,11 +84,10 @@ class Execs:
             raise FailedPrecondition(
                 f"container {container.id} is {container.status}: exec needs a running one"
             )
-        plan = decode_process(request.args["process"])
         with step("keeper.exec"):
-            child, pending = self._launcher.start_exec(container, plan, self._launcher.choose_stdio(request))
-        item = self._new_exec(container, child, request)
-        item.pending = pending
+            child = self._launcher.start_exec(container, request)
+        item = self._new_exec(container, Cloned(child.pid, child.pidfd), request)
+        item.pending = pending = Pending(child.sock)
         self._core.loop.add(pending.report.fileno(), lambda: self._on_report(item))
         self._watch(item)
 

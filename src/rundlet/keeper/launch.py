@@ -1,20 +1,21 @@
-"""Making processes: descriptors and FIFOs before clone3(2), the report after it."""
+"""Making processes: descriptors and FIFOs, a newborn for the work, the report that it gives."""
 
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from rundlet.cgroup.group import Group
 from rundlet.errors import Error
-from rundlet.keeper.container import Container
+from rundlet.keeper.container import OPEN, Container
 from rundlet.keeper.identity import read_start_time
+from rundlet.keeper.loop import Loop
+from rundlet.keeper.newborn import Work
+from rundlet.keeper.nursery import Newborn, Nursery
 from rundlet.keeper.server import Request
 from rundlet.kernel import namespace
-from rundlet.kernel.clone import Cloned, clone
-from rundlet.plan.container import ContainerPlan, Hooks
-from rundlet.plan.process import ProcessPlan
-from rundlet.plan.steps import JoinCgroup
-from rundlet.runtime.init import Machine, Stdio, run_exec, run_first
+from rundlet.plan.container import Hooks, Outline
+from rundlet.runtime.init import Machine, Stdio
 from rundlet.runtime.report import Report, receive_report
 
 
@@ -29,6 +30,7 @@ class Pending:
         self.hooks: Hooks | None = None
         self.has_program = True
         self.starts = False  # goes through its gate as soon as it is ready
+        self.another: int | None = None  # the flags of a process like it, where that can be made ahead
 
     def receive(self) -> Report:
         """Never blocks: `kind` is "none" when nothing has been said."""
@@ -49,31 +51,57 @@ class Pending:
 
 
 class Launcher:
-    """Forks the supervisor; nothing of it is kept."""
+    """Finds work for newborns of the nursery."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._home_pid_fd = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    def __init__(self, loop: Loop, machine: Machine) -> None:
+        self._nursery = Nursery(loop, machine)
         self._null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 
-    def start_container(self, container: Container, plan: ContainerPlan) -> Pending:
-        """Clone the first process of `container`; it reports by the Pending's socket."""
+    def expect(self, group: Group | None, outline: Outline) -> None:
+        """A container like this one is going to be started: its process can be made meanwhile."""
+        if _can_wait(group) and not outline.pid_namespace:
+            self._nursery.order(_flags(outline))
+
+    def expect_another(self, pending: Pending) -> None:
+        """One has started its program; the next one may be like it."""
+        if pending.another is not None:
+            self._nursery.order(pending.another)
+
+    def rest(self) -> None:
+        """Nothing was started for a while."""
+        self._nursery.rest()
+
+    def start_container(self, container: Container, outline: Outline, request: Request) -> Pending:
+        """Have a newborn become the first process of `container`; it reports by the Pending's socket."""
         borrowed: list[int] = []
         try:
             gate = _make_fifo(container, "start", os.O_RDWR, borrowed)
-            stdio = self.open_stdio(container, plan.process.terminal, borrowed)
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            join, cgroup_fd = _enter_cgroup(container.group, borrowed)
-            child = self._clone_first(plan, cgroup_fd)
-            if child.pid == 0:
-                run_first(plan, (join,), self._machine, stdio, theirs, gate)
-            theirs.close()
+            if request.args.get("start"):
+                os.write(gate, OPEN)
+            fds = (gate, *self.open_stdio(container, outline.has_terminal, borrowed))
+            makes_mounts = "mount" in outline.clone and not outline.needs_helper
+            work = Work(_join_files(container.group), ("mount",) if makes_mounts else ())
+            cgroup_fd = _open_cgroup(container.group, borrowed)
+            pid_fd = -1
+            if outline.pid_namespace and not outline.needs_helper:
+                pid_fd = _open(outline.pid_namespace, os.O_RDONLY, borrowed)
+            child = self._employ(_flags(outline), cgroup_fd, pid_fd, work, request, fds)
         finally:
             for fd in borrowed:
                 os.close(fd)
         container.pid, container.pidfd = child.pid, child.pidfd
         container.start_time = read_start_time(child.pid)
-        return Pending(ours)
+        pending = Pending(child.sock)
+        if cgroup_fd < 0 and pid_fd < 0:
+            pending.another = _flags(outline)
+        return pending
+
+    def _employ(
+        self, flags: int, cgroup_fd: int, pid_fd: int, work: Work, request: Request, fds: Sequence[int]
+    ) -> Newborn:
+        if cgroup_fd < 0 and pid_fd < 0:
+            return self._nursery.employ(flags, work, request.raw, fds)
+        return self._nursery.employ_in(flags, cgroup_fd, pid_fd, work, request.raw, fds)
 
     def open_stdio(self, container: Container, terminal: bool, borrowed: list[int]) -> Stdio:
         """The container's ends, opened both ways: a dead keeper must not mean SIGPIPE for the container.
@@ -93,64 +121,54 @@ class Launcher:
             container.open_stream(name)
         return Stdio(read, *ends)
 
-    def _clone_first(self, plan: ContainerPlan, cgroup_fd: int) -> Cloned:
-        """The first process, or its helper, which makes the namespaces itself."""
-        if plan.needs_helper:
-            return clone(cgroup_fd=cgroup_fd)
-        flags = sum(namespace.KINDS[kind].flag for kind in plan.clone)
-        if not plan.pid_namespace:
-            return clone(flags, cgroup_fd)
-        namespace.join(plan.pid_namespace, namespace.CLONE_NEWPID)
-        return self._clone_and_return(flags, cgroup_fd)
-
-    def _clone_and_return(self, flags: int, cgroup_fd: int) -> Cloned:
-        """A PID namespace joined by setns(2) is for children only; afterwards they are made at home again."""
-        try:
-            child = clone(flags, cgroup_fd)
-        except OSError:
-            namespace.setns(self._home_pid_fd, namespace.CLONE_NEWPID)
-            raise
-        if child.pid:
-            namespace.setns(self._home_pid_fd, namespace.CLONE_NEWPID)
-        return child
-
     def choose_stdio(self, request: Request) -> Stdio:
         """The descriptors that came along for stdin, stdout and stderr; /dev/null for what did not."""
         fds = iter(request.fds)
         return Stdio(*(next(fds) if request.args[name] else self._null_fd for name in Stdio._fields))
 
-    def start_exec(self, container: Container, plan: ProcessPlan, stdio: Stdio) -> tuple[Cloned, Pending]:
-        """Clone a process into the container."""
+    def start_exec(self, container: Container, request: Request) -> Newborn:
+        """Have a newborn become a further process of the container, with the request's descriptors."""
         borrowed: list[int] = []
         try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            join, cgroup_fd = _enter_cgroup(container.group, borrowed)
-            namespace.setns(container.pidfd, namespace.CLONE_NEWPID)
-            child = self._clone_and_return(0, cgroup_fd)
-            if child.pid == 0:
-                run_exec(plan, (join,), self._machine, stdio, theirs, container.pidfd)
-            theirs.close()
+            cgroup_fd = _open_cgroup(container.group, borrowed)
+            work = Work(_join_files(container.group))
+            fds = (container.pidfd, *self.choose_stdio(request))
+            return self._nursery.employ_in(0, cgroup_fd, container.pidfd, work, request.raw, fds)
         finally:
             for fd in borrowed:
                 os.close(fd)
-        return child, Pending(ours)
 
     def close(self) -> None:
-        os.close(self._home_pid_fd)
+        self._nursery.close()
         os.close(self._null_fd)
 
 
-def _enter_cgroup(group: Group | None, borrowed: list[int]) -> tuple[JoinCgroup, int]:
-    """What the new process does to join, and the group that it is born into (-1: none).
+def _flags(outline: Outline) -> int:
+    """What is made with the process; a helper makes the namespaces itself."""
+    if outline.needs_helper:
+        return 0
+    return sum(namespace.KINDS[kind].flag for kind in outline.clone if kind != "mount")
 
-    On version 2 it is born there: a move waits for an RCU grace period, 5 to 15 ms.  On
-    version 1, where nobody can be born into a group, `tasks` takes the process itself at once.
+
+def _can_wait(group: Group | None) -> bool:
+    """Whether a process can be made before its cgroup: version 2 wants it born there.
+
+    A move there waits for an RCU grace period, 5 to 15 ms; on version 1, where nobody can be
+    born into a group, `tasks` takes the process itself at once.
     """
-    if group is None:
-        return JoinCgroup(()), -1
-    if group.layout.version == 1:
-        return JoinCgroup(group.join_files()), -1
-    return JoinCgroup(()), _open(group.directory(""), os.O_RDONLY | os.O_DIRECTORY, borrowed)
+    return group is None or group.layout.version == 1
+
+
+def _join_files(group: Group | None) -> tuple[str, ...]:
+    """What the new process writes to, to join."""
+    return group.join_files() if group is not None and group.layout.version == 1 else ()
+
+
+def _open_cgroup(group: Group | None, borrowed: list[int]) -> int:
+    """The group to be born into, or -1."""
+    if group is None or _can_wait(group):
+        return -1
+    return _open(group.directory(""), os.O_RDONLY | os.O_DIRECTORY, borrowed)
 
 
 def _open(path: str, flags: int, borrowed: list[int] | None) -> int:

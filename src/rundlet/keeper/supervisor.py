@@ -49,7 +49,7 @@ class Supervisor:
         scratch = Scratch(f"{directory}/journal")
         self._core = Core(directory, Loop(), detect_layout(), scratch, AnchorLink(anchor), {})
         self._pods = Pods(f"{directory}/pods", machine.architecture)
-        self._launcher = Launcher(machine)
+        self._launcher = Launcher(self._core.loop, machine)
         self._ending = Ending(self._core)
         self._creation = Creation(self._core, self._launcher, self._ending)
         self._execs = Execs(self._core, self._launcher)
@@ -92,6 +92,7 @@ class Supervisor:
                 continue
             if not (self._core.containers or self._server.clients or self._pods.names()):
                 self._leave()
+            self._launcher.rest()
             give_back()
             loop.turn(None)  # nothing happens: sleep until something does
 
