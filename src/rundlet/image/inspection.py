@@ -4,13 +4,13 @@ from typing import Any, Final, NamedTuple
 
 from rundlet.errors import Error, InvalidArgument
 from rundlet.image import documents
-from rundlet.image.planner import choose_image
+from rundlet.image.choice import choose_image
 from rundlet.image.transport import Document, Source
+from rundlet.spec import json, mediatype
 from rundlet.spec.descriptor import Descriptor, Platform
 from rundlet.spec.digest import Digest
 from rundlet.spec.image import ImageConfig, parse_image_config
 from rundlet.spec.manifest import Manifest
-from rundlet.spec.schema1 import parse_schema1
 
 _CONFIG_BYTES_MAX: Final = 8 << 20
 _ZERO_TIME: Final = "0001-01-01T00:00:00Z"
@@ -58,8 +58,6 @@ def inspect_source(source: Source, platform: Platform, *, with_tags: bool = True
 
 
 def _is_image(manifest: Manifest) -> bool:
-    from rundlet.spec import mediatype
-
     return manifest.config.media_type in mediatype.CONFIGS
 
 
@@ -83,7 +81,7 @@ def _inspect_schema1(
     image: Document, top: Document, name: str, tags: tuple[str, ...], what: str
 ) -> Inspection:
     from rundlet.spec.mediatype import DOCKER_LAYER_GZIP
-    from rundlet.spec.schema1 import convert_config
+    from rundlet.spec.schema1 import convert_config, parse_schema1
 
     manifest = parse_schema1(image.raw, what)
     layers = tuple(Descriptor(DOCKER_LAYER_GZIP, digest, 0) for digest in manifest.layers)
@@ -119,7 +117,5 @@ def format_inspection(found: Inspection) -> dict[str, Any]:
 
 
 def _find_text(raw: bytes, key: str) -> str:
-    from rundlet.spec import json
-
     value = json.decode(raw, dict[str, Any], "config").get(key, "") if raw.startswith(b"{") else ""
     return value if isinstance(value, str) else ""

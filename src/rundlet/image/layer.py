@@ -139,7 +139,7 @@ def _apply(reader: Follower | _ImpatientFile, plan: LayerPlan, path: str) -> Lay
     """Unpack `reader`; an error of the layer names it, an error of the reader comes as it is."""
     algorithm = parse_digest(plan.diff_id).algorithm
     try:
-        with step("layer.unpack"):
+        with translating(f"layer {plan.descriptor.digest}"), step("layer.unpack"):
             return apply_layer(reader, path, devices=os.geteuid() == 0, algorithm=algorithm, stop=reader.stop)
     except Error as error:
         if error is reader.error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rundlet.errors import FailedPrecondition, InvalidArgument
 from rundlet.image import documents
+from rundlet.image.choice import DEPTH_MAX, choose_image, parse_any, read_entry
 from rundlet.image.plan import (
     BlobStep,
     CopyOptions,
@@ -24,10 +25,10 @@ from rundlet.image.plan import (
 from rundlet.image.recode import Packing
 from rundlet.image.transport import Destination, Document, Source
 from rundlet.spec import mediatype
-from rundlet.spec.descriptor import Descriptor, Platform
+from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.image import parse_image_config
 from rundlet.spec.manifest import Index, Manifest, select_platform
-from rundlet.spec.schema1 import Schema1, parse_schema1
+from rundlet.spec.schema1 import Schema1
 
 if TYPE_CHECKING:
     from rundlet.image.judge import Admit
@@ -37,7 +38,6 @@ _INDEX_TYPES: Final = {
     mediatype.DOCKER_MANIFEST: mediatype.DOCKER_LIST,
 }
 _CONFIG_BYTES_MAX: Final = 8 << 20
-_DEPTH_MAX: Final = 3
 _ENTRIES_MAX: Final = 1000
 _LAYERS_MAX: Final = 1000
 _PLAIN: Final = Packing("")
@@ -92,37 +92,16 @@ def read_tree(source: Source, options: CopyOptions) -> _Node:
     return _read_node(source, document, options, 0)
 
 
-def choose_image(source: Source, document: Document, platform: Platform) -> Document:
-    """`document` itself, or the image for `platform` when it is an index."""
-    for _ in range(_DEPTH_MAX):
-        parsed = _parse(document, source.name)
-        if not isinstance(parsed, Index):
-            return document
-        document = _read_entry(source, select_platform(parsed, platform, source.name))
-    raise InvalidArgument(f"{source.name}: indexes are nested more than {_DEPTH_MAX} deep")
-
-
-def _parse(document: Document, what: str) -> Manifest | Index | Schema1:
-    if documents.is_schema_1(document):
-        return parse_schema1(document.raw, what)
-    return documents.parse(document, what)
-
-
-def _read_entry(source: Source, entry: Descriptor) -> Document:
-    document = source.read_manifest(entry.parsed_digest())
-    return document._replace(media_type=document.media_type or entry.media_type)
-
-
 def _read_node(source: Source, document: Document, options: CopyOptions, depth: int) -> _Node:
-    parsed = _parse(document, source.name)
+    parsed = parse_any(document, source.name)
     media_type = documents.find_media_type(document.raw, document.media_type)
     document = document._replace(media_type=media_type)
     if not isinstance(parsed, Index):
         return _Node(document, parsed)
-    if depth == _DEPTH_MAX:
-        raise InvalidArgument(f"{source.name}: indexes are nested more than {_DEPTH_MAX} deep")
+    if depth == DEPTH_MAX:
+        raise InvalidArgument(f"{source.name}: indexes are nested more than {DEPTH_MAX} deep")
     children = [
-        _read_node(source, _read_entry(source, entry), options, depth + 1)
+        _read_node(source, read_entry(source, entry), options, depth + 1)
         for entry in _choose_entries(parsed, options, f"{source.name} ({document.digest})")
     ]
     return _Node(document, parsed, tuple(children))
@@ -149,14 +128,14 @@ def _read_referrers(source: Source, destination: Destination, top: _Node) -> Ite
     """What refers to the images, and what refers to that."""
     subjects = [node.document.digest for node in top.walk()]
     seen = set(subjects)
-    for _ in range(_DEPTH_MAX):
+    for _ in range(DEPTH_MAX):
         entries = [entry for subject in subjects for entry in source.list_referrers(subject)]
         subjects = []
         for entry in entries:
             if entry.parsed_digest() in seen:
                 continue
-            document = _read_entry(source, entry)
-            parsed = _parse(document, source.name)
+            document = read_entry(source, entry)
+            parsed = parse_any(document, source.name)
             seen.add(document.digest)
             subjects.append(document.digest)
             if isinstance(parsed, Manifest):

@@ -11,9 +11,7 @@ from typing import Any, Never
 from rundlet.errors import InvalidArgument, NotFound
 from rundlet.image.documents import find_media_type, parse
 from rundlet.image.files import open_file, write_file
-from rundlet.image.layer import Source as LayerSource
 from rundlet.image.location import Location
-from rundlet.image.stack import LayerStack, plan_layers
 from rundlet.image.transport import (
     ANY_MANIFEST,
     Chunks,
@@ -109,6 +107,10 @@ class StorageDestination(Destination):
         self._store.blobs.put(document.raw, document.digest, self._patience)
 
     def commit(self) -> None:
+        # what unpacks layers is not for those who only look at images
+        from rundlet.image.layer import Source as LayerSource
+        from rundlet.image.stack import LayerStack, plan_layers
+
         document = self._documents[-1]
         manifest = parse(document, self.name)
         if not isinstance(manifest, Manifest):
