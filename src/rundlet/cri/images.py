@@ -12,13 +12,15 @@ from rundlet.cri.messages import filesystem_message, image_message
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.cri.proto import api_pb2_grpc
 from rundlet.engine.engine import Engine
-from rundlet.errors import InvalidArgument, Unavailable
+from rundlet.errors import InvalidArgument, PermissionDenied, Unavailable
 from rundlet.registry.client import Credentials
 from rundlet.spec.json import encode
 from rundlet.store.images import ImageRecord
+from rundlet.trust.check import PolicyRefusal
 
-# cri-api's pkg/errors: the kubelet knows this failure by the beginning of the message.
+# cri-api's pkg/errors: the kubelet knows these failures by the beginning of the message.
 REGISTRY_UNAVAILABLE = "RegistryUnavailable"
+SIGNATURE_VALIDATION_FAILED = "SignatureValidationFailed"
 
 
 def credentials_from(auth: api.AuthConfig) -> Credentials:
@@ -69,7 +71,16 @@ class ImageService(api_pb2_grpc.ImageServiceServicer):
         reference = request.image.image
         credentials = credentials_from(request.auth) if request.HasField("auth") else None
         try:
-            image = self.engine.images.pull(reference, credentials, deadline_s=context.time_remaining())
+            image = self.engine.images.pull(
+                reference,
+                credentials,
+                deadline_s=context.time_remaining(),
+                namespace=request.sandbox_config.metadata.namespace,
+            )
+        except PolicyRefusal as error:
+            raise PermissionDenied(
+                f"{SIGNATURE_VALIDATION_FAILED}: {error.message}", hint=error.hint
+            ) from error
         except Unavailable as error:
             raise Unavailable(f"{REGISTRY_UNAVAILABLE}: {error.message}", hint=error.hint) from error
         return api.PullImageResponse(image_ref=image.id)

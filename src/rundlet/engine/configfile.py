@@ -17,6 +17,7 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from rundlet.engine.settings import USUAL_RUNTIMES, RuntimeSettings, Settings, check_settings
+from rundlet.engine.telemetry import METRICS_NOTES, TRACING_NOTES
 from rundlet.errors import InvalidArgument, NotFound
 from rundlet.spec.json import convert
 
@@ -38,7 +39,12 @@ NOTES = {
     "cni_builtin": "Plugins that are done without their program; empty: none.",
     "cdi_dirs": "Where CDI specifications of devices are looked for; the later directory wins.",
     "insecure_registries": "Hosts (host or host:port) that are spoken to by plain HTTP.",
-    "registry_certs_dir": "Certificates of registries, a directory per host; empty: the system's only.",
+    "registry_certs_dir": "Certificates of registries, a directory per host; empty: /etc/containers/certs.d.",
+    "registry_auth_file": "Credentials for registries, an auth.json; empty: the usual ones.",
+    "registries_conf": "Mirrors, rewritten, blocked and insecure registries; empty: /etc/containers/registries.conf.",
+    "registries_d": "Where signatures are kept; empty: /etc/containers/registries.d.",
+    "signature_policy": "The policy.json that every pull must satisfy; empty: /etc/containers/policy.json.",
+    "signature_policy_dir": "Policies of namespaces, NAMESPACE.json each; they win over signature_policy.",
     "default_runtime_handler": "The handler of pods that name none.",
     "default_cgroup_parent": "Where pods go whose caller names no cgroup.",
     "shm_size_bytes": "Size of a pod's /dev/shm.",
@@ -49,6 +55,8 @@ NOTES = {
     "stream_tls_cert": "Certificate (PEM) to serve them by TLS; empty: plain HTTP.",
     "stream_tls_key": "The certificate's key (PEM).",
     "stream_idle_timeout_s": "How long a stream may lie still.",
+    "metrics": "Numbers for Prometheus.",
+    "tracing": "Spans for OpenTelemetry.",
     "runtimes": "Runtime handlers, by the name that a RuntimeClass uses; SIGHUP reads them again.",
 }
 RUNTIME_NOTES = {
@@ -60,6 +68,8 @@ RUNTIME_NOTES = {
     "default_annotations": "Annotations of every container, unless the pod or container has them.",
     "timeout_s": "How long creating or starting a container may take.",
 }
+# Tables with keys of their own.
+SECTIONS = {"metrics": METRICS_NOTES, "tracing": TRACING_NOTES}
 
 
 def load_settings(path: str = "", given: Mapping[str, object] | None = None) -> Settings:
@@ -105,6 +115,10 @@ def read_table(path: str) -> Table:
 def check_table(table: Table, path: str) -> None:
     """Raises InvalidArgument "FILE: runtimes.runc.pth: unknown key" and the like for one file alone."""
     _check_keys(table, NOTES, f"{path}: ")
+    for name, notes in SECTIONS.items():
+        section = table.get(name, {})
+        if isinstance(section, dict):
+            _check_keys(section, notes, f"{path}: {name}.")
     to_settings(table, path)
 
 
@@ -155,6 +169,8 @@ def format_settings(settings: Settings, runtimes: Mapping[str, RuntimeSettings])
     """The whole file, each key with what it means; `runtimes` are the handlers there are."""
     lines = []
     for name, note in NOTES.items():
+        if name in SECTIONS:
+            continue
         lines += [f"# {note}"]
         if name != "runtimes":
             lines += [f"{name} = {format_value(getattr(settings, name))}", ""]

@@ -136,7 +136,7 @@ def _create_external(
 
 
 def _find_image(parts: Parts, text: str) -> ImageRecord:
-    image = parts.store.images.find(text)
+    image = parts.find_image(text)
     if image is None:
         raise NotFound(f"image {text!r} is not on this node", hint="pull it first")
     return image

@@ -8,6 +8,8 @@
     crio.runtime.cdi_spec_dirs                  cdi_dirs
     crio.network.network_dir, plugin_dirs       cni_conf_dir, cni_bin_dirs
     crio.image.insecure_registries              insecure_registries
+    crio.image.global_auth_file                 registry_auth_file
+    crio.image.signature_policy, …_dir          signature_policy, signature_policy_dir
     crio.image.image_volumes, pinned_images     image_volumes, pinned_images
 
 CRI-O's storage has another format, so its root and runroot are not taken over.
@@ -68,6 +70,9 @@ _KEYS: dict[str, tuple[str, Convert]] = {
     "crio.network.network_dir": ("cni_conf_dir", _same),
     "crio.network.plugin_dirs": ("cni_bin_dirs", _same),
     "crio.image.insecure_registries": ("insecure_registries", _same),
+    "crio.image.global_auth_file": ("registry_auth_file", _same),
+    "crio.image.signature_policy": ("signature_policy", _same),
+    "crio.image.signature_policy_dir": ("signature_policy_dir", _same),
     "crio.image.image_volumes": ("image_volumes", _same),
     "crio.image.pinned_images": ("pinned_images", _same),
 }

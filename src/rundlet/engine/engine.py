@@ -27,6 +27,7 @@ from rundlet.engine.names import is_alive, process_identity
 from rundlet.engine.node import read_node_status
 from rundlet.engine.parts import Parts, read_host_facts
 from rundlet.engine.pods import Pods
+from rundlet.engine.provenance import make_gate, open_registries
 from rundlet.engine.records import SCHEMA, ContainerRecords, PodRecords
 from rundlet.engine.recovery import recover
 from rundlet.engine.settings import Settings, check_settings
@@ -37,7 +38,6 @@ from rundlet.keeper.client import Keeper
 from rundlet.kernel.failure import translating
 from rundlet.kernel.sync import read_boot_id
 from rundlet.network.network import Network, NetworkSettings
-from rundlet.registry.client import RegistryClient, RegistrySettings
 from rundlet.store.store import Store
 from rundlet.trace.flight import FlightRecorder, take_flights
 from rundlet.trace.tracer import Tracer, recall_flight
@@ -62,7 +62,7 @@ class Engine:
         self._watcher = ExitWatcher(self._parts)
         self.containers = Containers(self._parts, stats, self._watcher)
         self.pods = Pods(self._parts, self.containers, stats)
-        self.images = Images(self._parts, _make_registry_client(settings))
+        self.images = Images(self._parts, make_gate(settings, self._parts.registries))
         self.tracer = self._parts.tracer
         self.insight = Insight(self._parts)
         recover(self._parts, self.pods, self.containers)
@@ -76,6 +76,11 @@ class Engine:
     def metrics(self) -> list[PodMetrics]:
         """Every metric family of every ready pod and its running containers."""
         return read_pod_metrics(self._parts, self._stats)
+
+    @property
+    def keeper_restarts(self) -> int:
+        """Times that the keeper's supervisor went away since this engine listens to it."""
+        return self._watcher.losses
 
     def reload(self, settings: Settings) -> None:
         """Take the runtime handlers of other settings; pods that are there keep theirs.
@@ -91,6 +96,7 @@ class Engine:
         self._watcher.close()
         self._parts.network.settle()
         self._parts.keeper.close()
+        self._parts.registries.close()
         self._parts.store.close()
         self._parts.tracer.close()
 
@@ -130,6 +136,7 @@ def _open_parts(settings: Settings, feed: Feed) -> Parts:
         locks=locks,
         tracer=_open_tracer(settings.run_root, identity),
         handlers=Handlers(settings),
+        registries=open_registries(settings),
         host=read_host_facts(layout),
         identity=identity,
         boot_id=read_boot_id(),
@@ -153,8 +160,3 @@ def _choose_network(settings: Settings) -> NetworkSettings:
         builtin=settings.cni_builtin,
         engine=settings.root,
     )
-
-
-def _make_registry_client(settings: Settings) -> RegistryClient:
-    certs_dirs = (settings.registry_certs_dir,) if settings.registry_certs_dir else ()
-    return RegistryClient(RegistrySettings(settings.insecure_registries, certs_dirs))

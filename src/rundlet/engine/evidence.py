@@ -52,7 +52,7 @@ def gather(parts: Parts) -> Evidence:
         failed=tuple(failed),
         pods=parts.pods,
         containers=parts.containers,
-        find_image=parts.store.images.find,
+        find_image=parts.find_image,
         layout=parts.layout,
     )
 

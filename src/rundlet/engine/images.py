@@ -7,18 +7,20 @@ from rundlet.engine.parts import Parts
 from rundlet.engine.status import FilesystemUsage
 from rundlet.errors import FailedPrecondition, NotFound
 from rundlet.image.progress import PullProgress
-from rundlet.image.pull import pull_image
-from rundlet.registry.client import Credentials, RegistryClient
+from rundlet.image.pull import pull_remote
+from rundlet.registry.client import Credentials
 from rundlet.store.images import ImageRecord
 from rundlet.trace.span import identify
+from rundlet.trust.check import SignedManifest
+from rundlet.trust.gate import Gate
 
 
 class Images:
     """The images of one engine; thread-safe."""
 
-    def __init__(self, parts: Parts, client: RegistryClient) -> None:
+    def __init__(self, parts: Parts, gate: Gate) -> None:
         self._parts = parts
-        self._client = client
+        self._gate = gate
 
     def pull(
         self,
@@ -26,19 +28,30 @@ class Images:
         credentials: Credentials | None = None,
         deadline_s: float | None = None,
         progress: Callable[[PullProgress], None] | None = None,
+        namespace: str = "",
     ) -> ImageRecord:
         """Fetch an image and all its layers; a second pull of the same digest is quick.
 
-        Raises NotFound, Unauthenticated, Unavailable, DataLoss and DeadlineExceeded.
+        `credentials` are for the registry in the name; without them auth.json is asked.  The
+        signature policy is that of `namespace` when it has one.
+        Raises NotFound, Unauthenticated, Unavailable, DataLoss, DeadlineExceeded and
+        PolicyRefusal; then nothing of the image is here.
         """
+        deadline_ns = None if deadline_s is None else time.monotonic_ns() + int(deadline_s * 1e9)
         with self._parts.tracer.operation("pull", "image", label=reference):
-            image = pull_image(
+            opened = self._parts.registries.open_any(reference, credentials, deadline_ns=deadline_ns)
+            image = pull_remote(
                 self._parts.store,
-                self._client,
-                reference,
-                credentials=credentials,
-                deadline_s=deadline_s,
+                opened.remote,
+                fetched=opened.fetched,
+                admit=lambda manifest: self._gate.check(
+                    opened.remote,
+                    SignedManifest(manifest.raw, manifest.digest),
+                    namespace=namespace,
+                    deadline_ns=deadline_ns,
+                ),
                 progress=progress,
+                deadline_ns=deadline_ns,
             )
             identify(image.id)
         return image
@@ -52,7 +65,7 @@ class Images:
 
     def status(self, reference: str) -> ImageRecord | None:
         """None when it is not on this node."""
-        return self._parts.store.images.find(reference)
+        return self._parts.find_image(reference)
 
     def remove(self, reference: str) -> None:
         """Remove an image with all its names; an unknown one counts as removed.

@@ -12,9 +12,12 @@ from rundlet.engine.locks import KeyedLocks
 from rundlet.engine.records import ContainerRecords, PodRecords
 from rundlet.engine.selinux import read_defaults
 from rundlet.engine.settings import Settings
+from rundlet.errors import InvalidArgument
 from rundlet.keeper.client import Keeper
 from rundlet.kernel.capability import has_capability
 from rundlet.network.network import Network
+from rundlet.registry.access import Registries
+from rundlet.store.images import ImageRecord
 from rundlet.store.store import Store
 from rundlet.trace.tracer import Tracer
 
@@ -33,12 +36,24 @@ class Parts(NamedTuple):
     locks: KeyedLocks
     tracer: Tracer
     handlers: Handlers
+    registries: Registries
     host: HostFacts
     identity: str
     boot_id: str
 
     def group(self, path: str) -> Group:
         return Group(self.layout, path)
+
+    def find_image(self, text: str) -> ImageRecord | None:
+        """The image on this node that `text` means: a name, completed as a pull would, an id or its beginning.
+
+        InvalidArgument when it is malformed, or the beginning of several ids.
+        """
+        try:
+            names = [str(name) for name in self.registries.resolve_name(text)]
+        except InvalidArgument:  # ambiguous for a pull, or no name at all
+            names = []
+        return next(filter(None, map(self.store.images.find, dict.fromkeys((*names, text)))), None)
 
 
 def read_host_facts(layout: Layout) -> HostFacts:

@@ -1,10 +1,12 @@
 """Where an engine keeps its things and what it may talk to."""
 
 import re
+from collections.abc import Iterator
 from typing import Literal
 
 from msgspec import Struct
 
+from rundlet.engine.telemetry import MetricsSettings, TracingSettings, check_telemetry
 from rundlet.errors import InvalidArgument
 from rundlet.network.builtin import BUILTIN
 
@@ -55,6 +57,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cdi_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
     insecure_registries: tuple[str, ...] = ()
     registry_certs_dir: str = ""
+    registry_auth_file: str = ""
+    registries_conf: str = ""
+    registries_d: str = ""
+    signature_policy: str = ""
+    signature_policy_dir: str = "/etc/rundlet/policies"
     default_runtime_handler: str = "rundlet"
     default_cgroup_parent: str = "/rundlet"
     shm_size_bytes: int = 64 * MIB
@@ -67,6 +74,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stream_idle_timeout_s: float = 4 * 3600.0
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     socket: str = "/run/rundlet/rundlet.sock"
+    metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     runtimes: dict[str, RuntimeSettings] = {}
 
     @property
@@ -82,22 +91,40 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"{self.root}/seccomp"
 
 
+_PATHS = ("root", "run_root", "cni_conf_dir", "cni_cache_dir", "default_cgroup_parent")
+_OPTIONAL_PATHS = (
+    "imagestore",
+    "registry_certs_dir",
+    "registry_auth_file",
+    "registries_conf",
+    "registries_d",
+    "signature_policy",
+    "signature_policy_dir",
+)
+
+
 def check_settings(settings: Settings) -> None:
     """Raises InvalidArgument for a path that is not absolute or a size that is not positive."""
-    for name in ("root", "run_root", "cni_conf_dir", "cni_cache_dir", "default_cgroup_parent"):
-        if not getattr(settings, name).startswith("/"):
-            raise InvalidArgument(f"{name}: must be an absolute path, got {getattr(settings, name)!r}")
-    if settings.imagestore and not settings.imagestore.startswith("/"):
-        raise InvalidArgument(f"imagestore: must be an absolute path, got {settings.imagestore!r}")
-    for name in ("cni_bin_dirs", "additional_image_stores"):
-        for index, path in enumerate(getattr(settings, name)):
-            if not path.startswith("/"):
-                raise InvalidArgument(f"{name}[{index}]: must be an absolute path, got {path!r}")
+    for name, path in _list_paths(settings):
+        if not path.startswith("/"):
+            raise InvalidArgument(f"{name}: must be an absolute path, got {path!r}")
     for name in ("shm_size_bytes", "exec_output_limit_bytes", "stream_idle_timeout_s"):
         if getattr(settings, name) <= 0:
             raise InvalidArgument(f"{name}: must be positive, got {getattr(settings, name)}")
+    check_telemetry(settings.metrics, settings.tracing)
     for name, runtime in settings.runtimes.items():
         _check_runtime(name, runtime)
+
+
+def _list_paths(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Every path that is set, beside its key."""
+    for name in (*_PATHS, *_OPTIONAL_PATHS):
+        path = getattr(settings, name)
+        if path or name in _PATHS:
+            yield name, path
+    for name in ("cni_bin_dirs", "additional_image_stores"):
+        for index, path in enumerate(getattr(settings, name)):
+            yield f"{name}[{index}]", path
 
 
 def _check_runtime(name: str, runtime: RuntimeSettings) -> None:

@@ -52,7 +52,7 @@ def mount_volumes(
 
 
 def _find_image(parts: Parts, text: str, index: int) -> ImageRecord:
-    image = parts.store.images.find(text)
+    image = parts.find_image(text)
     if image is None:
         raise NotFound(f"mounts[{index}].image: image {text!r} is not on this node", hint="pull it first")
     return image

@@ -1,0 +1,34 @@
+"""Where an engine's images may come from: registries as its settings and the host's files say, and the gate."""
+
+from rundlet.engine.settings import Settings
+from rundlet.registry.access import Registries
+from rundlet.registry.places import AuthPlace, Places, find_places
+from rundlet.registry.settings import RegistrySettings
+from rundlet.trust.gate import Gate
+from rundlet.trust.policyfile import PolicyFiles
+
+
+def open_registries(settings: Settings) -> Registries:
+    """The host's usual files, but for what the settings name."""
+    places = choose_places(settings, find_places())
+    transport = RegistrySettings(insecure_hosts=settings.insecure_registries, certs_dirs=places.certs_dirs)
+    return Registries(transport, places)
+
+
+def choose_places(settings: Settings, usual: Places) -> Places:
+    """`usual` with the files that the settings name in their places."""
+    places = usual
+    if settings.registries_conf:
+        places = places._replace(registries_conf=settings.registries_conf, registries_conf_named=True)
+    if settings.registry_certs_dir:
+        places = places._replace(certs_dirs=(settings.registry_certs_dir,))
+    if settings.registry_auth_file:
+        places = places._replace(auth=(AuthPlace(settings.registry_auth_file),))
+    return places
+
+
+def make_gate(settings: Settings, registries: Registries) -> Gate:
+    """What every pull asks before it publishes an image."""
+    usual = registries.places.policies
+    files = PolicyFiles(settings.signature_policy, usual, settings.signature_policy_dir)
+    return Gate(registries, files, settings.registries_d)
