@@ -22,7 +22,7 @@ from rundlet.step import step
 from rundlet.store.layers import LayerRecord, NewLayer
 from rundlet.store.locks import Patience
 from rundlet.store.store import Store
-from rundlet.trace.span import advances
+from rundlet.trace.span import advances, describe
 
 
 class Downloader(Protocol):
@@ -81,7 +81,9 @@ def bring_layer(store: Store, source: Source, plan: LayerPlan) -> LayerRecord | 
             held.enter_context(store.layers.lock(plan.chain_id, source.patience))
             found = store.layers.find(plan.chain_id)  # somebody else may have made it meanwhile
         if found is not None:
-            _report_ready(source, plan.descriptor)
+            with step("layer.reuse", plan.descriptor.digest):
+                advances(0, plan.descriptor.size)
+                _report_ready(source, plan.descriptor)
             return found
         path = held.enter_context(store.layers.unpack_dir(plan.chain_id))
         stats = _unpack(store, source, plan, path)
@@ -199,6 +201,7 @@ def _run_download(source: Source, descriptor: Descriptor, follower: Follower) ->
 
     try:
         with step("layer.download", descriptor.digest):
+            describe(descriptor.media_type)
             source.client.download_blob(
                 source.reference,
                 descriptor,

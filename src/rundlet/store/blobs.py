@@ -7,7 +7,7 @@ from sqlite3 import Connection
 
 from rundlet.errors import DataLoss, NotFound
 from rundlet.kernel.failure import translating
-from rundlet.spec.digest import Digest
+from rundlet.spec.digest import Digest, parse_digest
 from rundlet.step import step
 from rundlet.store.database import Database
 from rundlet.store.locks import Locks, Patience
@@ -107,7 +107,8 @@ class Blobs:
         connection.execute("DELETE FROM blobs WHERE digest = ?", (str(digest),))
 
     def collect_stale(self) -> None:
-        """Remove downloads that nobody has gone on with."""
+        """Remove downloads that nobody has gone on with, and rows whose file has never come."""
+        self._forget_announced()
         oldest_s = time.time() - KEPT_S
         with os.scandir(f"{self._root}/ingest") as entries:
             for entry in entries:
@@ -116,6 +117,24 @@ class Blobs:
                         os.unlink(entry.path)
                 except FileNotFoundError:
                     pass
+
+    def _forget_announced(self) -> None:
+        """A row is there before its file: who died in between has left the download to be gone on with."""
+        with self._database.read() as connection:
+            missing = self._list_announced(connection)
+        if not missing:
+            return
+        with self._database.write() as connection:
+            for digest in self._list_announced(connection):
+                if not self.is_coming(digest):
+                    connection.execute("DELETE FROM blobs WHERE digest = ?", (str(digest),))
+
+    def _list_announced(self, connection: Connection) -> list[Digest]:
+        rows = connection.execute(
+            "SELECT digest FROM blobs WHERE kept_until_s > 0 AND digest NOT IN (SELECT digest FROM image_blobs)"
+        )
+        digests = [parse_digest(row[0]) for row in rows]
+        return [digest for digest in digests if not os.path.lexists(self.path(digest))]
 
     def insert(self, connection: Connection, digest: Digest, size_bytes: int) -> None:
         """The row of a blob that is here, or is about to be, inside the caller's transaction."""

@@ -14,7 +14,7 @@ from rundlet.step import step
 from rundlet.store.additional import find_lender
 from rundlet.store.blobs import Blobs
 from rundlet.store.database import Database
-from rundlet.store.notes import ImageNote, remove_half_notes, unlink_if_there, write_note
+from rundlet.store.notes import ImageNote, read_note, remove_half_notes, unlink_if_there, write_note
 from rundlet.store.timestamp import parse_timestamp_ns
 
 _ID_PREFIX_MIN = 3
@@ -92,7 +92,11 @@ class Images:
 
         A name that another image had moves here; that image stays, by its digest.
         """
-        with step("image.publish"), self._database.write() as connection:
+        with (
+            translating(f"image {image.id}"),
+            step("image.publish"),
+            self._database.write() as connection,
+        ):
             connection.execute(
                 "INSERT INTO images VALUES (?, ?, ?) ON CONFLICT (id)"
                 " DO UPDATE SET manifest_digest = excluded.manifest_digest,"
@@ -189,17 +193,22 @@ class Images:
 
     def collect_stale(self) -> None:
         """Make the notes fit what the database says after a process has died between the two."""
-        files = set(os.listdir(self._root))
         with self._database.read() as connection:
-            if files == _note_names(connection):
+            if not self._list_wrong_notes(connection):
                 return
         with self._database.write() as connection:
             remove_half_notes(self._root)
-            known = _note_names(connection)
-            for name in files - known:
-                unlink_if_there(f"{self._root}/{name}")
-            for name in known - files:
-                self.write_note(connection, image_id_of(name))
+            for image_id in self._list_wrong_notes(connection):
+                self.write_note(connection, image_id)
+
+    def _list_wrong_notes(self, connection: Connection) -> Sequence[str]:
+        known = {row[0] for row in connection.execute("SELECT id FROM images")}
+        noted = {image_id_of(name) for name in os.listdir(self._root) if name.endswith(".json")}
+        return sorted(
+            image_id
+            for image_id in known | noted
+            if read_note(self.note_path(image_id), ImageNote) != self.describe_note(connection, image_id)
+        )
 
     def _forget(self, connection: Connection, image_id: str) -> None:
         lender = find_lender(connection, image_id)
@@ -287,10 +296,6 @@ def _note_name(image_id: str) -> str:
 def image_id_of(name: str) -> str:
     """The image that the file `name` of `images/` belongs to."""
     return name.removesuffix(".json").replace("-", ":", 1)
-
-
-def _note_names(connection: Connection) -> set[str]:
-    return {_note_name(row[0]) for row in connection.execute("SELECT id FROM images")}
 
 
 def _insert_names(connection: Connection, image: NewImage) -> set[str]:

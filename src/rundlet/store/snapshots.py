@@ -66,16 +66,23 @@ class Snapshots:
 
     def remove(self, key: str) -> None:
         """Remove the snapshot and all it holds; it is not mounted.  Nothing happens when it is gone."""
-        aside = os.path.join(self._root, f"tmp-{secrets.token_hex(8)}")
         with translating(f"snapshot {key}"):
             with self._database.write() as connection:
                 gone = connection.execute("DELETE FROM snapshots WHERE key = ?", (key,)).rowcount
-                if gone and os.path.exists(f"{self._root}/{key}"):
-                    with step("snapshot.move-away", key):
-                        os.rename(f"{self._root}/{key}", aside)
-            if gone:
+            if gone:  # killed from here on, the directory is without a row, and the next opening removes it
+                aside = self._move_away(key)
                 with step("snapshot.remove", key):
                     remove_tree(aside)
+
+    def _move_away(self, key: str) -> str:
+        """Take the directory out of its place, unless the key has come to be used anew."""
+        aside = os.path.join(self._root, f"tmp-{secrets.token_hex(8)}")
+        with self._database.write() as connection:
+            used = connection.execute("SELECT 1 FROM snapshots WHERE key = ?", (key,)).fetchone()
+            if not used and os.path.exists(f"{self._root}/{key}"):
+                with step("snapshot.move-away", key):
+                    os.rename(f"{self._root}/{key}", aside)
+        return aside
 
     def usage(self, key: str) -> tuple[int, int]:
         """(bytes on disk, inodes) of what the container has written; (0, 0) when there is no such snapshot."""
