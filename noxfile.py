@@ -130,7 +130,7 @@ def differential(session: nox.Session) -> None:
 
 @nox.session
 def vm(session: nox.Session) -> None:
-    """cgroup version 2 and systemd, in QEMU guests with Debian's cloud kernel (some 25 s)."""
+    """cgroup version 2 and systemd, and checkpoints by criu, in QEMU guests with Debian's cloud kernel (some 90 s)."""
     session.run("tools/setup.sh", "debian-vm", external=True)
     install(session, "test")
     session.run("pytest", "-m", "vm", "tests/vm", *session.posargs, env={"PATH": tool_path(session)})

@@ -6,7 +6,7 @@
 #   debian-walk   Debian packages that `make walk` needs
 #   debian-test   Debian packages that the tests compare rundlet with
 #   debian-rig    Debian packages that the conformance suite's images are made with
-#   debian-vm     QEMU, and Debian's cloud kernel unpacked in .cache/vm, not installed
+#   debian-vm     QEMU and criu, and Debian's cloud kernel unpacked in .cache/vm, not installed
 #
 # Doing a part twice costs a few milliseconds.  Without root or apt the Debian
 # parts only say what is missing: the tests that need it are skipped by name.
@@ -21,6 +21,10 @@ TEST_PACKAGES="$WALK_PACKAGES runc:runc crun:crun skopeo:skopeo umoci:umoci dock
 
 RIG_PACKAGES="docker-registry:docker-registry busybox-static:busybox openssl:openssl iproute2:ip gcc:gcc
   libc6-dev:/usr/lib/$(uname -m)-linux-gnu/libc.a"
+
+# The guest's programs are this machine's: criu with iptables and ip for checkpoints.
+VM_PACKAGES="qemu-system-x86:qemu-system-x86_64 busybox-static:busybox systemd:/lib/systemd/systemd
+  criu:criu iptables:iptables iproute2:ip"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -111,7 +115,7 @@ venv() {
 }
 
 debian_vm() {
-  debian qemu-system-x86:qemu-system-x86_64 busybox-static:busybox systemd:/lib/systemd/systemd
+  debian $VM_PACKAGES
   compgen -G ".cache/vm/root/boot/vmlinuz-*" >/dev/null && return 0
   command -v apt-get >/dev/null || { say "no apt-get: no kernel for the guest"; return 0; }
   local package

@@ -544,3 +544,15 @@ def test_what_outlives_its_first_process_goes_with_delete(ours: Runtime, bundle:
     pid = int(ours.ok("run", "--bundle", str(bundle), "c1"))
     assert not os.path.exists(f"/proc/{pid}/exe")
     assert ours.leftovers() == []
+
+
+def test_the_null_device_of_stdio_is_the_containers_own(ours: Runtime, bundle: Path) -> None:
+    """As with runc: criu cannot dump a file of the host."""
+
+    def change(config: dict[str, Any]) -> None:
+        config["process"]["args"] = ["sh", "-c", "stat -L -c %d /dev/null /proc/self/fd/0 >&2"]
+
+    write_config(bundle, make_config(change=change))
+    outcome = ours("run", "--bundle", str(bundle), "c1")
+    own, stdin = outcome.stderr.split()
+    assert own == stdin != str(os.stat("/dev/null").st_dev)

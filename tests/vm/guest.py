@@ -29,8 +29,19 @@ _LEFT_OUT = (
 )  # fmt: skip
 _LARGE_MODULES = "_codecs _crypt _curses _dbm _gdbm _hashlib _lzma _sqlite3 _ssl _test _xx readline".split()
 _MODULES = ("drivers/block/loop.ko", "block/bfq.ko")
+_IPTABLES = "/usr/sbin/xtables-nft-multi"
+_IPTABLES_NAMES = ("iptables-restore", "ip6tables-restore")
+_IPTABLES_MODULES = [f"/usr/lib/x86_64-linux-gnu/xtables/libxt_{name}.so" for name in ("standard", "mark")]
+_CRIU_MODULES = (  # in the order of their dependencies
+    "net/ipv4/inet_diag.ko", "net/ipv4/tcp_diag.ko", "net/ipv4/udp_diag.ko", "net/ipv4/raw_diag.ko",
+    "net/unix/unix_diag.ko", "net/netlink/netlink_diag.ko", "net/packet/af_packet_diag.ko",
+    "lib/libcrc32c.ko", "net/netfilter/nfnetlink.ko", "net/netfilter/nf_tables.ko",
+    "net/ipv4/netfilter/nf_defrag_ipv4.ko", "net/ipv6/netfilter/nf_defrag_ipv6.ko",
+    "net/netfilter/nf_conntrack.ko", "net/netfilter/nf_conntrack_netlink.ko",
+    "net/netfilter/x_tables.ko", "net/netfilter/nft_compat.ko", "net/netfilter/xt_mark.ko",
+)  # fmt: skip
 _DIRECTORIES = "proc sys dev run tmp mnt root etc var var/tmp usr usr/bin usr/sbin bin sbin lib lib64".split()
-_APPLETS = "sh mount cat sleep insmod chroot".split()
+_APPLETS = "sh mount cat sleep insmod chroot gzip".split()
 
 _INIT = """#!/bin/busybox sh
 busybox mount -o bind / /mnt
@@ -39,20 +50,23 @@ busybox mount -o move . /
 exec busybox chroot . /start
 """
 _START = """#!/bin/busybox sh
-export PATH=/usr/bin:/bin:/sbin HOME=/root
+export PATH=/usr/bin:/usr/sbin:/bin:/sbin HOME=/root
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
+busybox mkdir /dev/pts
+mount -t devpts devpts /dev/pts
 mount -t tmpfs run /run
 mount -t tmpfs tmp /tmp
+busybox ip link set lo up
 insmod /modules/loop.ko max_loop=1
+for name in {modules}; do insmod /modules/$name; done
 {run}
 """
 _RUN_CHECKS = """mount -t cgroup2 cgroup2 /sys/fs/cgroup
-exec /usr/bin/python3.11 /checks/runner.py unified
+exec /usr/bin/python3.11 /checks/runner.py {kind}
 """
 _RUN_SYSTEMD = "exec /lib/systemd/systemd --unit=checks.service --log-level=warning --show-status=no\n"
-_KERNEL_FLAGS = {"hybrid": "systemd.unified_cgroup_hierarchy=0"}
 _UNIT = """[Unit]
 DefaultDependencies=no
 [Service]
@@ -62,6 +76,23 @@ StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/ttyS0
 """
+
+
+class Guest(NamedTuple):
+    """What a kind of guest has besides Python, busybox and rundlet; `modules` are loaded at its start."""
+
+    has_systemd: bool
+    kernel_flags: str = ""
+    programs: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+
+
+GUESTS = {
+    "unified": Guest(False),
+    "systemd": Guest(True),
+    "hybrid": Guest(True, "systemd.unified_cgroup_hierarchy=0"),
+    "checkpoint": Guest(False, "", ("criu", "ip", "tar", _IPTABLES), _CRIU_MODULES),
+}
 
 
 class Entry(NamedTuple):
@@ -75,8 +106,9 @@ class Entry(NamedTuple):
 
 def missing(kind: str) -> str:
     """What the host lacks for a guest, "" when nothing."""
-    programs = ["qemu-system-x86_64", "busybox", _PYTHON, *([] if kind == "unified" else [_SYSTEMD])]
-    for name in programs:
+    guest = GUESTS[kind]
+    systemd = [_SYSTEMD] if guest.has_systemd else []
+    for name in ("qemu-system-x86_64", "busybox", _PYTHON, *systemd, *guest.programs):
         if shutil.which(name) is None:
             return name
     return "" if kernel_image() else "Debian's cloud kernel image"
@@ -151,17 +183,26 @@ def _systemd(kind: str) -> Iterator[Entry]:
 def _entries(kind: str) -> Iterator[Entry]:
     yield from (Entry(name, 0o40755) for name in _DIRECTORIES)
     yield _script("init", _INIT)
-    yield _script("start", _START.format(run=_RUN_CHECKS if kind == "unified" else _RUN_SYSTEMD))
+    guest = GUESTS[kind]
+    run = _RUN_SYSTEMD if guest.has_systemd else _RUN_CHECKS.format(kind=kind)
+    yield _script("start", _START.format(run=run, modules=" ".join(map(os.path.basename, guest.modules))))
     yield _file("bin/busybox", shutil.which("busybox") or "")
     yield from (_link(f"bin/{name}", "busybox") for name in _APPLETS)
     kernel = next((CACHE / "root/lib/modules").iterdir()) / "kernel"
-    yield from (_file(f"modules/{os.path.basename(name)}", kernel / name) for name in _MODULES)
+    yield from (
+        _file(f"modules/{os.path.basename(name)}", kernel / name) for name in (*_MODULES, *guest.modules)
+    )
+    for name in guest.programs:
+        yield from _program(os.path.realpath(shutil.which(name) or name))
+    if _IPTABLES in guest.programs:
+        yield from (_file(path.lstrip("/"), path) for path in _IPTABLES_MODULES)
+        yield from (_link(f"usr/sbin/{name}", _IPTABLES) for name in _IPTABLES_NAMES)
     yield from _python()
     yield from _tree("src/rundlet", ROOT / "src/rundlet", leave_out=("proto",))
     yield from _tree("checks", Path(__file__).parent / "checks", leave_out=("__pycache__",))
     yield Entry("etc/passwd", 0o100644, b"root:x:0:0:root:/root:/bin/sh\n")
     yield Entry("etc/group", 0o100644, b"root:x:0:\n")
-    if kind != "unified":
+    if guest.has_systemd:
         yield from _systemd(kind)
 
 
@@ -196,7 +237,7 @@ def boot(archive: Path, log: Path, kind: str) -> dict[str, str]:
         "-m", "768", "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-serial", "stdio", "-kernel", kernel_image(), "-initrd", str(archive),
         "-append", "console=ttyS0 quiet loglevel=3 panic=-1 rdinit=/init reboot=t random.trust_cpu=on "
-        + _KERNEL_FLAGS.get(kind, ""),
+        + GUESTS[kind].kernel_flags,
     ]  # fmt: skip
     with log.open("wb") as console:
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=console, timeout=BOOT_TIMEOUT_S, check=True)

@@ -32,3 +32,9 @@ def test_systemd(results, check):
 def test_hybrid_host(results, check):
     found = results("hybrid")
     assert found[check].startswith("ok"), found[check]
+
+
+@pytest.mark.parametrize("check", names("checkpoint"))
+def test_checkpoint_and_restore(results, check):
+    found = results("checkpoint")
+    assert found[check].startswith("ok"), found[check]

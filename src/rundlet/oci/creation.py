@@ -66,7 +66,7 @@ def _create(context: Context, container_id: str, arguments: Arguments, bundle: B
     systemd = context.systemd_cgroup
     path = groups.choose_path(container_id, bundle.linux.cgroups_path, systemd=systemd)
     group = groups.open_group(path, systemd=systemd)
-    record = _make_record(container_id, bundle)._replace(
+    record = make_record(container_id, bundle)._replace(
         cgroup=path if systemd else group.path, systemd_cgroup=systemd
     )
     container, lock = containers.reserve(context.root, record, bundle.raw)
@@ -84,7 +84,7 @@ def _create(context: Context, container_id: str, arguments: Arguments, bundle: B
         cgroup=plan_group(group, bundle.linux.resources or Resources(), systemd=systemd),
         seccomp=load_filter(context, config),
     )
-    _make_group(group, plan.cgroup.writes, undo)
+    make_group(group, plan.cgroup.writes, undo)
     gate, answer = (
         _make_fifo(f"{container.directory}/{name}") for name in (containers.GATE, containers.ANSWER)
     )
@@ -113,7 +113,7 @@ def _create(context: Context, container_id: str, arguments: Arguments, bundle: B
     return Created(container, child, master)
 
 
-def _make_record(container_id: str, bundle: Bundle) -> Record:
+def make_record(container_id: str, bundle: Bundle) -> Record:
     return Record(
         id=container_id,
         bundle=bundle.path,
@@ -126,7 +126,7 @@ def _make_record(container_id: str, bundle: Bundle) -> Record:
     )
 
 
-def _make_group(group: Group, writes: tuple[tuple[str, str, str], ...], undo: Undo) -> None:
+def make_group(group: Group, writes: tuple[tuple[str, str, str], ...], undo: Undo) -> None:
     """A group that was there before is not ours to remove."""
     existed = group.exists()
     group.make()

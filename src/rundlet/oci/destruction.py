@@ -4,7 +4,7 @@ import os
 import signal
 
 from rundlet.cgroup.group import Group
-from rundlet.errors import DeadlineExceeded, Error, FailedPrecondition
+from rundlet.errors import DeadlineExceeded, Error, FailedPrecondition, NotFound
 from rundlet.oci import containers, groups
 from rundlet.oci.containers import Container
 from rundlet.oci.context import Context
@@ -36,6 +36,15 @@ def thaw(group: Group | None) -> None:
     """Frozen processes take no signal on cgroup v1."""
     if groups.is_paused(group) and group is not None:
         group.thaw()
+
+
+def destroy_ended(context: Context, container: Container) -> None:
+    """As `destroy`, by who has waited for the first process; a `delete` may be at work meanwhile."""
+    try:
+        with containers.locked(context.root, container.record.id) as current:
+            destroy(context, current)
+    except NotFound:
+        pass
 
 
 def destroy(context: Context, container: Container) -> None:

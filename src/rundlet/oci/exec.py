@@ -55,7 +55,7 @@ def exec(context: Context, arguments: Arguments) -> int:
     from rundlet.oci.foreground import forward_signals, wait_for
 
     forward_signals(child.pidfd)
-    return wait_for(child, master)
+    return wait_for(child.pid, child.pidfd, master)
 
 
 def _check_status(container: Container, *, ignore_paused: bool) -> None:

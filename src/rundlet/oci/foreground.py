@@ -4,7 +4,7 @@ import os
 import signal
 
 from rundlet.kernel.prctl import set_child_subreaper
-from rundlet.oci.launch import Child, exit_code
+from rundlet.oci.launch import exit_code
 
 # Nothing to pass on: they cannot be caught, concern this process alone, or are handled.
 _NOT_FORWARDED = {
@@ -32,10 +32,10 @@ def forward_signals(pidfd: int) -> None:
             signal.signal(number, forward)
 
 
-def wait_for(child: Child, master: int) -> int:
-    """The exit code of the process, its terminal served until then; `master` is -1 without one."""
+def wait_for(pid: int, pidfd: int, master: int) -> int:
+    """The exit code of a child, its terminal served until then; `master` is -1 without one."""
     if master < 0:
-        return exit_code(os.waitpid(child.pid, 0)[1])
+        return exit_code(os.waitpid(pid, 0)[1])
     import select
 
     from rundlet.oci.console import Proxy
@@ -43,12 +43,12 @@ def wait_for(child: Child, master: int) -> int:
     proxy = Proxy(master)
     try:
         while True:
-            ready, _, _ = select.select([child.pidfd, *proxy.fds()], [], [])
+            ready, _, _ = select.select([pidfd, *proxy.fds()], [], [])
             for fd in ready:
-                if fd != child.pidfd:
+                if fd != pidfd:
                     proxy.pump(fd)
-            if child.pidfd in ready:
+            if pidfd in ready:
                 proxy.drain()
-                return exit_code(os.waitpid(child.pid, 0)[1])
+                return exit_code(os.waitpid(pid, 0)[1])
     finally:
         proxy.restore()

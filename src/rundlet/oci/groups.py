@@ -35,6 +35,14 @@ def group_of(record: Record) -> Group | None:
     return open_group(record.cgroup, systemd=record.systemd_cgroup) if record.cgroup else None
 
 
+def describe_roots(group: Group) -> dict[str, str]:
+    """Where the group lies, by the names of hierarchies in /proc/PID/cgroup ("" is version 2)."""
+    if group.layout.version == 2:
+        return {"": group.path}
+    roots = dict.fromkeys(group.directories(), group.path)
+    return {**roots, "": group.path} if group.layout.tracking else roots
+
+
 def is_paused(group: Group | None) -> bool:
     """False too where nothing can be paused."""
     try:

@@ -3,7 +3,7 @@
 from rundlet.oci.arguments import Arguments
 from rundlet.oci.context import Context
 from rundlet.oci.creation import Created, create_container
-from rundlet.oci.destruction import destroy, kill_first
+from rundlet.oci.destruction import destroy, destroy_ended, kill_first
 from rundlet.oci.groups import group_of
 from rundlet.oci.start import start_container
 
@@ -32,9 +32,9 @@ def run(context: Context, arguments: Arguments) -> int:
 def _wait(context: Context, created: Created, *, keep: bool) -> int:
     from rundlet.oci.foreground import wait_for
 
-    code = wait_for(created.child, created.master)
+    code = wait_for(created.child.pid, created.child.pidfd, created.master)
     if not keep:
-        destroy(context, created.container)
+        destroy_ended(context, created.container)
     return code
 
 

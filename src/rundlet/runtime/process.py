@@ -19,6 +19,7 @@ from rundlet.kernel.sigaction import reset_reserved_signals
 from rundlet.plan.attributes import SetLimit
 from rundlet.plan.process import ProcessPlan
 from rundlet.runtime.guard import execute_by_descriptor
+from rundlet.runtime.stdio import reopen_null
 
 if TYPE_CHECKING:
     from rundlet.runtime.listener import Agent
@@ -87,6 +88,8 @@ def prepare_process(
 
     Without `new_keyring` the session keyring stays the caller's.
     """
+    if is_first:
+        reopen_null()
     set_limits(plan.limits)
     if new_keyring:
         prctl.join_session_keyring(machine.architecture)

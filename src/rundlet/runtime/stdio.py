@@ -23,10 +23,33 @@ def own_stdio(stdio: Stdio, uid: int) -> None:
     """
     for fd in stdio:
         found = os.fstat(fd)
-        if uid < 0 or found.st_uid == uid or (stat.S_ISCHR(found.st_mode) and found.st_rdev == _NULL):
+        if uid < 0 or found.st_uid == uid or _is_null(found):
             continue
         try:
             os.fchown(fd, uid, -1)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EINVAL, errno.EROFS):
                 raise
+
+
+def reopen_null() -> None:
+    """Where 0, 1 or 2 is the host's /dev/null, the container's own takes its place.
+
+    criu cannot dump a file that no mount of the container leads to, and a
+    container needs no file of the host.  A container without one keeps the host's.
+    """
+    for fd in range(3):
+        if not _is_null(os.fstat(fd)):
+            continue
+        try:
+            if not _is_null(os.lstat("/dev/null")):
+                return
+            own = os.open("/dev/null", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return
+        os.dup2(own, fd, inheritable=True)
+        os.close(own)
+
+
+def _is_null(found: os.stat_result) -> bool:
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == _NULL

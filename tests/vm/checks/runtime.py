@@ -8,7 +8,7 @@ import sys
 
 MIB = 1 << 20
 BUNDLE = "/run/oci-bundle"
-APPLETS = "sh cat sleep".split()
+APPLETS = "sh cat sleep ls stty hostname mkdir grep".split()
 LIMITS = {
     "memory": {"limit": 64 * MIB, "swap": 96 * MIB},
     "pids": {"limit": 20},
@@ -17,7 +17,8 @@ LIMITS = {
 }
 
 
-def make_bundle(cgroups_path):
+def make_bundle(cgroups_path, *argv, change=None):
+    """`change` gets the configuration before it is written."""
     shutil.rmtree(BUNDLE, ignore_errors=True)
     os.makedirs(f"{BUNDLE}/rootfs/bin")
     shutil.copy("/bin/busybox", f"{BUNDLE}/rootfs/bin/busybox")
@@ -26,7 +27,12 @@ def make_bundle(cgroups_path):
     config = {
         "ociVersion": "1.2.0",
         "root": {"path": "rootfs"},
-        "process": {"cwd": "/", "args": ["sleep", "100"], "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
+        "process": {
+            "cwd": "/",
+            "args": [*argv] or ["sleep", "100"],
+            "env": ["PATH=/bin"],
+            "user": {"uid": 0, "gid": 0},
+        },
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
@@ -38,18 +44,22 @@ def make_bundle(cgroups_path):
             "namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network", "cgroup")],
         },
     }
+    if change is not None:
+        change(config)
     with open(f"{BUNDLE}/config.json", "w") as file:
         json.dump(config, file)
 
 
 _MAIN = "import sys; sys.path.insert(0, '/src'); from rundlet.oci.entry import main; sys.exit(main())"
+COMMAND = [sys.executable, "-I", "-S", "-c", _MAIN]
 
 
 def call(*arguments):
     """Its output; raises with that when it fails.  A file, since the container keeps it open."""
-    command = [sys.executable, "-I", "-S", "-c", _MAIN, *arguments]
     with open("/run/oci-output", "w+") as output:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
+        done = subprocess.run(
+            [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+        )
         output.seek(0)
         text = output.read()
     assert done.returncode == 0, text
