@@ -27,7 +27,7 @@ class Job(NamedTuple):
 
     source: Location
     destination: Location
-    options: CopyOptions
+    options: CopyOptions = CopyOptions()
     source_access: Access = Access()
     destination_access: Access = Access()
     tags: tuple[str, ...] = ()

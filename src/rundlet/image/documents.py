@@ -53,6 +53,15 @@ def find_media_type(raw: bytes, served: str) -> str:
     )
 
 
+def digest_manifest(raw: bytes, what: str) -> Digest:
+    """The digest that a registry gives `raw`: signed schema 1 manifests have that of their payload."""
+    if find_media_type(raw, "") == mediatype.DOCKER_MANIFEST_V1_SIGNED:
+        from rundlet.spec.schema1 import signed_payload
+
+        raw = signed_payload(raw, what)
+    return Digest.of(raw)
+
+
 def find_subject(document: Document) -> str:
     """The digest of what the manifest refers to (image-spec, `subject`), "" for none."""
     value = drop_nulls(decode_unique(document.raw, f"manifest {document.digest}"))

@@ -66,7 +66,7 @@ class Host:
         user_agent: str = "",
     ) -> None:
         self.temporary = temporary
-        self._root, self._run_root = root, run_root
+        self._root, self.run_root = root, run_root
         self._registries_d = registries_d
         self._policy, self._insecure_policy = policy, insecure_policy
         self._user_agent = user_agent
@@ -91,7 +91,7 @@ class Host:
         """rundlet's own store, opened on first use."""
         from rundlet.store.store import Store
 
-        return Store.open(self._root, self._run_root)
+        return Store.open(self._root, self.run_root)
 
     @cached_property
     def known_blobs(self) -> "KnownBlobs":

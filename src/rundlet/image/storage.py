@@ -8,7 +8,7 @@ import secrets
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Never
 
-from rundlet.errors import InvalidArgument, NotFound
+from rundlet.errors import FailedPrecondition, InvalidArgument, NotFound
 from rundlet.image.documents import find_media_type, parse
 from rundlet.image.files import open_file, write_file
 from rundlet.image.location import Location
@@ -59,17 +59,21 @@ def find_image(store: Store, name: str) -> ImageRecord:
     return image
 
 
-def remove_image(store: Store, name: str) -> tuple[str, ...]:
-    """Take the name away, and the image when it was its last one or an id was given; what went.
+def remove_image(store: Store, name: str, *, force: bool = False) -> tuple[str, ...]:
+    """Take the name away, and the image with its last one, or at once when an id was given; what went.
 
-    Raises NotFound.
+    Raises NotFound, FailedPrecondition for an image that containers use, unless `force`.
     """
     image = find_image(store, name)
-    if name not in image.id and len(image.names) > 1 and str(parse_reference(name)) in image.names:
+    canonical = "" if name.removeprefix("sha256:") in image.id else str(parse_reference(name))
+    if len(image.names) > 1 and canonical in image.names:
         store.images.untag(name)
-        return (str(parse_reference(name)),)
-    store.images.remove(image.id)
-    return image.names or image.digests or (image.id,)
+        return (canonical,)
+    if force:
+        store.images.remove(image.id)
+    elif not store.images.remove_unless_used(image.id):
+        raise FailedPrecondition(f"image {name} is used by a container", hint="--force removes it")
+    return (*image.names, image.id)
 
 
 class _NoDownload:

@@ -20,7 +20,7 @@ from rundlet.registry.credentials import find_credentials
 from rundlet.registry.endpoints import Endpoint, find_endpoints, find_home, resolve_name
 from rundlet.registry.places import Places, find_places
 from rundlet.registry.settings import Credentials, RegistrySettings
-from rundlet.spec.reference import Reference
+from rundlet.spec.reference import Reference, parse_reference
 
 # A mirror is there to be quick: with others to ask, none may hold up a pull for longer.
 _MIRROR_TIMEOUT_S = 15.0
@@ -146,6 +146,12 @@ class Registries:
         Raises NotFound and what `RegistryClient` raises.
         """
         return self._clients[url.startswith("http:")].read_url(url, deadline_ns=deadline_ns)
+
+    def check_login(self, key: str, username: str, password: str) -> None:
+        """Ask the registry of `key` (a registry, or a repository of it); Unauthenticated when it says no."""
+        reference = parse_reference(f"{key}/log-in")
+        client = self.home(reference).client
+        client.log_in(reference.domain, Credentials(username, password))
 
     def _open_at(
         self,

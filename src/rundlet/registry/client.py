@@ -238,6 +238,12 @@ class RegistryClient:
         session = self._make_session(f"{scheme}://{authority}", "", None)
         return self._run(exchange(Request("GET", url), session, url), limits).body
 
+    def log_in(self, domain: str, credentials: Credentials, *, deadline_ns: int | None = None) -> None:
+        """Ask the registry whether it takes `credentials`; Unauthenticated when it does not."""
+        limits = Limits(self._clock, deadline_ns)
+        session = self._make_session(self._transport.find_origin(domain, limits), "", credentials)
+        self._run(exchange(Request("GET", f"{session.origin}/v2/"), session, "log-in"), limits)
+
     def _exists(self, url: str, session: Session, what: str, limits: Limits) -> bool:
         try:
             self._run(exchange(Request("HEAD", url), session, what), limits)

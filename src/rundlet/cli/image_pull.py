@@ -1,0 +1,83 @@
+"""Between registries and the store: `copy` with one side given."""
+
+from typing import Any
+
+import click
+
+from rundlet.cli.image_copying import Job, copying_options, make_signer, read_options, read_packing, run_job
+from rundlet.cli.image_options import access_options, image_command, open_host, read_access
+from rundlet.image.location import Location, parse_docker_name, parse_location
+from rundlet.image.place import Host
+
+
+@image_command(
+    "rundlet image pull redis:alpine",
+    "rundlet image pull --platform linux/arm64 quay.io/a/b:1",
+    "rundlet image pull docker-archive:/srv/b.tar",
+)
+@click.argument("image", metavar="NAME[:TAG|@DIGEST]")
+@copying_options
+@access_options()
+def pull(image: str, **given: Any) -> None:
+    """Copy an image from a registry, or from TRANSPORT:DETAILS, into the store."""
+    host = open_host()
+    access = read_access(given)
+    source = _locate(host, image)
+    name = str(source.reference) if source.reference else source.name or "localhost/image:latest"
+    target = Location("containers-storage", name=name)
+    job = _make_job(source, target, given)._replace(source_access=access)
+    result = run_job(host, job, given["digestfile"])
+    if result is not None and not job.quiet:
+        print(host.store.images.find(name).id)  # type: ignore[union-attr]
+
+
+def _locate(host: Host, text: str) -> Location:
+    """TRANSPORT:DETAILS, or a name completed by registries.conf."""
+    from rundlet.image.location import TRANSPORTS
+
+    transport, _, details = text.partition(":")
+    if transport in TRANSPORTS and (transport != "docker" or details.startswith("//")):
+        return parse_location(text)
+    return Location("docker", reference=host.registries().resolve_name(text)[0])
+
+
+@image_command(
+    "rundlet image push app:1 registry.example/app:1",
+    "rundlet image push --format v2s2 --compression-format zstd app:1 registry.example/app:1",
+)
+@click.argument("image", metavar="IMAGE")
+@click.argument("destination", metavar="[DESTINATION]", default="")
+@copying_options
+@click.option("--compression-format", default="", metavar="FORMAT", help="gzip or zstd.")
+@click.option("--compression-level", type=int, default=0, metavar="LEVEL", help="Level of the format.")
+@access_options()
+def push(image: str, destination: str, **given: Any) -> None:
+    """Copy an image from the store to a registry, by its own name unless another is given."""
+    host = open_host()
+    access = read_access(given)
+    text = destination or image
+    target = parse_location(text) if text.startswith("docker://") else parse_docker_name(text)
+    packing = read_packing(False, False, given.pop("compression_format"), given.pop("compression_level"))
+    job = _make_job(Location("containers-storage", name=image), target, given)
+    run_job(
+        host,
+        job._replace(
+            options=job.options._replace(packing=packing),
+            destination_access=access,
+            sign=make_signer(given, target),
+        ),
+        given["digestfile"],
+    )
+
+
+def _make_job(source: Location, target: Location, given: dict[str, Any]) -> Job:
+    return Job(
+        source,
+        target,
+        read_options(given),
+        retry_times=given["retry_times"],
+        retry_delay_s=given["retry_delay"],
+        quiet=given["quiet"],
+        progress=given["progress"],
+        dry_run=given["dry_run"],
+    )
