@@ -171,6 +171,13 @@ def advances(done_bytes: int, total_bytes: int) -> None:
         span.progress = (done_bytes, total_bytes)
 
 
+def describe(label: str) -> None:
+    """What kind of thing the running step is about, for those who count."""
+    span = _current.get()
+    if span is not None:
+        span.label = label
+
+
 def identify(object_id: str) -> None:
     """The innermost running operation is about this object, which has got its id only now."""
     span = _current.get()
