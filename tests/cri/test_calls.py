@@ -17,6 +17,7 @@ from rundlet.errors import (
     InvalidArgument,
     NotFound,
     Unavailable,
+    Unimplemented,
 )
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
@@ -203,6 +204,17 @@ def test_limits_of_a_pod_are_changed_and_told(cri, pod):
     assert info["options"]["overhead"] == {"cpu_shares": 10}
     with pytest.raises(NotFound):
         cri.UpdatePodSandboxResources(pod_sandbox_id=UNKNOWN)
+
+
+def test_a_checkpoint_that_cannot_be_is_refused(cri, pod, base):
+    with pytest.raises(NotFound):
+        cri.CheckpointContainer(container_id=UNKNOWN, location=f"{base}/checkpoint.tar")
+    container_id = cri.create(pod, "busybox", "sleep", "1000")
+    with pytest.raises(FailedPrecondition, match="it is created"):
+        cri.CheckpointContainer(container_id=container_id, location=f"{base}/checkpoint.tar")
+    for call in (cri.CheckpointPod, cri.RestorePod):
+        with pytest.raises(Unimplemented):
+            call()
 
 
 def test_stats(cri, pod):

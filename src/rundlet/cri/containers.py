@@ -82,6 +82,13 @@ class ContainerRpcs(api_pb2_grpc.RuntimeServiceServicer):
         self.engine.containers.update_resources(request.container_id, asked)
         return api.UpdateContainerResourcesResponse()
 
+    def CheckpointContainer(
+        self, request: api.CheckpointContainerRequest, _: Context
+    ) -> api.CheckpointContainerResponse:
+        """A timeout of 0 is the engine's own."""
+        self.engine.containers.checkpoint(request.container_id, request.location, max(request.timeout, 0))
+        return api.CheckpointContainerResponse()
+
     def ReopenContainerLog(
         self, request: api.ReopenContainerLogRequest, _: Context
     ) -> api.ReopenContainerLogResponse:

@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Sequence
 
+from rundlet.engine.checkpoint import take_checkpoint
 from rundlet.engine.creation import build_container, bundle_path
 from rundlet.engine.events import ExitWatcher
 from rundlet.engine.execution import run_exec
@@ -307,6 +308,17 @@ class Containers:
         record = self._get(prefix)
         require_state(record, "running", action="reopen the log of")
         self._parts.keeper.reopen_log(record.id)
+
+    def checkpoint(self, prefix: str, location: str, timeout_s: float = 0) -> None:
+        """Write the memory and files of a running container to the file `location`; it runs on.
+
+        Raises Unimplemented where there is no criu, FailedPrecondition when it is not running or criu fails.
+        """
+        container_id = self._records.resolve(prefix)
+        with self._operation("checkpoint", container_id), self._parts.locks.hold(container_id):
+            record = self._records.get(container_id)
+            require_state(record, "running", action="make a checkpoint of")
+            take_checkpoint(self._parts, self._parts.pods.get(record.pod_id), record, location, timeout_s)
 
     def update_resources(self, prefix: str, wanted: Resources) -> None:
         """Change limits of a container that has not ended; on failure the old ones are put back."""

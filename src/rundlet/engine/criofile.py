@@ -11,6 +11,7 @@
     crio.image.global_auth_file                 registry_auth_file
     crio.image.signature_policy, …_dir          signature_policy, signature_policy_dir
     crio.image.image_volumes, pinned_images     image_volumes, pinned_images
+    crio.checkpoint_restore.container_level_enabled                 checkpoints
 
 CRI-O's storage has another format, so its root and runroot are not taken over.
 """
@@ -74,6 +75,7 @@ _KEYS: dict[str, tuple[str, Convert]] = {
     "crio.image.signature_policy": ("signature_policy", _same),
     "crio.image.signature_policy_dir": ("signature_policy_dir", _same),
     "crio.image.image_volumes": ("image_volumes", _same),
+    "crio.checkpoint_restore.container_level_enabled": ("checkpoints", _same),
     "crio.image.pinned_images": ("pinned_images", _same),
 }
 _RUNTIMES = "crio.runtime.runtimes."

@@ -86,7 +86,7 @@ class Job:
         if self._output_fd >= 0:
             self._output = os.pread(self._output_fd, _TEXT_MAX_BYTES, 0)
             os.close(self._output_fd)
-        self._complaint = _read_complaint(self._log)
+        self._complaint = read_complaint(self._log)
         done()
 
 
@@ -126,7 +126,7 @@ def _cannot_run(what: str, program: str, error: OSError) -> Error:
     return kind(f"{what}: cannot run {program}: {os.strerror(error.errno or 0).lower()}")
 
 
-def _read_complaint(path: str) -> str:
+def read_complaint(path: str) -> str:
     """The last severe message of a JSON log, which goes then."""
     try:
         with open(path, "rb") as file:
