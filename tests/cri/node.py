@@ -45,8 +45,8 @@ class Daemon(NamedTuple):
             return self.process.wait(30)
 
 
-def start_daemon(base: Path) -> Daemon:
-    """Returns when the daemon has said that it listens."""
+def start_daemon(base: Path, *more: str) -> Daemon:
+    """Returns when the daemon has said that it listens; `more` are further options."""
     conf = base / "net.d"
     conf.mkdir(exist_ok=True)
     leases = {"dataDir": str(base / "leases")}
@@ -55,7 +55,7 @@ def start_daemon(base: Path) -> Daemon:
     socket = str(base / "cri.sock")
     argv = [sys.executable, "-m", "rundlet.cri.daemon", "--socket", socket]
     argv += ["--root", str(base / "root"), "--run-root", str(base / "run"), "--cni-conf", str(conf)]
-    argv += ["--log-level", "info"]
+    argv += ["--log-level", "info", *more]
     log = base / "rundletd.log"
     with log.open("ab") as stderr:
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=stderr, text=True)

@@ -44,6 +44,7 @@ def run(settings: Settings, reread: Callable[[], Settings]) -> None:
     # gRPC and the engine take long to import: not for --help or a wrong option
     from rundlet.cri.server import Server, clear_stale_socket
     from rundlet.cri.stream_server import StreamServer, StreamSettings
+    from rundlet.cri.telemetry import start_telemetry
     from rundlet.engine.engine import Engine
 
     clear_stale_socket(
@@ -70,6 +71,7 @@ def run(settings: Settings, reread: Callable[[], Settings]) -> None:
         server = Server(engine, settings.socket, streams)
         server.start()
         undo.callback(server.stop, GRACE_S)
+        start_telemetry(engine, settings, undo)
         click.echo(f"rundletd {rundlet.__version__} listens on unix://{server.path}")
         notify("READY=1", f"STATUS=listening on unix://{server.path}")
         engine.status()  # reads the features of the runtimes before anybody waits for them

@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from rundlet.engine.settings import USUAL_RUNTIMES, RuntimeSettings, Settings, check_settings
@@ -173,12 +174,21 @@ def format_settings(settings: Settings, runtimes: Mapping[str, RuntimeSettings])
         if name in SECTIONS:
             continue
         lines += [f"# {note}"]
-        if name != "runtimes":
+        if name in SECTIONS:
+            lines += _format_section(name, getattr(settings, name))
+        elif name != "runtimes":
             lines += [f"{name} = {format_value(getattr(settings, name))}", ""]
     lines += [f"#   {name:<20} {note}" for name, note in RUNTIME_NOTES.items()]
     for name, runtime in runtimes.items():
         lines += ["", f"[runtimes.{format_key(name)}]", *_format_runtime(runtime)]
     return "\n".join(lines) + "\n"
+
+
+def _format_section(name: str, section: Struct) -> list[str]:
+    lines = [f"[{name}]"]
+    for key, note in SECTIONS[name].items():
+        lines += [f"# {note}", f"{key} = {format_value(getattr(section, key))}"]
+    return [*lines, ""]
 
 
 def _format_runtime(runtime: RuntimeSettings) -> list[str]:

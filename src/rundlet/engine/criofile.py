@@ -12,6 +12,7 @@
     crio.image.signature_policy, …_dir          signature_policy, signature_policy_dir
     crio.image.image_volumes, pinned_images     image_volumes, pinned_images
     crio.checkpoint_restore.container_level_enabled                 checkpoints
+    crio.metrics, crio.tracing                  metrics, tracing  (engine.criotelemetry)
 
 CRI-O's storage has another format, so its root and runroot are not taken over.
 """
@@ -20,6 +21,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from rundlet.engine.configfile import Table, format_key, format_value
+from rundlet.engine.criotelemetry import KEYS as TELEMETRY_KEYS
+from rundlet.engine.criotelemetry import take_telemetry
 
 _LEVELS = {"trace": "debug", "warn": "warning", "fatal": "error", "panic": "error"}
 _UNITS_S = {"h": 3600, "m": 60, "s": 1}
@@ -98,13 +101,13 @@ def take_crio(table: Table) -> Taken:
             known, own_key = _RUNTIME_KEYS.get(field), field
         else:
             place, known, own_key = taken, _KEYS.get(key), key
-        if value in ("", [], {}):
+        if value in ("", [], {}) or key in TELEMETRY_KEYS:
             continue
         if known is not None:
             place[known[0]] = known[1](value)
         elif own_key != "runtime_type" or value != "oci":
             left.append((key, value))
-    return Taken(_without_strange_runtimes(taken, left), left)
+    return Taken({**_without_strange_runtimes(taken, left), **take_telemetry(table)}, left)
 
 
 def _without_strange_runtimes(taken: Table, left: list[tuple[str, object]]) -> Table:

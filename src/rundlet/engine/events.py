@@ -26,6 +26,7 @@ class ExitWatcher:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._watch: Watch | None = None
+        self.losses = 0  # times that the keeper went away under the thread
 
     def ensure(self) -> None:
         """Begin to listen, unless that was done before; does not wait."""
@@ -64,4 +65,5 @@ class ExitWatcher:
         finally:
             with self._guard:
                 self._watch = None
+                self.losses += not self._closing.is_set()
             watch.close()

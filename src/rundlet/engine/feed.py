@@ -42,6 +42,7 @@ class Subscription:
             if len(self._events) >= _QUEUE_MAX:
                 self._events.popleft()
                 self.lost += 1
+                self._feed.lost += 1
             self._events.append(event)
             self._arrived.notify()
 
@@ -76,6 +77,7 @@ class Feed:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._subscriptions: list[Subscription] = []
+        self.lost = 0  # by all listeners together
 
     def tell(self, kind: Kind, object_id: str, pod_id: str, change: Change) -> None:
         """Never waits for a listener."""
