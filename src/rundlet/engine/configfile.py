@@ -47,6 +47,7 @@ NOTES = {
     "signature_policy": "The policy.json that every pull must satisfy; empty: /etc/containers/policy.json.",
     "signature_policy_dir": "Policies of namespaces, NAMESPACE.json each; they win over signature_policy.",
     "default_runtime_handler": "The handler of pods that name none.",
+    "cgroup_driver": "cgroupfs or systemd: what kubelet is told, and who makes groups of pods that name no parent.",
     "default_cgroup_parent": "Where pods go whose caller names no cgroup.",
     "shm_size_bytes": "Size of a pod's /dev/shm.",
     "image_volumes": "The VOLUMEs of images: mkdir (in the container's layer), bind (a directory beside it) or ignore.",
@@ -171,8 +172,6 @@ def format_settings(settings: Settings, runtimes: Mapping[str, RuntimeSettings])
     """The whole file, each key with what it means; `runtimes` are the handlers there are."""
     lines = []
     for name, note in NOTES.items():
-        if name in SECTIONS:
-            continue
         lines += [f"# {note}"]
         if name in SECTIONS:
             lines += _format_section(name, getattr(settings, name))
