@@ -13,7 +13,8 @@ import pytest
 from rundlet.errors import Unavailable
 from rundlet.keeper.client import Keeper
 from rundlet.keeper.loop import Loop
-from rundlet.keeper.protocol import PROTOCOL_VERSION, connect_path, receive_packet, send_packet
+from rundlet.keeper.place import connect_path
+from rundlet.keeper.protocol import PROTOCOL_VERSION, receive_packet, send_packet
 from rundlet.keeper.server import Server
 
 

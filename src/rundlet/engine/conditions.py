@@ -10,7 +10,7 @@ from rundlet.engine.names import is_alive
 from rundlet.engine.processes import describe_process, read_process
 from rundlet.engine.records import ContainerRecord, PodRecord
 from rundlet.errors import Error
-from rundlet.keeper.protocol import keeper_dir
+from rundlet.keeper.place import keeper_dir
 from rundlet.kernel.sync import read_boot_id
 
 _PROCESSES_MAX = 5

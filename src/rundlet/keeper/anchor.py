@@ -12,46 +12,37 @@ when one dies, and leaves when one leaves by itself.
 When the anchor itself dies, the supervisor takes its place with all that it has
 open, and forks a supervisor: nobody else can come in between, because it listens.
 When both die, the next client starts a keeper that finds the containers' files.
+
+It has few modules of its own, and C ones where there is a choice: a supervisor imports the rest
+after the fork, so that not everything is there twice.
 """
 
-import fcntl
+import _signal
+import _socket
 import gc
 import os
 import select
-import signal
-import socket
 import sys
 import time
-from typing import NoReturn
 
-from rundlet.keeper.link import Store, SupervisorLink
-from rundlet.keeper.protocol import connect_path, keeper_dir
-from rundlet.keeper.supervisor import run_supervisor
-from rundlet.kernel import mount, prctl
-from rundlet.step import environment, step
+from rundlet.keeper.hold import Store, SupervisorLink
+from rundlet.keeper.place import connect_path, keeper_dir
+from rundlet.step import step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _BACKLOG = 128
 _SHORT_LIFE_S = 1.0
 _RESTART_PAUSE_S = 0.1
 
 
-def enter_private_interpreter(argv: list[str]) -> NoReturn:
-    """Run on from a read-only mount of the interpreter that no path leads to.
-
-    A container's first process is this interpreter until execve(2), and what it
-    executes can name /proc/self/exe: that must not be a way to write to the
-    host's python (CVE-2019-5736).
-    """
-    executable = os.path.realpath(sys.executable)
-    fd = mount.open_tree(executable)
-    mount.mount_setattr(fd, set_attrs=mount.MOUNT_ATTR_RDONLY)
-    os.execve(fd, [executable, *argv], {"LC_ALL": "C.UTF-8", **environment()})
-
-
-def start_anchor(run_root: str, ready_fd: int) -> NoReturn:
+def start_anchor(run_root: str, ready_fd: int) -> "NoReturn":
     """Become the keeper of `run_root`; says "ok" on `ready_fd` when it listens.  Never returns."""
     directory = keeper_dir(run_root)
-    prctl.set_name("rundlet-keeper")
+    with open("/proc/self/comm", "wb") as comm:
+        comm.write(b"rundlet-keeper")
     _redirect_output(directory)
     with step("anchor.listen"):
         listener = _listen(directory)
@@ -71,8 +62,8 @@ def _redirect_output(directory: str) -> None:
     os.close(null)
 
 
-def _listen(directory: str) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+def _listen(directory: str) -> _socket.socket:
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     fd, address = connect_path(directory)
     try:
         os.unlink(f"{directory}/sock")
@@ -86,20 +77,19 @@ def _listen(directory: str) -> socket.socket:
     return listener
 
 
-def _supervise(run_root: str, listener: socket.socket) -> None:
+def _supervise(run_root: str, listener: _socket.socket) -> None:
     """Start supervisors until one leaves by itself."""
     anchor = Anchor({})
     gc.collect()
     gc.freeze()  # a collection would write to every object, and so to every page that the two share
     while True:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         born = time.monotonic()
         pid = os.fork()
         if pid == 0:
             ours.close()
             anchor.close()
-            # It comes back only when the anchor has died: this process is the anchor from here on.
-            anchor = Anchor(run_supervisor(run_root, listener, theirs, anchor.store))
+            anchor = Anchor(_become_supervisor(run_root, listener, theirs, anchor.store))
             continue
         theirs.close()
         status = anchor.serve(pid, ours)
@@ -112,6 +102,18 @@ def _supervise(run_root: str, listener: socket.socket) -> None:
             time.sleep(_RESTART_PAUSE_S)
 
 
+def _become_supervisor(
+    run_root: str, listener: _socket.socket, anchor: _socket.socket, store: Store
+) -> Store:
+    """Comes back, with what must be held, only when the anchor has died: this process is to be the anchor then."""
+    from rundlet.keeper.supervisor import run_supervisor
+    from rundlet.kernel import prctl
+
+    store = run_supervisor(run_root, listener, anchor, store)
+    prctl.set_child_subreaper()
+    return store
+
+
 class Anchor:
     """Reaps what dead supervisors left, and holds `store`."""
 
@@ -119,18 +121,17 @@ class Anchor:
         self.store = store
         self._ended: dict[int, bytes] = {}  # what no supervisor has written down yet, by pid
         self._wake, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        prctl.set_child_subreaper()
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        _signal.signal(_signal.SIGCHLD, lambda *_: None)
 
     def close(self) -> None:
         """In a supervisor: it has no part in this."""
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        _signal.set_wakeup_fd(-1)
         os.close(self._wake)
         os.close(self._wake_write)
 
-    def serve(self, supervisor: int, sock: socket.socket) -> int:
+    def serve(self, supervisor: int, sock: _socket.socket) -> int:
         """Until the supervisor has ended: its wait status."""
         link = SupervisorLink(sock, self.store)
         poll = select.poll()
@@ -178,8 +179,10 @@ class Anchor:
         return verb is not None
 
 
-def _leave(directory: str) -> NoReturn:
+def _leave(directory: str) -> "NoReturn":
     """Take the files along; a client that comes now finds no socket and starts a new keeper."""
+    import fcntl
+
     lock = os.open(f"{directory}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     for name in ("sock", "journal", "log", "lock"):
@@ -195,12 +198,14 @@ def _leave(directory: str) -> NoReturn:
     os._exit(0)
 
 
-def main(argv: list[str]) -> NoReturn:
+def main(argv: list[str]) -> "NoReturn":
     """`argv`: stage, bootstrap code, import path, run root, ready descriptor."""
     stage, bootstrap, source, run_root, ready = argv
     if stage == "launch":
         if os.fork():
             os._exit(0)
+        from rundlet.keeper.interpreter import enter_private_interpreter
+
         os.setsid()
         os.chdir("/")
         enter_private_interpreter(["-I", "-S", "-c", bootstrap, "serve", bootstrap, source, run_root, ready])

@@ -13,6 +13,7 @@ from typing import Any
 from rundlet.errors import DeadlineExceeded, Error, NotFound, Unavailable
 from rundlet.keeper.connection import Connection, ConnectionLost, connect
 from rundlet.keeper.handles import Attachment, Watch
+from rundlet.keeper.place import keeper_dir
 from rundlet.keeper.protocol import (
     UNLIMITED,
     ContainerState,
@@ -21,7 +22,6 @@ from rundlet.keeper.protocol import (
     Packet,
     PodNamespaces,
     Started,
-    keeper_dir,
     to_exit,
     to_state,
 )

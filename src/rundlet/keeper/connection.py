@@ -10,12 +10,11 @@ from typing import Any
 
 import rundlet
 from rundlet.errors import DeadlineExceeded, Unavailable, from_code
+from rundlet.keeper.place import connect_path, keeper_dir
 from rundlet.keeper.protocol import (
     OLDEST_VERSION,
     PROTOCOL_VERSION,
     Packet,
-    connect_path,
-    keeper_dir,
     receive_packet,
     send_packet,
 )

@@ -17,6 +17,7 @@ from rundlet.errors import FailedPrecondition, NotFound
 from rundlet.keeper.container import UNKNOWN_EXIT_CODE, Container
 from rundlet.keeper.core import Core
 from rundlet.keeper.files import read_json, write_json
+from rundlet.keeper.hold import Store
 from rundlet.keeper.identity import (
     find_wait_status,
     open_process,
@@ -25,7 +26,7 @@ from rundlet.keeper.identity import (
     split_status,
 )
 from rundlet.keeper.launch import Launcher, Pending
-from rundlet.keeper.link import Ended, Store
+from rundlet.keeper.link import Ended
 from rundlet.keeper.protocol import ExitRecord
 from rundlet.keeper.server import Request
 from rundlet.kernel.clone import Cloned

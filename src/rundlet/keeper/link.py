@@ -1,4 +1,4 @@
-"""Anchor and supervisor: what they say to each other, and the descriptors the anchor holds.
+"""Anchor and supervisor: what they say to each other; this is the supervisor's end (the other: `keeper.hold`).
 
 A SOCK_SEQPACKET pair for each supervisor; a packet is words with spaces between:
 
@@ -13,15 +13,10 @@ The supervisor is forked by the anchor, so it has from birth all that is held.
 """
 
 import array
-import os
 import socket
 from typing import NamedTuple
 
-Store = dict[str, dict[str, int]]
-"""Descriptors by name by container."""
-
 _PACKET_MAX_BYTES = 1024
-_FDS_MAX = 8
 
 
 class Ended(NamedTuple):
@@ -89,60 +84,6 @@ class AnchorLink:
             return False
         found.append(Ended(*map(int, words[1:])))
         return True
-
-    def close(self) -> None:
-        self._sock.close()
-
-
-class SupervisorLink:
-    """The anchor's end."""
-
-    def __init__(self, sock: socket.socket, store: Store) -> None:
-        self._sock = sock
-        self._store = store
-        self.done: list[int] = []
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def send(self, text: bytes) -> bool:
-        """False when the supervisor's queue is full, or it has gone."""
-        try:
-            self._sock.send(text, socket.MSG_DONTWAIT)
-        except OSError:
-            return False
-        return True
-
-    def receive(self) -> str | None:
-        """Do what the next packet asks of the store, and say its verb; None when there is none."""
-        try:
-            raw, fds, _, _ = socket.recv_fds(
-                self._sock, _PACKET_MAX_BYTES, _FDS_MAX, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-            )
-        except OSError:
-            return None
-        if not raw:
-            return None
-        verb, *words = raw.decode().split()
-        if verb == "put":
-            self._put(words[0], dict(zip(words[1:], fds, strict=False)))
-        elif verb == "drop":
-            self._drop(words[0], words[1:])
-        elif verb == "done":
-            self.done.append(int(words[0]))
-        return verb
-
-    def _put(self, container_id: str, fds: dict[str, int]) -> None:
-        self._drop(container_id, list(fds))
-        self._store.setdefault(container_id, {}).update(fds)
-
-    def _drop(self, container_id: str, names: list[str]) -> None:
-        held = self._store.get(container_id, {})
-        for name in names or list(held):
-            if name in held:
-                os.close(held.pop(name))
-        if not held:
-            self._store.pop(container_id, None)
 
     def close(self) -> None:
         self._sock.close()

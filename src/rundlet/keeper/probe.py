@@ -5,7 +5,8 @@ import socket
 import struct
 from typing import NamedTuple
 
-from rundlet.keeper.protocol import connect_path, keeper_dir, receive_packet, send_packet
+from rundlet.keeper.place import connect_path, keeper_dir
+from rundlet.keeper.protocol import receive_packet, send_packet
 
 _CREDENTIALS = struct.Struct("3i")  # unix(7), struct ucred: pid, uid, gid
 

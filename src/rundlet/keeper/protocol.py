@@ -145,10 +145,6 @@ class Packet(NamedTuple):
     raw: bytes = b""
 
 
-def keeper_dir(run_root: str) -> str:
-    return f"{run_root}/keeper"
-
-
 def send_packet(sock: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
     """Send one message; OSError as send(2), BlockingIOError when a slow reader's queue is full."""
     send_raw(sock, json.dumps(message, separators=(",", ":")).encode(), fds)
@@ -196,9 +192,3 @@ def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]]:
 def _close_all(fds: list[int]) -> None:
     for fd in fds:
         os.close(fd)
-
-
-def connect_path(directory: str, name: str = "sock") -> tuple[int, str]:
-    """(descriptor to close, address) of a socket in `directory`, however long its path is (sun_path has 108 bytes)."""
-    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    return fd, f"/proc/self/fd/{fd}/{name}"

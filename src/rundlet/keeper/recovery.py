@@ -22,9 +22,9 @@ from rundlet.keeper.container import EXIT_FILE, STATE_FILE, Container
 from rundlet.keeper.core import Core
 from rundlet.keeper.ending import Ending
 from rundlet.keeper.files import read_json, remove_tree
+from rundlet.keeper.hold import Store
 from rundlet.keeper.identity import open_process
 from rundlet.keeper.journal import Batch
-from rundlet.keeper.link import Store
 from rundlet.keeper.logfile import settle
 from rundlet.keeper.protocol import ExitRecord, LogLimit
 

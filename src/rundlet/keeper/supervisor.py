@@ -5,6 +5,7 @@ warm process.  Requests arrive on the socket that the anchor opened; exits arriv
 by pidfd, or from the anchor for containers that an earlier supervisor made.
 """
 
+import _socket
 import gc
 import os
 import socket
@@ -18,11 +19,13 @@ from rundlet.keeper.ending import Ending
 from rundlet.keeper.execs import Execs
 from rundlet.keeper.external import Externals
 from rundlet.keeper.files import remove_empty
+from rundlet.keeper.hold import Store
 from rundlet.keeper.launch import Launcher
-from rundlet.keeper.link import AnchorLink, Store
+from rundlet.keeper.link import AnchorLink
 from rundlet.keeper.loop import Loop
+from rundlet.keeper.place import keeper_dir
 from rundlet.keeper.pods import Init, PodPlan, Pods
-from rundlet.keeper.protocol import OLDEST_VERSION, PROTOCOL_VERSION, keeper_dir
+from rundlet.keeper.protocol import OLDEST_VERSION, PROTOCOL_VERSION
 from rundlet.keeper.recovery import restore_containers
 from rundlet.keeper.server import Request, Server, Verb
 from rundlet.keeper.stream import Scratch
@@ -199,8 +202,9 @@ class Supervisor:
         request.answer({})
 
 
-def run_supervisor(run_root: str, listener: socket.socket, anchor: socket.socket, store: Store) -> Store:
+def run_supervisor(run_root: str, listener: _socket.socket, anchor: _socket.socket, store: Store) -> Store:
     """The supervisor's process.  Returns, with what must be held, only when the anchor has died."""
-    supervisor = Supervisor(run_root, listener, anchor, store)
+    ours = socket.socket(fileno=anchor.detach())
+    supervisor = Supervisor(run_root, socket.socket(fileno=os.dup(listener.fileno())), ours, store)
     supervisor.run()
     return supervisor.release()
