@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from functools import cache
+from sys import intern
 from typing import Any
 
 from rundlet.engine.options import ContainerOptions, SecurityProfile
@@ -12,6 +13,7 @@ from rundlet.errors import FailedPrecondition, InvalidArgument
 from rundlet.kernel.capability import read_sets
 from rundlet.kernel.failure import translating
 from rundlet.kernel.lsm import read_security_modules
+from rundlet.plan.checks import check_words
 from rundlet.plan.container import CgroupPlan, ContainerPlan
 from rundlet.plan.planner import Filter, Host, Overlay, plan_container, plan_process
 from rundlet.plan.process import ProcessPlan
@@ -55,15 +57,34 @@ def _read_profile(profile: SecurityProfile) -> Seccomp:
 def compile_seccomp(parts: Parts, profile: Seccomp | None) -> Filter | None:
     if profile is None:
         return None
+    key = (id(profile), parts.settings.seccomp_cache_dir)
+    known = _filters.get(key)
+    if known is not None:
+        return known[1]
     program = load_program(profile, parts.settings.seccomp_cache_dir)
-    return Filter(program.filter, program.flags)
+    made = Filter(program.filter, program.flags)
+    if len(_filters) >= _FILTERS_MAX:
+        _filters.clear()
+    _filters[key] = (profile, made)
+    return made
+
+
+# Filters by the identity of their profiles, which stay alive here: the default ones are single objects.
+_filters: dict[tuple[int, str], tuple[Seccomp, Filter]] = {}
+_FILTERS_MAX = 16
 
 
 def read_host(parts: Parts, cgroups_path: str) -> Host:
     directories = parts.group(cgroups_path).directories()
     cgroups = directories if parts.layout.version == 1 else {"": directories[""]}
+    return Host(_available_capabilities(), cgroups, _security_modules())
+
+
+@cache
+def _available_capabilities() -> int:
+    """What this process can give; it never gives any of its own up."""
     sets = read_sets()
-    return Host(sets["permitted"] & sets["bounding"], cgroups, _security_modules())
+    return sets["permitted"] & sets["bounding"]
 
 
 @cache
@@ -94,22 +115,38 @@ def plan_cgroup(parts: Parts, path: str, resources: Resources) -> CgroupPlan:
     return CgroupPlan(path, tuple((write.controller, write.file, write.value) for write in writes))
 
 
-def plan_exec(parts: Parts, config: RuntimeConfig, argv: Sequence[str], *, terminal: bool) -> ProcessPlan:
-    """A further process with the identity, environment and limits of the container's first."""
-    process = take_after(config, argv, terminal=terminal)
-    linux = config.linux or Linux()
-    host = read_host(parts, linux.cgroups_path)
-    return plan_process(process, host, compile_seccomp(parts, linux.seccomp), linux=linux)
-
-
 def choose_exec_plan(
     parts: Parts, record: ContainerRecord, bundle: str, argv: Sequence[str], *, terminal: bool
 ) -> ProcessPlan | dict[str, Any]:
     """What the keeper needs to run `argv` in a running container, whoever made that."""
-    config = read_config(bundle)
     if record.facts.runtime_type == "oci":
-        return take_after(config, argv, terminal=terminal).to_json()
-    return plan_exec(parts, config, argv, terminal=terminal)
+        return take_after(read_config(bundle), argv, terminal=terminal).to_json()
+    return plan_exec(parts, bundle, argv, terminal=terminal)
+
+
+def plan_exec(parts: Parts, bundle: str, argv: Sequence[str], *, terminal: bool) -> ProcessPlan:
+    """A further process with the identity, environment and limits of the container's first."""
+    plan = _execs.get(bundle)
+    if plan is None:
+        if len(_execs) >= _EXECS_MAX:
+            _execs.clear()
+        plan = _execs[bundle] = _plan_like_first(parts, read_config(bundle))
+    check_words(argv, "process.args")
+    return plan._replace(args=tuple(argv), terminal=terminal)
+
+
+# Plans of execs, without their program, by bundle: probes come every few seconds, and a bundle
+# keeps its config.json as it is.  Of equal filters one is kept.
+_execs: dict[str, ProcessPlan] = {}
+_EXECS_MAX = 512
+
+
+def _plan_like_first(parts: Parts, config: RuntimeConfig) -> ProcessPlan:
+    process = take_after(config, (), terminal=False)
+    linux = config.linux or Linux()
+    host = read_host(parts, linux.cgroups_path)
+    plan = plan_process(process, host, compile_seccomp(parts, linux.seccomp), linux=linux)
+    return plan._replace(seccomp=intern(plan.seccomp))
 
 
 def take_after(config: RuntimeConfig, argv: Sequence[str], *, terminal: bool) -> Process:

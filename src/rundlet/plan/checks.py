@@ -1,6 +1,7 @@
 """Checks of configuration values; every error names the JSON path and what was expected."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from rundlet.errors import InvalidArgument
@@ -48,3 +49,10 @@ def check_text(text: str, where: str) -> str:
     if "\0" in text:
         raise InvalidArgument(f"{CONFIG}{where}: expected text without null bytes, got {text!r}")
     return text
+
+
+def check_words(words: Iterable[str], where: str) -> None:
+    """Arguments, or an environment: each as `check_text` has it."""
+    for index, word in enumerate(words):
+        if "\0" in word:
+            check_text(word, f"{where}[{index}]")

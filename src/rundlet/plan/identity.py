@@ -14,7 +14,7 @@ from rundlet.plan.attributes import (
     SetPersonality,
     SetScheduler,
 )
-from rundlet.plan.checks import CONFIG, check_absolute, check_id, check_known, check_range, check_text
+from rundlet.plan.checks import CONFIG, check_absolute, check_id, check_known, check_range, check_words
 from rundlet.plan.host import Filter, Host
 from rundlet.plan.process import CapabilitySets, Listener, ProcessPlan
 from rundlet.spec.runtime import (
@@ -59,9 +59,8 @@ def plan_process(
     """
     linux = linux or Linux()
     check_absolute(process.cwd, "process.cwd")
-    for name, words in (("args", process.args), ("env", process.env)):
-        for index, word in enumerate(words or ()):
-            check_text(word, f"process.{name}[{index}]")
+    check_words(process.args or (), "process.args")
+    check_words(process.env or (), "process.env")
     _check_user(process.user)
     size = process.console_size
     for name, value in (("height", size.height), ("width", size.width)) if size else ():

@@ -13,6 +13,7 @@ Refused calls give EPERM; calls newer than this list give ENOSYS (see
 import errno
 import os
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 
 from rundlet.spec.runtime import Seccomp, SeccompArg, SeccompSyscall
 
@@ -109,12 +110,20 @@ _ARCHITECTURES = {
 
 
 def default_seccomp(capabilities: Collection[str], machine: str = os.uname().machine) -> Seccomp:
-    """The default profile for a container whose bounding set is `capabilities` ("CAP_SYS_ADMIN", …)."""
+    """The default profile for a container whose bounding set is `capabilities` ("CAP_SYS_ADMIN", …).
+
+    The same object each time for the same set.
+    """
+    return _make_profile(frozenset(capabilities), machine)
+
+
+@lru_cache(maxsize=16)
+def _make_profile(capabilities: frozenset[str], machine: str) -> Seccomp:
     return Seccomp(
         default_action="SCMP_ACT_ERRNO",
         default_errno_ret=errno.EPERM,
         architectures=_ARCHITECTURES.get(machine),
-        syscalls=list(_list_rules(frozenset(capabilities), machine)),
+        syscalls=list(_list_rules(capabilities, machine)),
     )
 
 

@@ -58,6 +58,7 @@ _WORDS = {
     dict: "object",
     type(None): "null",
 }
+_ATOMS = frozenset((str, int, bool, type(None)))
 
 
 class Mismatch(ValueError):
@@ -73,11 +74,13 @@ class Model:
     fields: tuple[str, ...] = ()
     defaults: dict[str, Any] = {}
     members: dict[str, Member] = {}
+    json_keys: dict[str, str] = {}
 
     def __init_subclass__(cls) -> None:
         cls.fields = tuple(vars(cls).get("__annotations__", ()))
         cls.defaults = {name: vars(cls)[name] for name in cls.fields if name in vars(cls)}
         cls.members = {}
+        cls.json_keys = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         given = dict(zip(self.fields, args, strict=False), **kwargs)
@@ -106,12 +109,14 @@ class Model:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; fields equal to their default are left out unless the class says otherwise."""
-        values = {}
-        for name in self.fields:
-            value = self.__dict__[name]
-            if not (self.omit_defaults and name in self.defaults and value == self.defaults[name]):
-                values[self.json_names.get(name) or _camel(name)] = _plain(value)
-        return values
+        own = self.__dict__
+        omitted = self.defaults if self.omit_defaults else {}
+        keys = self.json_keys or _name_fields(type(self))
+        return {
+            keys[name]: _plain(own[name])
+            for name in self.fields
+            if name not in omitted or own[name] != omitted[name]
+        }
 
 
 def from_json(kind: type[M], value: Any, where: str = "") -> M:
@@ -134,11 +139,17 @@ def from_json(kind: type[M], value: Any, where: str = "") -> M:
 
 def _compile(kind: type[Model]) -> dict[str, Member]:
     scope = vars(sys.modules[kind.__module__])
+    keys = kind.json_keys or _name_fields(kind)
     kind.members = {
-        kind.json_names.get(name) or _camel(name): (name, _make_reader(text, scope))
-        for name, text in kind.__annotations__.items()
+        keys[name]: (name, _make_reader(text, scope)) for name, text in kind.__annotations__.items()
     }
     return kind.members
+
+
+def _name_fields(kind: type[Model]) -> dict[str, str]:
+    """Each field's name in JSON; kept with the class."""
+    kind.json_keys = {name: kind.json_names.get(name) or _camel(name) for name in kind.fields}
+    return kind.json_keys
 
 
 def _make_reader(text: str, scope: dict[str, Any]) -> Reader:
@@ -216,10 +227,12 @@ def _camel(name: str) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in _ATOMS:  # first of all: a seccomp profile holds hundreds of names
+        return value
     if isinstance(value, Model):
         return value.to_json()
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [item if type(item) in _ATOMS else _plain(item) for item in value]
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return value
