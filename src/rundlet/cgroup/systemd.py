@@ -5,6 +5,7 @@ Sources: org.freedesktop.systemd1(5), systemd.scope(5), systemd.slice(5), system
 
     "machine-a.slice:rundlet:web"   →   /machine.slice/machine-a.slice/rundlet-web.scope
      slice           prefix  name       a slice lies in the slice that it is named after
+    "/machine.slice/machine-a.slice"        the slice itself, a unit of its own
 
 A scope needs a process from its first moment and goes with its last one.  So a
 holder, a child of ours that sleeps, is put into it; the container's processes join
@@ -81,9 +82,19 @@ def is_running() -> bool:
     return os.path.isdir("/run/systemd/system")
 
 
-def open_group(layout: Layout, path: str) -> Group:
-    """The group of a cgroupsPath in either notation; touches nothing."""
-    return SystemdGroup(layout, path) if is_unit_path(path) else Group(layout, path)
+def is_slice(path: str) -> bool:
+    """Whether the group at an absolute path is a slice of systemd, which runs here."""
+    return path.endswith(".slice") and is_running()
+
+
+def open_group(layout: Layout, path: str, *, threaded: bool = False) -> Group:
+    """The group of a path or a cgroupsPath in either notation; touches nothing.
+
+    `threaded`: this process has threads, so it must not fork.
+    """
+    if is_unit_path(path):
+        return SystemdGroup(layout, path, threaded=threaded)
+    return SystemdSlice(layout, path) if is_slice(path) else Group(layout, path)
 
 
 class Manager:
@@ -128,6 +139,11 @@ class Manager:
         except AlreadyExists:
             self.reset_failed(unit)  # what is left of a scope of that name that failed
             job = self._call("StartTransientUnit", *arguments)[0]
+        self._await_job(job, f"start {unit}")
+
+    def start(self, unit: str) -> None:
+        """StartUnit, until its job is done; nothing happens when it runs."""
+        job = self._call("StartUnit", "ss", unit, "replace")[0]
         self._await_job(job, f"start {unit}")
 
     def stop(self, unit: str) -> None:
@@ -181,21 +197,65 @@ def _find_address() -> str:
     )
 
 
-class SystemdGroup(Group):
-    """A group that systemd makes and removes as the unit `unit` in `slice`.
+class SystemdUnit(Group):
+    """A group that systemd makes and removes as `unit`.
 
     What systemd does not manage (further version 1 hierarchies, files without a
-    property) is done beside it as in any group, which Delegate=yes permits.
+    property) is done beside it as in any group.
     """
 
-    __slots__ = ("_address", "_holder", "_tracking", "slice", "unit")
+    __slots__ = ("_address", "unit")
+
+    def __init__(self, layout: Layout, path: str, unit: str, address: str = "") -> None:
+        super().__init__(layout, path)
+        self.unit = unit
+        self._address = address
+
+    def apply(self, writes: Iterable[Write]) -> None:
+        """Properties of the unit (controller UNIT, value: JSON of signature and value), then files."""
+        every = list(writes)
+        properties = [
+            (name, Variant(*json.loads(value))) for controller, name, value in every if controller == UNIT
+        ]
+        if properties:
+            with Manager(self._address) as manager:
+                manager.set_properties(self.unit, properties)
+        super().apply(write for write in every if write[0] != UNIT)
+
+    def remove(self, *, timeout_s: float = 2.0) -> None:
+        """Stop the unit, then remove what systemd does not know of."""
+        with Manager(self._address) as manager:
+            manager.stop(self.unit)
+        super().remove(timeout_s=timeout_s)
+
+
+class SystemdSlice(SystemdUnit):
+    """A slice, for groups of containers: /machine.slice/machine-a.slice."""
+
+    __slots__ = ()
 
     def __init__(self, layout: Layout, path: str, *, address: str = "") -> None:
+        name = path.rpartition("/")[2]
+        super().__init__(layout, expand_slice(name), name, address)
+
+    def make(self) -> None:
+        """Start the slice; one that is there stays as it is."""
+        with Manager(self._address) as manager:
+            manager.start(self.unit)
+        super().make()
+
+
+class SystemdGroup(SystemdUnit):
+    """A scope in `slice`, with Delegate=yes: what is in it is ours."""
+
+    __slots__ = ("_holder", "_threaded", "_tracking", "slice")
+
+    def __init__(self, layout: Layout, path: str, *, address: str = "", threaded: bool = False) -> None:
         where = parse_unit_path(path)
-        super().__init__(layout, f"{expand_slice(where.slice)}/{where.unit}")
-        self.slice, self.unit = where
-        self._address = address
+        super().__init__(layout, f"{expand_slice(where.slice)}/{where.unit}", where.unit, address)
+        self.slice = where.slice
         self._holder = 0
+        self._threaded = threaded
         self._tracking = layout.tracking.rstrip("/") + self.path if layout.tracking else ""
 
     def join_files(self) -> tuple[str, ...]:
@@ -211,7 +271,7 @@ class SystemdGroup(Group):
 
         Raises AlreadyExists, Unavailable without systemd.
         """
-        self._holder = _fork_holder()
+        self._holder = _spawn_holder() if self._threaded else _fork_holder()
         try:
             with Manager(self._address) as manager:
                 manager.start_scope(self.unit, self._first_properties())
@@ -239,22 +299,8 @@ class SystemdGroup(Group):
             os.kill(holder, signal.SIGKILL)
             os.waitpid(holder, 0)
 
-    def apply(self, writes: Iterable[Write]) -> None:
-        """Properties of the unit (controller UNIT, value: JSON of signature and value), then files."""
-        every = list(writes)
-        properties = [
-            (name, Variant(*json.loads(value))) for controller, name, value in every if controller == UNIT
-        ]
-        if properties:
-            with Manager(self._address) as manager:
-                manager.set_properties(self.unit, properties)
-        super().apply(write for write in every if write[0] != UNIT)
-
     def remove(self, *, timeout_s: float = 2.0) -> None:
-        """Stop the unit, then remove what systemd does not know of."""
         self.settle()
-        with Manager(self._address) as manager:
-            manager.stop(self.unit)
         super().remove(timeout_s=timeout_s)
 
 
@@ -270,3 +316,8 @@ def _fork_holder() -> int:
             signal.pause()
     finally:
         os._exit(0)
+
+
+def _spawn_holder() -> int:
+    """As `_fork_holder`, for a process with threads; when this one dies it goes after a minute."""
+    return os.posix_spawnp("sleep", ["sleep", "60"], os.environ)

@@ -38,7 +38,8 @@ class NodeRpcs(api_pb2_grpc.RuntimeServiceServicer):
         )
 
     def RuntimeConfig(self, _request: api.RuntimeConfigRequest, _: Context) -> api.RuntimeConfigResponse:
-        return api.RuntimeConfigResponse(linux=api.LinuxRuntimeConfiguration(cgroup_driver=api.CGROUPFS))
+        driver = api.SYSTEMD if self.engine.settings.cgroup_driver == "systemd" else api.CGROUPFS
+        return api.RuntimeConfigResponse(linux=api.LinuxRuntimeConfiguration(cgroup_driver=driver))
 
     def UpdateRuntimeConfig(
         self, _request: api.UpdateRuntimeConfigRequest, _: Context

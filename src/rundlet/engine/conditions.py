@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 
-from rundlet.cgroup.group import Group
+from rundlet.cgroup.systemd import open_group
 from rundlet.engine.evidence import Evidence
 from rundlet.engine.names import is_alive
 from rundlet.engine.processes import describe_process, read_process
@@ -64,7 +64,7 @@ def _judge_process(evidence: Evidence, one: ContainerRecord) -> Iterator[str]:
     if facts is None or facts.state == "Z":
         yield f"its first process {one.facts.pid} has ended, and nobody has recorded that yet: is rundletd running?"
         return
-    group = Group(evidence.layout, one.facts.cgroups_path)
+    group = open_group(evidence.layout, one.facts.cgroups_path)
     try:
         if group.is_frozen():
             yield f"it is frozen: nothing runs in cgroup {one.facts.cgroups_path} until it is thawed"

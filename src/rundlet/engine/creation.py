@@ -172,7 +172,7 @@ def _look_up(
     sets = capabilities.choose(options.security.capabilities, privileged=privileged)
     return ContainerView(
         id=record.id,
-        cgroups_path=f"{pod.facts.cgroup_parent}/{record.id}",
+        cgroups_path=parts.child_of(pod.facts.cgroup_parent, record.id),
         image_name=options.user_image or options.image,
         identity=_look_up_identity(options, made),
         mounts=mounts,

@@ -5,7 +5,7 @@
     crio.api.stream_*                           stream_*
     crio.runtime.default_runtime, log_level     default_runtime_handler, log_level
     crio.runtime.runtimes.NAME                  runtimes.NAME  (runtime_type oci)
-    crio.runtime.cdi_spec_dirs                  cdi_dirs
+    crio.runtime.cdi_spec_dirs, cgroup_manager  cdi_dirs, cgroup_driver
     crio.network.network_dir, plugin_dirs       cni_conf_dir, cni_bin_dirs
     crio.image.insecure_registries              insecure_registries
     crio.image.global_auth_file                 registry_auth_file
@@ -71,6 +71,7 @@ _KEYS: dict[str, tuple[str, Convert]] = {
     "crio.runtime.default_runtime": ("default_runtime_handler", _same),
     "crio.runtime.log_level": ("log_level", _level),
     "crio.runtime.cdi_spec_dirs": ("cdi_dirs", _same),
+    "crio.runtime.cgroup_manager": ("cgroup_driver", _same),
     "crio.network.network_dir": ("cni_conf_dir", _same),
     "crio.network.plugin_dirs": ("cni_bin_dirs", _same),
     "crio.image.insecure_registries": ("insecure_registries", _same),

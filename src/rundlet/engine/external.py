@@ -10,6 +10,7 @@ away again with the container:
 import errno
 import os
 
+from rundlet.cgroup.systemd import is_unit_path
 from rundlet.engine.handlers import Handler
 from rundlet.engine.parts import Parts
 from rundlet.engine.process import compile_seccomp, plan_cgroup
@@ -137,7 +138,12 @@ def plan_external(
     return OciPlan(
         container_id=container_id,
         program=handler.path,
-        args=("--root", handler.root, *handler.args),
+        args=(
+            "--root",
+            handler.root,
+            *(("--systemd-cgroup",) if is_unit_path(cgroup) else ()),
+            *handler.args,
+        ),
         bundle=bundle,
         cgroup=cgroup,
         terminal=bool(config.process and config.process.terminal),

@@ -1,4 +1,4 @@
-"""Cgroups of pods: made when missing, and only those that rundlet made are removed.
+"""Cgroups of pods: made when missing, and only those that rundlet made are removed; slices by systemd.
 
 A directory that rundlet made carries the extended attribute `trusted.rundlet.made`, so
 kubelet's groups, or a parent that was there before, stay when the pod goes; and a parent
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from rundlet.cgroup.group import Group
 from rundlet.cgroup.layout import Layout
+from rundlet.cgroup.systemd import SystemdSlice, is_slice, open_group
 from rundlet.engine.locks import KeyedLocks
 from rundlet.errors import FailedPrecondition
 from rundlet.kernel.failure import translating
@@ -31,7 +32,7 @@ class ParentGroups:
 
     def make(self, path: str) -> None:
         """Make what is missing of `path`; idempotent."""
-        group = Group(self._layout, path)
+        group = open_group(self._layout, path)
         with translating(f"make cgroup {path}"), self._locks.hold(_LOCK):
             missing = [directory for directory in self._directories(group) if not os.path.isdir(directory)]
             group.make()
@@ -48,6 +49,8 @@ class ParentGroups:
         Raises FailedPrecondition when a group stays busy without any group in it.
         """
         group = Group(self._layout, path)
+        if is_slice(path):
+            self._stop_slices(path)
         deadline = time.monotonic() + _TIMEOUT_S
         while True:
             with translating(f"remove cgroup {path}"), self._locks.hold(_LOCK):
@@ -57,6 +60,16 @@ class ParentGroups:
             if time.monotonic() > deadline:
                 raise FailedPrecondition(f"cannot remove cgroup {busy[0]}: there are still processes in it")
             time.sleep(_NAP_S)  # a group is busy for a moment after its last process was reaped
+
+    def _stop_slices(self, path: str) -> None:
+        """Those that rundlet started and nobody uses, the deepest first; systemd removes their groups."""
+        with self._locks.hold(_LOCK):
+            while path:
+                group = SystemdSlice(self._layout, path)
+                if not self.is_made(path) or any(map(_has_children, group.directories().values())):
+                    return
+                group.remove()
+                path = path.rpartition("/")[0]
 
     def _directories(self, group: Group) -> Iterator[str]:
         """Every directory from the deepest up to below the mount points."""

@@ -50,12 +50,13 @@ def _read_pod(parts: Parts, stats: StatsReader, record: PodRecord) -> PodMetrics
 
 
 def _read_container(parts: Parts, stats: StatsReader, record: ContainerRecord) -> list[Metric]:
-    figures = read_figures(parts.group(record.facts.cgroups_path))
+    group = parts.group(record.facts.cgroups_path)
+    figures = read_figures(group)
     inputs = Inputs(
         figures,
         count_processes(figures.pids),
         filesystem=stats.read_writable_layer(record.id, time.time_ns()),
         started_at_ns=record.started_at_ns,
     )
-    subject = Subject(record.facts.cgroups_path, record.options.name, record.options.image)
+    subject = Subject(group.path, record.options.name, record.options.image)
     return measure(subject, inputs)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from rundlet.cgroup.group import Group
 from rundlet.cgroup.layout import Layout
+from rundlet.cgroup.systemd import is_running, open_group
+from rundlet.engine.cgrouppaths import child_path, choose_parent
 from rundlet.engine.config import HostFacts
 from rundlet.engine.groups import ParentGroups
 from rundlet.engine.handlers import Handlers
@@ -42,7 +44,17 @@ class Parts(NamedTuple):
     boot_id: str
 
     def group(self, path: str) -> Group:
-        return Group(self.layout, path)
+        """Of a path, a slice's path or a scope as slice:prefix:name."""
+        return open_group(self.layout, path, threaded=True)
+
+    def parent_of(self, pod_id: str, wanted: str) -> str:
+        """The path of the group that holds a pod's groups, when its maker asked for `wanted`."""
+        default, driver = self.settings.default_cgroup_parent, self.settings.cgroup_driver
+        return choose_parent(wanted, default, driver, pod_id, has_systemd=is_running())
+
+    def child_of(self, parent: str, name: str) -> str:
+        """The path of a group in a pod's, for `group`."""
+        return child_path(parent, name, has_systemd=is_running())
 
     def find_image(self, text: str) -> ImageRecord | None:
         """The image on this node that `text` means: a name, completed as a pull would, an id or its beginning.

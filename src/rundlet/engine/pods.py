@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from rundlet.cgroup.group import Group
 from rundlet.engine.containers import Containers
 from rundlet.engine.handlers import Handler
 from rundlet.engine.limits import check_resources
@@ -215,7 +216,7 @@ class Pods:
         return directory
 
     def _make_group(self, pod_id: str, options: PodOptions, undo: Undo) -> str:
-        path = _choose_cgroup_parent(self._parts, pod_id, options)
+        path = self._parts.parent_of(pod_id, options.cgroup_parent)
         undo.add(f"remove cgroup {path}", self._parts.groups.remove, path)
         with step("pod.cgroup", pod_id):
             self._parts.groups.make(path)
@@ -232,7 +233,11 @@ class Pods:
         undo: Undo,
     ) -> PodNamespaces:
         kinds = _choose_kinds(options)
-        join = self._make_init_group(f"{cgroup_parent}/{pod_id}", undo) if "pid" in kinds else ()
+        group = (
+            self._make_init_group(self._parts.child_of(cgroup_parent, pod_id), undo)
+            if "pid" in kinds
+            else None
+        )
         undo.add(f"drop the namespaces of pod {pod_id}", self._parts.keeper.remove_pod, pod_id)
         with step("pod.namespaces", pod_id):
             namespaces = self._parts.keeper.make_pod(
@@ -240,21 +245,23 @@ class Pods:
                 kinds,
                 hostname=hostname if "uts" in kinds else "",
                 sysctls=options.sysctls,
-                cgroup_join=join,
+                cgroup_join=group.join_files() if group else (),
                 user=_choose_user_namespace(options),
             )
+        if group is not None:
+            group.settle()
         if "ipc" in kinds:
             directory = f"{self._parts.settings.pods_dir}/{pod_id}"
             mount_shm(directory, self._parts.settings.shm_size_bytes, files_label)
         return namespaces
 
-    def _make_init_group(self, path: str, undo: Undo) -> tuple[str, ...]:
+    def _make_init_group(self, path: str, undo: Undo) -> Group:
         """The pod's init has a group beside the containers': version 2 allows processes in leaves only."""
         group = self._parts.group(path)
         undo.add(f"remove cgroup {path}", group.remove)
         with step("pod.init-cgroup"):
             group.make()
-        return group.join_files()
+        return group
 
     def _attach(
         self, pod_id: str, options: PodOptions, namespaces: PodNamespaces, undo: Undo
@@ -297,7 +304,7 @@ class Pods:
         if record.options.security.namespaces.network == "pod":
             self._parts.network.detach(_plan_network(record.id, record.options), "")
         self._parts.keeper.remove_pod(record.id)
-        parent = _choose_cgroup_parent(self._parts, record.id, record.options)
+        parent = self._parts.parent_of(record.id, record.options.cgroup_parent)
         self._clear(replace(record, facts=PodFacts(cgroup_parent=parent)))
 
     def _clear(self, record: PodRecord) -> None:
@@ -307,7 +314,7 @@ class Pods:
         parent = record.facts.cgroup_parent
         if parent:
             with step("pod.remove-cgroup", record.id):
-                self._parts.group(f"{parent}/{record.id}").remove()
+                self._parts.group(self._parts.child_of(parent, record.id)).remove()
                 self._parts.groups.remove(parent)
         with step("pod.forget", record.id):
             self._records.delete(record.id)
@@ -339,10 +346,6 @@ def _choose_hostname(pod_id: str, options: PodOptions) -> str:
     if options.security.namespaces.network == "node":
         return os.uname().nodename
     return pod_id[:_SHORT_ID_DIGITS]
-
-
-def _choose_cgroup_parent(parts: Parts, pod_id: str, options: PodOptions) -> str:
-    return options.cgroup_parent or f"{parts.settings.default_cgroup_parent}/{pod_id}"
 
 
 def _choose_kinds(options: PodOptions) -> tuple[str, ...]:

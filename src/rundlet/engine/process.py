@@ -4,8 +4,9 @@ import os
 from collections.abc import Sequence
 from functools import cache
 from sys import intern
-from typing import Any
+from typing import Any, Literal
 
+from rundlet.cgroup.systemd import is_slice, is_unit_path
 from rundlet.engine.options import ContainerOptions, SecurityProfile
 from rundlet.engine.parts import Parts
 from rundlet.engine.records import ContainerRecord
@@ -20,6 +21,7 @@ from rundlet.plan.process import ProcessPlan
 from rundlet.plan.resources import plan_resources
 from rundlet.plan.seccomp_cache import load_program
 from rundlet.plan.seccomp_default import default_seccomp
+from rundlet.plan.unit import plan_unit
 from rundlet.spec.json import decode, encode_pretty
 from rundlet.spec.runtime import Capabilities, Linux, Process, Resources, RuntimeConfig, Seccomp
 
@@ -111,7 +113,10 @@ def plan_create(
 
 
 def plan_cgroup(parts: Parts, path: str, resources: Resources) -> CgroupPlan:
-    writes = plan_resources(resources, 1 if parts.layout.version == 1 else 2)
+    """The files' values; for a unit of systemd its properties before them."""
+    version: Literal[1, 2] = 1 if parts.layout.version == 1 else 2
+    unit = plan_unit(resources, version) if is_unit_path(path) or is_slice(path) else ()
+    writes = (*unit, *plan_resources(resources, version))
     return CgroupPlan(path, tuple((write.controller, write.file, write.value) for write in writes))
 
 

@@ -63,6 +63,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     signature_policy: str = ""
     signature_policy_dir: str = "/etc/rundlet/policies"
     default_runtime_handler: str = "rundlet"
+    cgroup_driver: Literal["cgroupfs", "systemd"] = "cgroupfs"
     default_cgroup_parent: str = "/rundlet"
     shm_size_bytes: int = 64 * MIB
     checkpoints: Literal["none", "checkpoint_only", "checkpoint_restore"] = "checkpoint_only"
