@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,18 @@ def test_a_slow_stop_is_told_by_service_command_and_status(daemon, caller, stub)
     caller.StopContainer(container_id=container_id, timeout=0)
     stop.join()
     assert "exit code 137" in rundlet(daemon, "why", container_id).stdout
+
+
+def test_crictl_shows_it_in_its_status(daemon, caller):
+    if shutil.which("crictl") is None:
+        pytest.skip("crictl not on this host")
+    pod_id = caller.run_pod()
+    container_id = caller.start(pod_id, "sh", "-c", "exit 4")
+    while caller.status(container_id).exit_code != 4:
+        os.sched_yield()
+    argv = ["crictl", "-r", daemon.endpoint, "inspect", container_id]
+    shown = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout
+    assert "it ended with exit code 4 (Error)" in json.loads(shown)["why"]["text"][1]
 
 
 def test_a_start_is_a_tree_of_steps_and_a_chrome_file(daemon, caller, base):

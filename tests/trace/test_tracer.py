@@ -106,7 +106,7 @@ def test_memory_is_bounded(tracer):
         for _ in range(STEPS_MAX + 5):
             with step("again"):
                 pass
-    assert sum(one.name == "exec" for one in tracer.ended()) == 128
+    assert sum(one.name == "exec" for one in tracer.ended()) == 64
     assert (len(long.steps), view(long).dropped) == (STEPS_MAX, 5)
 
 

@@ -65,7 +65,8 @@ class Engine:
         self.images = Images(self._parts, make_gate(settings, self._parts.registries))
         self.tracer = self._parts.tracer
         self.insight = Insight(self._parts)
-        recover(self._parts, self.pods, self.containers)
+        with self.tracer.operation("recover"):  # nobody answers yet, but the record tells where it hangs
+            recover(self._parts, self.pods, self.containers)
         if self._parts.containers.list():
             self._watcher.ensure()
 

@@ -21,8 +21,8 @@ from rundlet.step import watch
 from rundlet.trace.flight import Flight, FlightRecorder, Step
 from rundlet.trace.span import STEPS_MAX, Failure, Span, current, observe_step
 
-_KEPT_MAX = 128
-"""Ended operations kept for each name; one with 20 steps takes about 6 kB."""
+_KEPT_MAX = 64
+"""Ended operations kept for each name; a step takes half a kB, a pod's start has 30 of them."""
 
 Observer = Callable[["Operation"], None]
 
