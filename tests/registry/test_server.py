@@ -166,9 +166,50 @@ def test_tags_in_pages(call):
     assert call("GET", "/v2/a/b/tags/list?n=x").status == 400
 
 
-def test_nothing_is_deleted(call, stored):
-    assert call("DELETE", stored).status == 405
-    assert call("GET", stored).status == 200
+def test_a_blob_is_deleted(call, stored):
+    assert call("DELETE", stored).status == 202
+    assert call("GET", stored).status == 404
+    assert call("DELETE", stored).code == "BLOB_UNKNOWN"
+
+
+def test_a_tag_and_then_its_manifest_are_deleted(call):
+    for tag in ("one", "two"):
+        digest = call("PUT", f"/v2/a/b/manifests/{tag}", MANIFEST).headers["Docker-Content-Digest"]
+    assert call("DELETE", "/v2/a/b/manifests/one").status == 202
+    assert call("GET", f"/v2/a/b/manifests/{digest}").status == 200
+    assert call("DELETE", f"/v2/a/b/manifests/{digest}").status == 202
+    assert call("GET", "/v2/a/b/manifests/two").status == 404
+    assert json.loads(call("GET", "/v2/a/b/tags/list").body)["tags"] == []
+
+
+def artifact(artifact_type, subject):
+    empty = {"mediaType": mediatype.OCI_EMPTY, "digest": str(Digest.of(b"{}")), "size": 2}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": mediatype.OCI_MANIFEST,
+        "artifactType": artifact_type,
+        "config": empty,
+        "layers": [empty],
+        "subject": {"mediaType": mediatype.OCI_MANIFEST, "digest": subject, "size": 20},
+        "annotations": {"kind": artifact_type},
+    }
+    return json.dumps(manifest).encode()
+
+
+def test_referrers_are_listed(call):
+    for kind in ("a/one", "a/two"):
+        raw = artifact(kind, ABSENT)
+        typed = {"Content-Type": mediatype.OCI_MANIFEST}
+        put = call("PUT", f"/v2/a/b/manifests/{Digest.of(raw)}", raw, typed)
+        assert put.headers["OCI-Subject"] == ABSENT
+    everything = call("GET", f"/v2/a/b/referrers/{ABSENT}")
+    assert everything.headers["Content-Type"] == mediatype.OCI_INDEX
+    listed = json.loads(everything.body)["manifests"]
+    assert {each["artifactType"] for each in listed} == {"a/one", "a/two"}
+    some = call("GET", f"/v2/a/b/referrers/{ABSENT}?artifactType=a/one")
+    assert some.headers["OCI-Filters-Applied"] == "artifactType"
+    assert [each["annotations"] for each in json.loads(some.body)["manifests"]] == [{"kind": "a/one"}]
+    assert json.loads(call("GET", f"/v2/a/b/referrers/{SUM}").body)["manifests"] == []
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ from typing import Any
 
 from rundlet.errors import InvalidArgument
 from rundlet.image.transport import Document
-from rundlet.spec import mediatype
+from rundlet.spec import manifest, mediatype
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import Digest
-from rundlet.spec.document import drop_nulls
-from rundlet.spec.json import convert, decode_unique, encode
+from rundlet.spec.json import decode_unique, encode
 from rundlet.spec.manifest import Index, Manifest, parse_manifest
 
 
@@ -63,27 +62,13 @@ def digest_manifest(raw: bytes, what: str) -> Digest:
 
 
 def find_subject(document: Document) -> str:
-    """The digest of what the manifest refers to (image-spec, `subject`), "" for none."""
-    value = drop_nulls(decode_unique(document.raw, f"manifest {document.digest}"))
-    subject = value.get("subject") if isinstance(value, dict) else None
-    if subject is None:
-        return ""
-    return convert(subject, Descriptor, f"manifest {document.digest}: subject").digest
+    """The digest of what the manifest refers to, "" for none."""
+    return manifest.find_subject(document.raw, f"manifest {document.digest}")
 
 
 def describe_referrer(document: Document) -> Descriptor:
-    """As a list of referrers shows it: with the artifact's type and annotations (distribution-spec)."""
-    parsed = parse(document, f"manifest {document.digest}")
-    artifact_type = parsed.artifact_type
-    if not artifact_type and isinstance(parsed, Manifest):
-        artifact_type = parsed.config.media_type
-    return Descriptor(
-        document.media_type or parsed.media_type,
-        str(document.digest),
-        len(document.raw),
-        annotations=parsed.annotations,
-        artifact_type=artifact_type,
-    )
+    """As a list of referrers shows it."""
+    return manifest.describe_referrer(document.raw, document.media_type, document.digest)
 
 
 # --- one form into another ---------------------------------------------------

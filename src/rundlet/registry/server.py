@@ -5,9 +5,11 @@
     GET|HEAD /v2/<name>/blobs/<digest>          with Range
     POST /v2/<name>/blobs/uploads/              ?digest= (whole body), ?mount=&from=
     GET|PATCH|PUT|DELETE /v2/<name>/blobs/uploads/<id>
+    DELETE /v2/<name>/manifests/<tag or digest>     DELETE /v2/<name>/blobs/<digest>
     GET /v2/<name>/tags/list                    ?n=&last=
+    GET /v2/<name>/referrers/<digest>           ?artifactType=
 
-It has no accounts and no deletion: it serves loopback, the walk and tests.
+It has no accounts: it serves loopback, the walk and tests.
 """
 
 import os
@@ -16,30 +18,29 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BufferedIOBase
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlencode
 
 from rundlet.errors import DataLoss, Error, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
-from rundlet.registry.shelf import Shelf
+from rundlet.registry.framing import body_length, has_body, parse_range, read_chunked, read_exactly, require
+from rundlet.registry.shelf import Shelf, read_stored
 from rundlet.spec import json
 from rundlet.spec.digest import parse_digest
+from rundlet.spec.manifest import Index, describe_referrer, find_subject
+from rundlet.spec.mediatype import OCI_INDEX
 from rundlet.spec.reference import parse_reference
 
 _MANIFEST_SIZE_MAX = 4 << 20
-_BLOCK_SIZE = 1 << 18
-# A chunk's size line; longer ones are not written by anyone honest.
-_LINE_LENGTH_MAX = 4096
+
 
 _ROUTE = re.compile(
     r"/v2/(?P<name>[a-z0-9._/-]+)/"
     r"(?:manifests/(?P<reference>[A-Za-z0-9_.:-]+)"
     r"|blobs/(?P<digest>[a-z0-9]+:[a-f0-9]+)"
     r"|blobs/uploads/(?P<upload>[a-f0-9]{32})?"
+    r"|referrers/(?P<subject>[a-z0-9]+:[a-f0-9]+)"
     r"|(?P<tags>tags/list))"
 )
-_HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
-_RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
 _CONTENT_RANGE = re.compile(r"(?:bytes )?(\d{1,18})-(\d{1,18})(?:/.*)?")
 
 # Error class → HTTP status and the specification's code.
@@ -58,6 +59,7 @@ class Call(NamedTuple):
     reference: str
     digest: str
     upload: str
+    subject: str
     tags: str
     query: dict[str, str]
 
@@ -148,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._delete)
 
     def _answer(self, act: Callable[[Call], None]) -> None:
-        self._body_read = not _has_body(self.headers)
+        self._body_read = not has_body(self.headers)
         try:
             path, _, query = self.path.partition("?")
             if path in ("/v2/", "/v2"):
@@ -173,6 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_file(path, {"Docker-Content-Digest": call.digest})
         elif call.tags:
             self._send_tags(call)
+        elif call.subject:
+            self._send_referrers(call)
         else:
             self._send_upload_state(204, call)
 
@@ -185,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._finish_upload(call, call.upload)
 
     def _post(self, call: Call) -> None:
-        _require(not (call.upload or call.reference or call.digest or call.tags), "POST begins an upload")
+        require(not (call.upload or call.reference or call.digest or call.tags), "POST begins an upload")
         if "mount" in call.query and "from" in call.query and self._mount(call):
             return
         upload_id = self.server.shelf.begin_upload()
@@ -215,11 +219,16 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_upload_state(202, call)
 
     def _delete(self, call: Call) -> None:
-        if not call.upload:
-            self._send_json(405, {"errors": [{"code": "UNSUPPORTED", "message": "nothing is deleted here"}]})
+        if call.upload:
+            self.server.shelf.cancel_upload(call.upload)
+            self._send_head(204, {"Content-Length": "0"})
             return
-        self.server.shelf.cancel_upload(call.upload)
-        self._send_head(204, {"Content-Length": "0"})
+        require(call.reference or call.digest, "nothing to delete")
+        if call.reference:
+            self.server.shelf.delete_manifest(call.name, call.reference)
+        else:
+            self.server.shelf.delete_blob(call.name, parse_digest(call.digest))
+        self._send_head(202, {"Content-Length": "0"})
 
     def _finish_upload(self, call: Call, upload_id: str) -> None:
         digest = parse_digest(call.query.get("digest", ""))
@@ -229,10 +238,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _put_manifest(self, call: Call) -> None:
         raw = b"".join(self._read_body(_MANIFEST_SIZE_MAX))
         media_type = self.headers.get("Content-Type", "")
-        _require(media_type.isprintable(), "malformed Content-Type")
+        require(media_type.isprintable(), "malformed Content-Type")
         json.decode(raw, dict, f"manifest of {call.name}")
         digest = self.server.shelf.put_manifest(call.name, call.reference, raw, media_type)
-        self._send_created(f"/v2/{call.name}/manifests/{digest}", str(digest))
+        subject = find_subject(raw)
+        if subject:
+            self.server.shelf.note_referrer(call.name, parse_digest(subject), digest)
+        noted = {"OCI-Subject": subject} if subject else {}
+        self._send_created(f"/v2/{call.name}/manifests/{digest}", str(digest), noted)
 
     def _send_manifest(self, call: Call) -> None:
         stored = self.server.shelf.find_manifest(call.name, call.reference)
@@ -242,7 +255,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_tags(self, call: Call) -> None:
         tags = [tag for tag in self.server.shelf.list_tags(call.name) if tag > call.query.get("last", "")]
         count = call.query.get("n", "")
-        _require(not count or (count.isascii() and count.isdigit()), "n is a number")
+        require(not count or (count.isascii() and count.isdigit()), "n is a number")
         page = tags[: int(count)] if count else tags
         headers = {}
         if page and len(page) < len(tags):
@@ -260,9 +273,19 @@ class _Handler(BaseHTTPRequestHandler):
         }
         self._send_head(status, headers)
 
-    def _send_created(self, location: str, digest: str) -> None:
+    def _send_referrers(self, call: Call) -> None:
+        stored = self.server.shelf.list_referrers(call.name, parse_digest(call.subject))
+        found = [describe_referrer(read_stored(each), each.media_type, each.digest) for each in stored]
+        wanted, filtered = call.query.get("artifactType", ""), {}
+        if wanted:
+            found = [each for each in found if each.artifact_type == wanted]
+            filtered = {"OCI-Filters-Applied": "artifactType"}
+        index = Index(2, tuple(found), media_type=OCI_INDEX)
+        self._send_json(200, index, {"Content-Type": OCI_INDEX, **filtered})
+
+    def _send_created(self, location: str, digest: str, more: dict[str, str] | None = None) -> None:
         headers = {"Location": location, "Docker-Content-Digest": digest, "Content-Length": "0"}
-        self._send_head(201, headers)
+        self._send_head(201, {**headers, **(more or {})})
 
     def _send_json(self, status: int, value: object, headers: dict[str, str] | None = None) -> None:
         body = json.encode(value)
@@ -274,7 +297,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_file(self, path: str, headers: dict[str, str]) -> None:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            start, end = _parse_range(self.headers.get("Range", ""), size)
+            start, end = parse_range(self.headers.get("Range", ""), size)
             whole = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes", **headers}
             whole["Content-Length"] = str(end - start)
             if (start, end) == (0, size):
@@ -302,9 +325,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _read_body(self, size_max: int | None) -> Iterator[bytes]:
         """The request's body in blocks, chunked or by its length; ResourceExhausted above `size_max`."""
         chunked = self.headers.get("Transfer-Encoding", "").lower() == "chunked"
-        blocks = (
-            _read_chunked(self.rfile) if chunked else _read_exactly(self.rfile, _body_length(self.headers))
-        )
+        blocks = read_chunked(self.rfile) if chunked else read_exactly(self.rfile, body_length(self.headers))
         total = 0
         for block in blocks:
             total += len(block)
@@ -330,62 +351,6 @@ def _parse_call(path: str, query: str) -> Call:
     if "from" in values:
         parse_reference(f"localhost/{values['from']}")
     return Call(**parts, query=values)
-
-
-def _require(fine: object, reason: str) -> None:
-    if not fine:
-        raise InvalidArgument(reason)
-
-
-def _has_body(headers: Any) -> bool:
-    return "Transfer-Encoding" in headers or _body_length(headers) != 0
-
-
-def _body_length(headers: Any) -> int:
-    """Content-Length; 0 when absent, -1 when malformed (which no body satisfies)."""
-    text = headers.get("Content-Length", "0")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
-
-
-def _read_exactly(file: BufferedIOBase, size: int) -> Iterator[bytes]:
-    _require(size >= 0, "malformed Content-Length")
-    while size:
-        block = file.read(min(size, _BLOCK_SIZE))
-        if not block:
-            raise ConnectionAbortedError
-        size -= len(block)
-        yield block
-
-
-def _read_chunked(file: BufferedIOBase) -> Iterator[bytes]:
-    """RFC 9112, 7.1; extensions and trailers are passed over."""
-    while size := _read_chunk_size(file):
-        yield from _read_exactly(file, size)
-        file.readline(_LINE_LENGTH_MAX)
-    while file.readline(_LINE_LENGTH_MAX) not in (b"\r\n", b"\n", b""):
-        pass
-
-
-def _read_chunk_size(file: BufferedIOBase) -> int:
-    line = file.readline(_LINE_LENGTH_MAX)
-    if not line:
-        raise ConnectionAbortedError
-    text = line.split(b";")[0].strip()
-    _require(_HEX.fullmatch(text), "malformed chunk")
-    return int(text, 16)
-
-
-def _parse_range(text: str, size: int) -> tuple[int, int]:
-    """(start, end) of the first range that is asked for; the whole when it is malformed or many."""
-    found = _RANGE.fullmatch(text)
-    if found is None or not (found[1] or found[2]):
-        return 0, size
-    if not found[1]:
-        return max(0, size - int(found[2])), size
-    start = int(found[1])
-    if start >= size:
-        raise FailedPrecondition(f"range {text} lies behind the {size} bytes that are here")
-    return start, min(int(found[2]) + 1, size) if found[2] else size
 
 
 def _unknown_code(path: str) -> str:

@@ -5,6 +5,7 @@
     <root>/repositories/<path>/_blobs/<algorithm>/<hex>     empty: the blob is in the repository
     <root>/repositories/<path>/_manifests/<algorithm>/<hex> the manifest's media type
     <root>/repositories/<path>/_tags/<tag>                  the digest that it points to
+    <root>/repositories/<path>/_referrers/<algorithm>/<hex>/<digest>    empty: it refers to that manifest
 
 A path's components never start with "_", so markers and nested repositories do
 not meet.  Everything appears by rename.
@@ -102,15 +103,53 @@ class Shelf:
             raise NotFound(f"manifest {reference} of {name}: not in this registry") from error
         return StoredManifest(digest, media_type, self._blob_path(digest))
 
+    def delete_manifest(self, name: str, reference: str) -> None:
+        """Forget a tag, or a manifest with all its tags; NotFound when it is not there."""
+        if ":" not in reference:
+            self._unlink(self._marker_path(name, "_tags", reference), f"tag {reference} of {name}")
+            return
+        digest = parse_digest(reference)
+        self._unlink(self._marker_path(name, "_manifests", *digest), f"manifest {reference} of {name}")
+        for tag in self._list(name, "_tags"):
+            path = self._marker_path(name, "_tags", tag)
+            if _read(path).decode() == reference:
+                os.unlink(path)
+
+    def delete_blob(self, name: str, digest: Digest) -> None:
+        """Forget that the repository has the blob; NotFound when it has not."""
+        self._unlink(self._marker_path(name, "_blobs", *digest), f"blob {digest} of {name}")
+
+    def note_referrer(self, name: str, subject: Digest, digest: Digest) -> None:
+        """Remember that the manifest `digest` refers to `subject`, which need not be here."""
+        self._write(self._marker_path(name, "_referrers", *subject, str(digest)), b"")
+
+    def list_referrers(self, name: str, subject: Digest) -> list[StoredManifest]:
+        """The manifests that refer to `subject` and are still here."""
+        found = []
+        for digest in self._list(name, "_referrers", *subject):
+            try:
+                found.append(self.find_manifest(name, digest))
+            except NotFound:
+                continue  # deleted since
+        return found
+
     def list_tags(self, name: str) -> list[str]:
         """Tags in byte order; NotFound when there is no such repository."""
         if not os.path.isdir(self._marker_path(name, "")):
             raise NotFound(f"repository {name}: not in this registry")
+        return self._list(name, "_tags")
+
+    def _list(self, name: str, kind: str, *parts: str) -> list[str]:
         try:
-            tags = os.listdir(self._marker_path(name, "_tags"))
+            return sorted(os.listdir(self._marker_path(name, kind, *parts)))
         except FileNotFoundError:
             return []
-        return sorted(tags)
+
+    def _unlink(self, path: str, what: str) -> None:
+        try:
+            os.unlink(path)
+        except FileNotFoundError as error:
+            raise NotFound(f"{what}: not in this registry") from error
 
     def _write(self, path: str, data: bytes) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -118,6 +157,10 @@ class Shelf:
         with open(draft, "xb") as file:
             file.write(data)
         os.replace(draft, path)
+
+
+def read_stored(stored: StoredManifest) -> bytes:
+    return _read(stored.path)
 
 
 def _read(path: str) -> bytes:

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from rundlet.errors import InvalidArgument, NotFound, Unimplemented
 from rundlet.spec import json, mediatype
 from rundlet.spec.descriptor import Descriptor, Platform
+from rundlet.spec.digest import Digest
 from rundlet.spec.document import drop_nulls
 
 
@@ -60,6 +61,28 @@ def parse_manifest(raw: bytes, media_type: str = "", what: str = "manifest") -> 
     if _check_members(value, what) == "index":
         return json.convert(value, Index, what)
     return json.convert(value, Manifest, what)
+
+
+def find_subject(raw: bytes, what: str = "manifest") -> str:
+    """The digest of what a manifest refers to (image-spec, `subject`), "" for none."""
+    value = drop_nulls(json.decode_unique(raw, what))
+    subject = value.get("subject") if isinstance(value, dict) else None
+    return json.convert(subject, Descriptor, f"{what}: subject").digest if subject is not None else ""
+
+
+def describe_referrer(raw: bytes, media_type: str, digest: Digest) -> Descriptor:
+    """A manifest as a list of referrers shows it: with its artifact type and annotations (distribution-spec)."""
+    parsed = parse_manifest(raw, media_type, f"manifest {digest}")
+    artifact_type = parsed.artifact_type
+    if not artifact_type and isinstance(parsed, Manifest):
+        artifact_type = parsed.config.media_type
+    return Descriptor(
+        media_type or parsed.media_type,
+        str(digest),
+        len(raw),
+        annotations=parsed.annotations,
+        artifact_type=artifact_type,
+    )
 
 
 def _check_type(value: dict[str, Any], media_type: str, what: str) -> None:
