@@ -106,6 +106,9 @@ def _become_supervisor(
     run_root: str, listener: _socket.socket, anchor: _socket.socket, store: Store
 ) -> Store:
     """Comes back, with what must be held, only when the anchor has died: this process is to be the anchor then."""
+    from rundlet import lean
+
+    lean.install()
     from rundlet.keeper.supervisor import run_supervisor
     from rundlet.kernel import prctl
 

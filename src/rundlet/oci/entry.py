@@ -15,7 +15,7 @@ def own_command() -> list[str]:
 
 def main() -> None:
     gc.disable()  # one short life: collecting would only cost
-    from rundlet.oci import lean
+    from rundlet import lean
 
     lean.install()
     from rundlet.oci.interpreter import ensure_private

@@ -5,7 +5,7 @@ and /dev still in sight until pivot_root.  Nothing is decided here.  What few
 containers ask for is imported only when a plan has it, before the first step.
 """
 
-import importlib
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -40,9 +40,15 @@ def load(planned: Iterable[steps.Step]) -> None:
     """Import what these steps need: later the host's files are out of sight, or out of reach of a container's root."""
     for step in planned:
         if type(step) not in EXECUTORS:
-            EXECUTORS.update(importlib.import_module(LATE[type(step)]).EXECUTORS)
+            EXECUTORS.update(_import(LATE[type(step)]).EXECUTORS)
         elif isinstance(step, steps.Mount) and step.copy_up:
-            importlib.import_module("rundlet.runtime.copyup")
+            _import("rundlet.runtime.copyup")
+
+
+def _import(name: str) -> Any:
+    """importlib.import_module, which is a package to import itself."""
+    __import__(name)
+    return sys.modules[name]
 
 
 def execute(step: steps.Step, context: Context) -> None:

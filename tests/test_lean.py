@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rundlet.oci import lean
+from rundlet import lean
 from rundlet.oci.json import write_pretty
 
 VALUES = st.recursive(
@@ -88,7 +88,7 @@ def test_named_tuples_are_made_alike(args: tuple[Any, ...], kwargs: dict[str, An
 
 def test_asked_for_more_the_real_module_takes_over() -> None:
     script = """
-from rundlet.oci import lean
+from rundlet import lean
 lean.install()
 import json, typing, sys
 assert type(json) is lean.Lean and type(typing) is lean.Lean
@@ -107,7 +107,7 @@ import dataclasses, argparse, subprocess, tempfile, asyncio, logging, shutil, in
 def test_a_start_imports_little() -> None:
     """The line that a cold start holds: none of these, and not many of ours."""
     script = """
-from rundlet.oci import lean
+from rundlet import lean
 lean.install()
 import sys, rundlet.oci.main, rundlet.oci.run, rundlet.oci.foreground
 heavy = {"re", "enum", "functools", "contextlib", "msgspec", "subprocess", "hashlib", "shutil", "tempfile", "argparse", "click",
