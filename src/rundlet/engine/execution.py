@@ -5,13 +5,13 @@ passes through the keeper.  Each stream is kept up to a limit and then read and 
 or the process would block or the engine's memory be the container's (CVE-2022-1708).
 """
 
+import math
 import os
-import selectors
+import select
 import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from threading import Thread
 
 from rundlet.engine.creation import bundle_path
 from rundlet.engine.parts import Parts
@@ -21,6 +21,7 @@ from rundlet.engine.status import ExecResult
 from rundlet.engine.undo import attempt
 from rundlet.errors import DeadlineExceeded
 from rundlet.keeper.client import ExecHandle
+from rundlet.keeper.protocol import ExitRecord
 from rundlet.kernel.failure import translating
 from rundlet.step import step
 from rundlet.trace.span import waits
@@ -30,44 +31,50 @@ _KILL_TIMEOUT_S = 10.0
 # A process left behind in the background may hold the pipe for ever; what the ended one wrote
 # is in the pipe already.
 _DRAIN_S = 0.5
+_LOOK_S = 0.05
 
 
 class Collector:
-    """Reads some descriptors to their ends in a thread; keeps `limit_bytes` of each."""
+    """Reads some descriptors while something else is waited for; keeps `limit_bytes` of each."""
 
     def __init__(self, fds: Sequence[int], limit_bytes: int) -> None:
         self._buffers = {fd: bytearray() for fd in fds}
         self._limit_bytes = limit_bytes
-        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC)
-        self._thread = Thread(target=self._run, name="exec-output", daemon=True)
-        self._thread.start()
+        self._poll = select.poll()
+        self._open = set(fds)
+        for fd in fds:
+            self._poll.register(fd, select.POLLIN)
+
+    def read_until(self, fd: int, deadline: float | None) -> None:
+        """Read until there is something to read from `fd`, or `deadline` (time.monotonic) is over."""
+        self._poll.register(fd, select.POLLIN)
+        while ready := self._await(deadline):
+            if fd in ready:
+                break
+        self._poll.unregister(fd)
 
     def finish(self, patience_s: float) -> list[bytes]:
         """What was read, in the order of the descriptors, once all ended or `patience_s` is over."""
-        self._thread.join(patience_s)
-        os.write(self._wake_write, b"x")
-        self._thread.join()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        deadline = time.monotonic() + patience_s
+        while self._open and self._await(deadline):
+            pass
         return [bytes(buffer) for buffer in self._buffers.values()]
 
-    def _run(self) -> None:
-        with selectors.PollSelector() as selector:
-            for fd in self._buffers:
-                selector.register(fd, selectors.EVENT_READ)
-            selector.register(self._wake_read, selectors.EVENT_READ)
-            while len(selector.get_map()) > 1:
-                for key, _ in selector.select():
-                    if key.fd == self._wake_read:
-                        return
-                    if not self._read(key.fd):
-                        selector.unregister(key.fd)
+    def _await(self, deadline: float | None) -> list[int]:
+        """Read what is there to be read; the descriptors that were ready, none when the time is over."""
+        left_s = _left_s(deadline)
+        ready = [fd for fd, _ in self._poll.poll(None if left_s is None else math.ceil(left_s * 1000))]
+        for fd in self._open.intersection(ready):
+            self._read(fd)
+        return ready
 
-    def _read(self, fd: int) -> bool:
+    def _read(self, fd: int) -> None:
         data = os.read(fd, _CHUNK_BYTES)
         buffer = self._buffers[fd]
         buffer += data[: self._limit_bytes - len(buffer)]
-        return bool(data)
+        if not data:
+            self._poll.unregister(fd)
+            self._open.discard(fd)
 
 
 def run_exec(
@@ -87,11 +94,10 @@ def run_exec(
         out_write.close()
         err_write.close()
         collector = Collector((out_read.take(), err_read.take()), parts.settings.exec_output_limit_bytes)
-        left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
             with step("container.await-exec", record.id):
-                waits("process", argv[0], handle.pid, left_s)
-                end = handle.wait(left_s)
+                waits("process", argv[0], handle.pid, _left_s(deadline))
+                end = _await_end(handle, collector, deadline)
             if end is None:
                 _kill_exec(handle)
         finally:
@@ -101,6 +107,21 @@ def run_exec(
             f"{argv[0]!r} in container {record.id} was killed: it ran over {timeout_s:g} s"
         )
     return ExecResult(stdout, stderr, end.exit_code)
+
+
+def _await_end(handle: ExecHandle, collector: Collector, deadline: float | None) -> ExitRecord | None:
+    """How the process ended, its output read meanwhile; None when it has not by `deadline`."""
+    while True:
+        collector.read_until(handle.fileno(), deadline)
+        left_s = _left_s(deadline)
+        # A supervisor that has died leaves its successor to be asked, and output to be read meanwhile.
+        end = handle.wait(_LOOK_S if left_s is None else min(left_s, _LOOK_S))
+        if end is not None or left_s == 0:
+            return end
+
+
+def _left_s(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 class _Fd:

@@ -148,6 +148,14 @@ def _text(value: Struct) -> str:
     return encode(value).decode()
 
 
+def _begins(column: str, prefix: str) -> tuple[str, tuple[str, ...]]:
+    """The condition that an id begins with `prefix`, as a range, which an index answers.
+
+    Ids are hexadecimal: "g" comes behind every digit.
+    """
+    return f"{column} >= ? AND {column} < ?", (prefix, f"{prefix}g")
+
+
 class _Table:
     """Look-up by id or unique prefix, for both tables."""
 
@@ -162,9 +170,9 @@ class _Table:
         """The full id; NotFound, or InvalidArgument when it is ambiguous."""
         found: list[str] = []
         if is_id_prefix(prefix):
-            query = f"SELECT id FROM {self._name} WHERE id GLOB ? AND state != 'creating'"  # noqa: S608
-            with self._database.read() as connection:
-                found = [row[0] for row in connection.execute(query, (f"{prefix}*",))]
+            where, values = _begins("id", prefix)
+            query = f"SELECT id FROM {self._name} WHERE {where} AND state != 'creating'"  # noqa: S608
+            found = [row[0] for row in self._database.query(query, values)]
         return pick_id(prefix, found, self._kind)
 
     def delete(self, full_id: str) -> None:
@@ -192,10 +200,13 @@ class _Table:
 
     def _fetch(self, where: str, values: Iterable[Any]) -> list[sqlite3.Row]:
         query = f"SELECT * FROM {self._name} WHERE {where} ORDER BY created_at_ns DESC, id"  # noqa: S608
-        with self._database.read() as connection:
-            cursor = connection.execute(query, tuple(values))
-            cursor.row_factory = sqlite3.Row
-            return cursor.fetchall()
+        return self._database.query(query, tuple(values))
+
+    def _list(self, prefixes: Mapping[str, str]) -> list[sqlite3.Row]:
+        """What is no more being made, with ids that begin so, by column; "" is for all."""
+        ranges = [_begins(column, prefix) for column, prefix in prefixes.items() if prefix]
+        where = " AND ".join(("state != 'creating'", *(condition for condition, _ in ranges)))
+        return self._fetch(where, [value for _, values in ranges for value in values])
 
     def _get_row(self, full_id: str) -> sqlite3.Row:
         rows = self._fetch("id = ?", (full_id,))
@@ -248,7 +259,7 @@ class PodRecords(_Table):
 
     def list(self, wanted: PodFilter = PodFilter()) -> Sequence[PodRecord]:  # noqa: B008 - immutable
         """Newest first."""
-        rows = self._fetch("state != 'creating' AND substr(id, 1, ?) = ?", (len(wanted.id), wanted.id))
+        rows = self._list({"id": wanted.id})
         return [
             record
             for record in map(_read_pod, rows)
@@ -335,10 +346,7 @@ class ContainerRecords(_Table):
 
     def list(self, wanted: ContainerFilter = ContainerFilter()) -> Sequence[ContainerRecord]:  # noqa: B008
         """Newest first."""
-        rows = self._fetch(
-            "state != 'creating' AND substr(id, 1, ?) = ? AND substr(pod_id, 1, ?) = ?",
-            (len(wanted.id), wanted.id, len(wanted.pod_id), wanted.pod_id),
-        )
+        rows = self._list({"id": wanted.id, "pod_id": wanted.pod_id})
         return [
             record
             for record in map(_read_container, rows)

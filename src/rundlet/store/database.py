@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from rundlet import errors
 from rundlet.kernel.failure import translating
@@ -72,6 +72,18 @@ class Database:
         with self._transaction("BEGIN", "store.read") as connection:
             yield connection
 
+    def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """The rows of one SELECT, which sees one state by itself: a third of the calls of `read`."""
+        active = self._active.connection
+        if active is not None:
+            return _fetch(active, statement, parameters)
+        with self._translating():
+            connection = self._take()
+            try:
+                return _fetch(connection, statement, parameters)
+            finally:
+                self._idle.append(connection)
+
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """A connection in a transaction: committed at the end of the block, undone by any error."""
@@ -124,6 +136,12 @@ class Database:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
             kind = _KINDS.get(code & 0xFF, errors.Internal)  # the low byte is the primary code
             raise kind(f"database {self._path}: {error}") from error
+
+
+def _fetch(connection: sqlite3.Connection, statement: str, parameters: Sequence[Any]) -> list[sqlite3.Row]:
+    cursor = connection.cursor()
+    cursor.row_factory = sqlite3.Row
+    return cursor.execute(statement, parameters).fetchall()
 
 
 @contextmanager
