@@ -115,18 +115,3 @@ def untag(image: str, names: tuple[str, ...]) -> None:
         if str(parse_reference(name)) not in found.names:
             raise FailedPrecondition(f"image {image}: it is not named {name}")
         store.images.untag(name)
-
-
-@image_command("rundlet image prune", "rundlet image prune --all --dry-run")
-@click.option("-a", "--all", "every", is_flag=True, help="Named images too, when no container uses them.")
-@click.option("-f", "--force", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Say what would be removed.")
-def prune(every: bool, force: bool, dry_run: bool) -> None:
-    """Remove images that have no name, or with --all every one that nothing uses; pinned ones stay."""
-    store = open_host().store
-    chosen = [record for record in store.images.list() if not record.pinned and (every or not record.names)]
-    if chosen and not (force or dry_run):
-        click.confirm(f"Remove {len(chosen)} images?", abort=True, err=True)
-    for record in chosen:
-        if dry_run or store.images.remove_unless_used(record.id):
-            print(record.id)

@@ -4,6 +4,7 @@ Switches may be written `--tls-verify=false`, as Go programs take them, and the 
 options may stand before or after the command's name.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,9 +18,11 @@ from rundlet.spec.descriptor import Platform, host_platform, parse_platform
 
 if TYPE_CHECKING:
     from rundlet.registry.settings import Credentials
+    from rundlet.store.store import Places
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _META = "rundlet.image"
+_CONFIGURATION = "/etc/rundlet"
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
@@ -100,9 +103,12 @@ def open_host() -> Host:
     timeout_s = _setting("command_timeout", 0.0)
     if timeout_s:
         _limit_time(timeout_s)
+    root, run_root, image_root, additional_roots = _list_places()
     host = Host(
-        _setting("root", DEFAULT_ROOT),
-        _setting("run_root", DEFAULT_RUN_ROOT),
+        root,
+        run_root,
+        image_root=image_root,
+        additional_roots=additional_roots,
         temporary=_setting("tmpdir") or None,
         registries_d=_setting("registries_d"),
         policy=_setting("policy"),
@@ -110,6 +116,30 @@ def open_host() -> Host:
         user_agent=_setting("user_agent_prefix"),
     )
     return click.get_current_context().with_resource(host)
+
+
+def open_places() -> "Places":
+    """Where the store is that the group's options, or else rundlet.toml, name."""
+    from rundlet.store.store import Places
+
+    return Places(*_list_places())
+
+
+def _list_places() -> tuple[str, str, str, tuple[str, ...]]:
+    """(root, run root, image root, additional roots).
+
+    rundlet.toml is the daemon's: a store that is named on the command line is another one.
+    """
+    root, run_root, images = DEFAULT_ROOT, DEFAULT_RUN_ROOT, ""
+    additional: tuple[str, ...] = ()
+    if not _setting("root") and os.path.isdir(_CONFIGURATION):  # importing what reads it takes a while
+        from rundlet.engine.configfile import load_settings
+
+        settings = load_settings()
+        root, run_root = settings.root, settings.run_root
+        images, additional = settings.imagestore, settings.additional_image_stores
+    root, run_root = _setting("root", root), _setting("run_root", run_root)
+    return os.path.abspath(root), os.path.abspath(run_root), images, additional
 
 
 def _limit_time(timeout_s: float) -> None:

@@ -200,7 +200,7 @@ def _run_download(source: Source, descriptor: Descriptor, follower: Follower) ->
         source.watch(PullProgress(descriptor.digest, "downloading", done_bytes, descriptor.size))
 
     try:
-        with step("layer.download", descriptor.digest):
+        with translating(f"download of {descriptor.digest}"), step("layer.download", descriptor.digest):
             describe(descriptor.media_type)
             source.client.download_blob(
                 source.reference,

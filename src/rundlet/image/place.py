@@ -49,7 +49,7 @@ _ACCESS = Access()
 class Host:
     """What the image jobs of one process share: the store, registries, where blobs were seen.
 
-    `temporary` is the directory for temporary files, None for the system's; `registries_d`
+    `image_root` and `additional_roots` as in `Store.open`; `temporary` is the directory for temporary files, None for the system's; `registries_d`
     replaces the directory that says where signatures lie, `policy` the policy.json that says
     which images may be read; `insecure_policy` asks none.
     """
@@ -59,6 +59,8 @@ class Host:
         root: str = DEFAULT_ROOT,
         run_root: str = DEFAULT_RUN_ROOT,
         *,
+        image_root: str = "",
+        additional_roots: Sequence[str] = (),
         temporary: str | None = None,
         registries_d: str = "",
         policy: str = "",
@@ -67,6 +69,7 @@ class Host:
     ) -> None:
         self.temporary = temporary
         self._root, self.run_root = root, run_root
+        self._image_root, self._additional_roots = image_root, tuple(additional_roots)
         self._registries_d = registries_d
         self._policy, self._insecure_policy = policy, insecure_policy
         self._user_agent = user_agent
@@ -91,7 +94,9 @@ class Host:
         """rundlet's own store, opened on first use."""
         from rundlet.store.store import Store
 
-        return Store.open(self._root, self.run_root)
+        return Store.open(
+            self._root, self.run_root, image_root=self._image_root, additional_roots=self._additional_roots
+        )
 
     @cached_property
     def known_blobs(self) -> "KnownBlobs":

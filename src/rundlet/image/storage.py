@@ -4,7 +4,6 @@ What is put there is unpacked too: the image can run when `commit` has returned.
 """
 
 import os
-import secrets
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Never
 
@@ -99,8 +98,8 @@ class StorageDestination(Destination):
 
     def put_blob(self, content: Content) -> Written:
         blobs = self._store.blobs
-        draft = f"{self._store.root}/ingest/copy-{secrets.token_hex(8)}"
-        written = write_file(f"{self._store.root}/ingest", content, lambda _digest: draft)
+        draft = blobs.draft_path()
+        written = write_file(os.path.dirname(draft), content, lambda _digest: draft)
         with blobs.lock(written.digest, self._patience):
             os.rename(draft, blobs.ingest_path(written.digest))
             blobs.adopt(written.digest, written.size_bytes)

@@ -1,6 +1,7 @@
 """Content by digest: manifests, configs and compressed layers, as the registry served them."""
 
 import os
+import secrets
 import time
 from contextlib import AbstractContextManager
 from sqlite3 import Connection
@@ -30,6 +31,10 @@ class Blobs:
     def ingest_path(self, digest: Digest) -> str:
         """Where a download of `digest` grows; its writer holds `lock`."""
         return f"{self._root}/ingest/{digest.algorithm}-{digest.hex}"
+
+    def draft_path(self) -> str:
+        """Where a blob whose digest is not known yet grows."""
+        return f"{self._root}/ingest/copy-{secrets.token_hex(8)}"
 
     def lock(self, digest: Digest, patience: Patience) -> AbstractContextManager[None]:
         """The right to download `digest`, among all threads and processes."""

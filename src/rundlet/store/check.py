@@ -34,7 +34,7 @@ from rundlet.store.store import Places, Store, is_database_lost
 
 _READ_BYTES: Final = 1 << 20
 _NAMED_PATHS: Final = 3  # as many of a changed layer's paths are named
-_INGEST: Final = re.compile(r"(sha256-[0-9a-f]{64}|sha512-[0-9a-f]{128})")
+_INGEST: Final = re.compile(r"sha256-[0-9a-f]{64}|sha512-[0-9a-f]{128}|copy-[0-9a-f]{16}")
 
 
 class _Layer(NamedTuple):

@@ -1,0 +1,84 @@
+"""kill -9, again and again, while several processes pull, remove, prune and make snapshots of one store.
+
+RUNDLET_STORM_KILLS says how often: 20 unless it is set; `nox -s storm` kills 200 times.
+"""
+
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+
+from rundlet.image.pull import pull_image
+from rundlet.store.check import check_store
+from rundlet.store.store import Store
+from tests.archive.trees import directory, make_tar, member
+from tests.image import storming
+from tests.image.conftest import push
+
+KILLS = int(os.environ.get("RUNDLET_STORM_KILLS", "20"))
+WORKERS = 3
+
+
+def start(tmp_path, seed, references):
+    command = [
+        sys.executable,
+        "-m",
+        storming.__name__,
+        str(tmp_path / "root"),
+        str(tmp_path / "run"),
+        str(seed),
+    ]
+    return subprocess.Popen([*command, *references], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def push_images(registry, client):
+    """Images that share layers, of some hundred files each."""
+    chance = random.Random(1)
+    layers = [
+        make_tar(
+            directory(f"l{number}"),
+            *(member(f"l{number}/f{index}", chance.randbytes(chance.randrange(9000))) for index in range(60)),
+        )
+        for number in range(6)
+    ]
+    references = []
+    for number in range(4):
+        references.append(f"{registry.address}/storm/image:{number}")
+        push(client, references[-1], layers[number : number + 3], labels={"number": str(number)})
+    return references
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + 3 * KILLS)
+def test_the_store_is_clean_after_a_storm_of_kills(tmp_path, registry, client):
+    references = push_images(registry, client)
+    chance = random.Random(KILLS)
+    workers = [start(tmp_path, seed, references) for seed in range(WORKERS)]
+    try:
+        for kill in range(KILLS):
+            victim = chance.randrange(WORKERS)
+            # as many turns as chance says, then somewhere in the next one
+            assert workers[victim].stdout.read(1 + chance.randrange(4)), (
+                workers[victim].stderr.read().decode()
+            )
+            workers[victim].kill()
+            _, errors = workers[victim].communicate()
+            assert b"Traceback" not in errors, errors.decode()
+            workers[victim] = start(tmp_path, WORKERS + kill, references)
+        for worker in workers:
+            assert worker.stdout.read(1)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+    store = Store.open(str(tmp_path / "root"), str(tmp_path / "run"))
+    try:
+        assert check_store(store, read_data=True) == ()
+        for reference in references:
+            pull_image(store, client, reference)
+        assert check_store(store, read_data=True) == ()
+        assert len(store.images.list()) == len(references)
+    finally:
+        store.close()
