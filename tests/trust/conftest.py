@@ -36,6 +36,7 @@ def gpg(tmp_path_factory):
         pytest.skip("gpg not on this host")
     home = tmp_path_factory.mktemp("gpg", numbered=True)
     os.chmod(home, 0o700)
+    (home / "gpg-agent.conf").write_text("s2k-count 65536\n")  # else the agent measures what takes long
     yield Gpg(str(home))
     subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=30)
 

@@ -103,7 +103,7 @@ def test_two_signatures_of_which_one_is_not_trusted(gpg, signer):
 
 
 def test_an_encrypted_message(gpg, signer):
-    raw = gpg.run("--passphrase", "secret", "--symmetric", given=PAYLOAD)
+    raw = gpg.run("--passphrase", "secret", "--s2k-count", "65536", "--symmetric", given=PAYLOAD)
     refuses([gpg.export(signer)], raw)
 
 
