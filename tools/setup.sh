@@ -6,7 +6,7 @@
 #   debian-walk   Debian packages that `make walk` needs
 #   debian-test   Debian packages that the tests compare rundlet with
 #   debian-rig    Debian packages that the conformance suite's images are made with
-#   debian-vm     QEMU and criu, and Debian's cloud kernel unpacked in .cache/vm, not installed
+#   debian-vm     QEMU, criu and AppArmor's parser, and Debian's cloud kernel unpacked in .cache/vm, not installed
 #
 # Doing a part twice costs a few milliseconds.  Without root or apt the Debian
 # parts only say what is missing: the tests that need it are skipped by name.
@@ -22,9 +22,9 @@ TEST_PACKAGES="$WALK_PACKAGES runc:runc crun:crun skopeo:skopeo umoci:umoci dock
 RIG_PACKAGES="docker-registry:docker-registry busybox-static:busybox openssl:openssl iproute2:ip gcc:gcc
   libc6-dev:/usr/lib/$(uname -m)-linux-gnu/libc.a"
 
-# The guest's programs are this machine's: criu with iptables and ip for checkpoints.
+# The guest's programs are this machine's: criu with iptables and ip for checkpoints, the parser of profiles.
 VM_PACKAGES="qemu-system-x86:qemu-system-x86_64 busybox-static:busybox systemd:/lib/systemd/systemd
-  criu:criu iptables:iptables iproute2:ip"
+  criu:criu iptables:iptables iproute2:ip apparmor:apparmor_parser"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

@@ -9,10 +9,12 @@ The checks print one line "RESULT {json}" on the serial console and power the ma
 """
 
 import glob
+import importlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +30,7 @@ _LEFT_OUT = (
     "distutils", "config-3.11-x86_64-linux-gnu", "lib-dynload",
 )  # fmt: skip
 _LARGE_MODULES = "_codecs _crypt _curses _dbm _gdbm _hashlib _lzma _sqlite3 _ssl _test _xx readline".split()
+_REQUIREMENTS = "isal msgspec typing_extensions urllib3 yaml zstandard".split()
 _MODULES = ("drivers/block/loop.ko", "block/bfq.ko")
 _IPTABLES = "/usr/sbin/xtables-nft-multi"
 _IPTABLES_NAMES = ("iptables-restore", "ip6tables-restore")
@@ -40,6 +43,13 @@ _CRIU_MODULES = (  # in the order of their dependencies
     "net/netfilter/nf_conntrack.ko", "net/netfilter/nf_conntrack_netlink.ko",
     "net/netfilter/x_tables.ko", "net/netfilter/nft_compat.ko", "net/netfilter/xt_mark.ko",
 )  # fmt: skip
+_ENGINE_MODULES = (
+    "fs/overlayfs/overlay.ko",
+    "drivers/net/veth.ko",
+    "net/llc/llc.ko",
+    "net/802/stp.ko",
+    "net/bridge/bridge.ko",
+)
 _DIRECTORIES = "proc sys dev run tmp mnt root etc var var/tmp usr usr/bin usr/sbin bin sbin lib lib64".split()
 _APPLETS = "sh mount cat sleep insmod chroot gzip".split()
 
@@ -53,6 +63,7 @@ _START = """#!/bin/busybox sh
 export PATH=/usr/bin:/usr/sbin:/bin:/sbin HOME=/root
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
+mount -t securityfs securityfs /sys/kernel/security
 mount -t devtmpfs dev /dev
 busybox mkdir /dev/pts
 mount -t devpts devpts /dev/pts
@@ -79,12 +90,16 @@ TTYPath=/dev/ttyS0
 
 
 class Guest(NamedTuple):
-    """What a kind of guest has besides Python, busybox and rundlet; `modules` are loaded at its start."""
+    """What a kind of guest has besides Python, busybox and rundlet; `modules` are loaded at its start.
+
+    For the engine it needs what that imports, too.
+    """
 
     has_systemd: bool
     kernel_flags: str = ""
     programs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    has_engine: bool = False
 
 
 GUESTS = {
@@ -92,6 +107,13 @@ GUESTS = {
     "systemd": Guest(True),
     "hybrid": Guest(True, "systemd.unified_cgroup_hierarchy=0"),
     "checkpoint": Guest(False, "", ("criu", "ip", "tar", _IPTABLES), _CRIU_MODULES),
+    "engine": Guest(
+        False,
+        "",
+        ("criu", "ip", "tar", "apparmor_parser", _IPTABLES),
+        (*_CRIU_MODULES, *_ENGINE_MODULES),
+        True,
+    ),
 }
 
 
@@ -111,6 +133,8 @@ def missing(kind: str) -> str:
     for name in ("qemu-system-x86_64", "busybox", _PYTHON, *systemd, *guest.programs):
         if shutil.which(name) is None:
             return name
+    if guest.has_engine and sys.version_info[:2] != (3, 11):
+        return "Python 3.11 with the engine's requirements"
     return "" if kernel_image() else "Debian's cloud kernel image"
 
 
@@ -159,16 +183,25 @@ def _libraries(*paths: str) -> list[str]:
     return [word for word in done.stdout.split() if word.startswith("/") and not word.endswith(":")]
 
 
-def _python() -> Iterator[Entry]:
+def _python(left_out: Iterable[str]) -> Iterator[Entry]:
     library = Path("/usr/lib/python3.11")
     yield from _tree("usr/lib/python3.11", library, leave_out=_LEFT_OUT)
-    yield from _program(_PYTHON, *_dynamic_modules(library))
+    modules = sorted(glob.glob(f"{library}/lib-dynload/*.so"))
+    yield from _program(
+        _PYTHON, *(path for path in modules if not any(f"/{name}" in path for name in left_out))
+    )
 
 
-def _dynamic_modules(library: Path) -> list[str]:
-    """Without those that bring large libraries."""
-    paths = sorted(glob.glob(f"{library}/lib-dynload/*.so"))
-    return [path for path in paths if not any(f"/{name}" in path for name in _LARGE_MODULES)]
+def _requirements() -> Iterator[Entry]:
+    """What the engine imports besides the standard library, from where this process has it."""
+    for name in _REQUIREMENTS:
+        path = Path(importlib.import_module(name).__file__ or "")
+        if path.name != "__init__.py":
+            yield _file(f"site/{path.name}", path)
+            continue
+        yield from _tree(f"site/{name}", path.parent, leave_out=("__pycache__",))
+        modules = [str(found) for found in path.parent.rglob("*.so")]
+        yield from (_file(needed.lstrip("/"), needed) for needed in (_libraries(*modules) if modules else ()))
 
 
 def _systemd(kind: str) -> Iterator[Entry]:
@@ -197,7 +230,9 @@ def _entries(kind: str) -> Iterator[Entry]:
     if _IPTABLES in guest.programs:
         yield from (_file(path.lstrip("/"), path) for path in _IPTABLES_MODULES)
         yield from (_link(f"usr/sbin/{name}", _IPTABLES) for name in _IPTABLES_NAMES)
-    yield from _python()
+    yield from _python(() if guest.has_engine else _LARGE_MODULES)
+    if guest.has_engine:
+        yield from _requirements()
     yield from _tree("src/rundlet", ROOT / "src/rundlet", leave_out=("proto",))
     yield from _tree("checks", Path(__file__).parent / "checks", leave_out=("__pycache__",))
     yield Entry("etc/passwd", 0o100644, b"root:x:0:0:root:/root:/bin/sh\n")

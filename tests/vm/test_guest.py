@@ -38,3 +38,9 @@ def test_hybrid_host(results, check):
 def test_checkpoint_and_restore(results, check):
     found = results("checkpoint")
     assert found[check].startswith("ok"), found[check]
+
+
+@pytest.mark.parametrize("check", names("engine"))
+def test_engine(results, check):
+    found = results("engine")
+    assert found[check].startswith("ok"), found[check]

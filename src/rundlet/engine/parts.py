@@ -88,6 +88,9 @@ def _has_swap_accounting(layout: Layout) -> bool:
 
 
 def _is_apparmor_on() -> bool:
+    """In the kernel, switched on, and its files to be seen, without which no profile can be loaded."""
+    if not os.path.isdir("/sys/kernel/security/apparmor"):
+        return False
     try:
         with open("/sys/module/apparmor/parameters/enabled", encoding="ascii") as file:
             return file.read().strip() == "Y"

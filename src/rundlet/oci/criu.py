@@ -10,6 +10,7 @@ restore names what of this host takes its place:
     net, pid joined       net[inode]:extRootNetNS          inherit_fd extRootNetNS → that namespace
     other kinds joined                                     join_ns
     pipes of stdio        descriptors.json beside them     inherit_fd pipe:[inode] → ours
+    FIFOs of the host     file[mount:inode]                inherit_fd file[mount:inode] → ours
     terminal of the host  tty[rdev:dev] (--shell-job)      inherit_fd tty[rdev:dev] → ours
 
 Names and descriptors.json are those that runc uses, so that either can restore
@@ -43,7 +44,7 @@ _SWITCHES = ("tcp-established", "ext-unix-sk", "shell-job", "file-locks", "auto-
 _DUMP_SWITCHES = ("leave-running", "tcp-skip-in-flight", "link-remap")
 _INHERITED = {"network": "extRootNetNS", "pid": "extRootPidNS"}
 _NULL = "/dev/null"
-_PIPE, _TERMINAL = "pipe:", "tty["
+_PIPE, _FIFO, _TERMINAL = "pipe:", "file[", "tty["
 _TERMINAL_MAJORS = {4, *range(136, 144)}  # consoles, and the slaves of pseudo-terminals (devices.txt)
 
 
@@ -121,8 +122,8 @@ def plan_dump(
     if arguments.text("page-server"):
         options["page_server"] = _read_page_server(arguments.text("page-server"))
     options["external"] = [*_name_namespaces(config), *_name_mounts(plan, record.pid)]
-    if arguments.has("shell-job"):
-        options["external"] += sorted({name for name in stdio if name.startswith(_TERMINAL)})
+    named = (_FIFO, _TERMINAL) if arguments.has("shell-job") else (_FIFO,)
+    options["external"] += sorted({name for name in stdio if name.startswith(named)})
     kind = "pre-dump" if is_pre_dump else "dump"
     return Job(kind, options, images, "dump.log", {}, arguments.number("status-fd", -1))
 
@@ -159,7 +160,7 @@ def plan_restore(
 
 def _outside_kinds(arguments: Arguments) -> tuple[str, ...]:
     """How the names of descriptors begin that are not the container's own."""
-    return (_PIPE, _TERMINAL) if arguments.has("shell-job") else (_PIPE,)
+    return (_PIPE, _FIFO, _TERMINAL) if arguments.has("shell-job") else (_PIPE, _FIFO)
 
 
 def _common_options(config: RuntimeConfig, arguments: Arguments, switches: tuple[str, ...]) -> dict[str, Any]:
@@ -233,18 +234,35 @@ def write_descriptors(names: Sequence[str], images: Images) -> None:
 
 
 def name_descriptors(pid: int) -> list[str]:
-    """0, 1 and 2 of a process as criu knows them: "pipe:[inode]", "tty[rdev:dev]", else their path."""
-    return [_name_descriptor(f"/proc/{pid}/fd/{fd}") for fd in range(3)]
+    """0, 1 and 2 of a process as criu knows them, else their path.
+
+    "pipe:[inode]", "tty[rdev:dev]", or "file[mount:inode]" for a FIFO on a mount that it cannot see.
+    """
+    return [_name_descriptor(f"/proc/{pid}", fd) for fd in range(3)]
 
 
-def _name_descriptor(link: str) -> str:
+def _name_descriptor(process: str, fd: int) -> str:
     try:
-        found = os.stat(link)
+        found, path = os.stat(f"{process}/fd/{fd}"), os.readlink(f"{process}/fd/{fd}")
         if stat.S_ISCHR(found.st_mode) and os.major(found.st_rdev) in _TERMINAL_MAJORS:
-            return f"tty[{found.st_rdev:x}:{found.st_dev:x}]"
-        return os.readlink(link)
+            return f"{_TERMINAL}{found.st_rdev:x}:{found.st_dev:x}]"
+        if stat.S_ISFIFO(found.st_mode) and not path.startswith(_PIPE):
+            mount = _find_mount(f"{process}/fdinfo/{fd}")
+            return path if mount in _list_mounts(process) else f"{_FIFO}{mount:x}:{found.st_ino:x}]"
     except FileNotFoundError:
         return ""
+    return path
+
+
+def _find_mount(fdinfo: str) -> int:
+    """The id of the mount that a descriptor lies on (proc(5))."""
+    with open(fdinfo, encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("mnt_id:"))
+
+
+def _list_mounts(process: str) -> set[int]:
+    with open(f"{process}/mountinfo", "rb") as file:
+        return {int(line.split()[0]) for line in file}
 
 
 def _read_descriptors(images: Images, kinds: tuple[str, ...]) -> list[str]:

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 
-sys.path[:0] = ["/src", "/checks"]
+sys.path[:0] = ["/src", "/checks", "/site"]
 RB_AUTOBOOT = 0x01234567  # QEMU ends at a reboot
 LIMIT_S = 60
 
