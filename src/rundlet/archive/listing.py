@@ -22,10 +22,9 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from isal import isal_zlib
+from isal.isal_zlib import crc32
 
-from rundlet.errors import InvalidArgument
-from rundlet.kernel.openat2 import open_in_root
+from rundlet.archive.walk import Found, open_file, read_xattrs, walk_tree
 
 _CHECKSUM: Final = b" crc32="
 _UNSAFE: Final = re.compile(rb"[^!-\[\]-~]")  # all but printable ASCII without space and backslash
@@ -38,56 +37,45 @@ _KINDS: Final = {
     stat.S_IFIFO: b"fifo",
     stat.S_IFSOCK: b"socket",
 }
-# Labels that the host gives to files: no part of the layer.
-_HOST_XATTRS: Final = ("security.selinux", "security.ima", "security.evm")
 _READ_BYTES: Final = 1 << 20
 _BLOCK_BYTES: Final = 512  # the unit of st_blocks
-_OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
-# (descriptor of the directory, name, status) → CRC-32, None for "not told"
-Checksum = Callable[[int, bytes, os.stat_result], int | None]
+# CRC-32 of a file, None for "not told"
+Checksum = Callable[[Found], int | None]
 
 
 def list_tree(root: str, checksum: Checksum) -> Iterator[bytes]:
-    """The lines of the tree at `root`, without line ends.
-
-    Raises OSError, and InvalidArgument for a tree that is nested too deep to be walked.
-    """
-    root_fd = os.open(root, _OPEN_DIRECTORY)
+    """The lines of the tree at `root`, without line ends.  Raises as `walk_tree`."""
     seen: dict[int, bytes] = {}
-    try:
-        yield _describe(b".", os.fstat(root_fd), b"/proc/self/fd/%d/." % root_fd)
-        pending = [b"."]
-        while pending:
-            directories: list[bytes] = []
-            yield from _list_directory(root_fd, pending.pop(), checksum, seen, directories)
-            pending += reversed(directories)
-    finally:
-        os.close(root_fd)
+    for found in walk_tree(root):
+        path = b"./" + found.path if found.path else b"."
+        line = _describe(path, found)
+        if stat.S_ISREG(found.status.st_mode):
+            line += _describe_content(path, found, checksum, seen)
+        yield line
 
 
-def read_checksum(dir_fd: int, name: bytes, status: os.stat_result) -> int | None:
+def read_checksum(found: Found) -> int | None:
     """The `Checksum` that reads the file; None for one with holes."""
-    if status.st_blocks * _BLOCK_BYTES < status.st_size and _has_holes(dir_fd, name, status.st_size):
-        return None
     value = 0
-    with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd), "rb", 0) as file:
+    with open(open_file(found), "rb", 0) as file:
+        if _has_holes(file.fileno(), found.status):
+            return None
         while data := file.read(_READ_BYTES):
-            value = isal_zlib.crc32(data, value)
+            value = crc32(data, value)
     return value
 
 
-def skip_checksum(_dir_fd: int, _name: bytes, _status: os.stat_result) -> None:
+def skip_checksum(_: Found) -> None:
     """The `Checksum` of who looks at no content."""
 
 
 def known_checksum(values: Mapping[int, int | None]) -> Checksum:
     """The `Checksum` of who wrote the files: `values` by inode; a file that is not among them is read."""
 
-    def look_up(dir_fd: int, name: bytes, status: os.stat_result) -> int | None:
-        if status.st_ino in values:
-            return values[status.st_ino]
-        return read_checksum(dir_fd, name, status)
+    def look_up(found: Found) -> int | None:
+        inode = found.status.st_ino
+        return values[inode] if inode in values else read_checksum(found)
 
     return look_up
 
@@ -102,65 +90,39 @@ def path_of(line: bytes) -> str:
     return line.partition(b" ")[0].decode("ascii")
 
 
-def _has_holes(dir_fd: int, name: bytes, size: int) -> bool:
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+def _has_holes(fd: int, status: os.stat_result) -> bool:
+    if status.st_blocks * _BLOCK_BYTES >= status.st_size:
+        return False
     try:
-        return os.lseek(fd, 0, os.SEEK_HOLE) < size
+        return os.lseek(fd, 0, os.SEEK_HOLE) < status.st_size
     finally:
-        os.close(fd)
+        os.lseek(fd, 0, os.SEEK_SET)
 
 
-def _list_directory(
-    root_fd: int, path: bytes, checksum: Checksum, seen: dict[int, bytes], directories: list[bytes]
-) -> Iterator[bytes]:
-    """The lines of all in `path`; the directories among them go to `directories`."""
-    try:
-        fd = open_in_root(root_fd, path, _OPEN_DIRECTORY | os.O_NOFOLLOW)
-    except OSError as error:
-        raise InvalidArgument(f"directory {os.fsdecode(path[:80])!r}… is nested too deep") from error
-    try:
-        with os.scandir(fd) as entries:
-            statuses = {os.fsencode(each.name): each.stat(follow_symlinks=False) for each in entries}
-        for name in sorted(statuses):
-            status, below = statuses[name], b"%s/%s" % (path, name)
-            where = b"/proc/self/fd/%d/%s" % (fd, name)
-            line = _describe(below, status, where)
-            if stat.S_ISREG(status.st_mode):
-                line += _describe_content(fd, name, status, checksum, seen, below)
-            elif stat.S_ISDIR(status.st_mode):
-                directories.append(below)
-            yield line
-    finally:
-        os.close(fd)
-
-
-def _describe(path: bytes, status: os.stat_result, where: bytes) -> bytes:
-    """All that a line says but a file's content; `where` is a path for system calls without a dir_fd."""
+def _describe(path: bytes, found: Found) -> bytes:
+    """All that a line says but a file's content."""
+    status = found.status
     kind = stat.S_IFMT(status.st_mode)
     seconds, nanoseconds = divmod(status.st_mtime_ns, 10**9)
     line = b"%s type=%s mode=%04o uid=%d gid=%d time=%d.%09d" % (
         _escape(path), _KINDS[kind], status.st_mode & 0o7777, status.st_uid, status.st_gid, seconds, nanoseconds,
     )  # fmt: skip
     if kind == stat.S_IFLNK:
-        line += b" link=" + _escape(os.readlink(where))
+        line += b" link=" + _escape(os.readlink(found.where))
     elif kind in {stat.S_IFCHR, stat.S_IFBLK}:
         line += b" device=%d,%d" % (os.major(status.st_rdev), os.minor(status.st_rdev))
-    for key in sorted(os.listxattr(where, follow_symlinks=False)):
-        if key not in _HOST_XATTRS:
-            value = base64.b64encode(os.getxattr(where, key, follow_symlinks=False))
-            line += b" xattr.%s=%s" % (_escape(os.fsencode(key)), value)
+    for key, value in read_xattrs(found):
+        line += b" xattr.%s=%s" % (_escape(os.fsencode(key)), base64.b64encode(value))
     return line
 
 
-def _describe_content(
-    fd: int, name: bytes, status: os.stat_result, checksum: Checksum, seen: dict[int, bytes], path: bytes
-) -> bytes:
-    if status.st_nlink > 1:
-        first = seen.setdefault(status.st_ino, path)
+def _describe_content(path: bytes, found: Found, checksum: Checksum, seen: dict[int, bytes]) -> bytes:
+    if found.status.st_nlink > 1:
+        first = seen.setdefault(found.status.st_ino, path)
         if first is not path:
             return b" same=" + _escape(first)
-    value = checksum(fd, name, status)
-    return b" size=%d" % status.st_size + (b"" if value is None else b"%s%08x" % (_CHECKSUM, value))
+    value = checksum(found)
+    return b" size=%d" % found.status.st_size + (b"" if value is None else b"%s%08x" % (_CHECKSUM, value))
 
 
 def _escape(text: bytes) -> bytes:
