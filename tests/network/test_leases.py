@@ -1,3 +1,4 @@
+import ipaddress
 import multiprocessing
 import os
 import tempfile
@@ -43,6 +44,24 @@ def test_next_address_follows_the_last_given(tmp_path):
     assert reserve(leases, "a", "10.0.0.0/24") == ["10.0.0.2"]
     leases.release(Owner("a", "eth0"))
     assert reserve(leases, "b", "10.0.0.0/24") == ["10.0.0.3"]
+
+
+def test_what_was_given_is_given_back_whatever_the_caller_thinks_it_was(tmp_path):
+    leases = Leases(str(tmp_path), "mynet")
+    owner, other = Owner("a", "eth0"), Owner("b", "eth0")
+    for choose in (
+        lambda given, theirs: given,
+        lambda given, theirs: [given[0], theirs[1]],
+        lambda given, theirs: ["10.0.0.77"],
+        lambda given, theirs: [],
+    ):
+        given = reserve(leases, "a", "10.0.0.0/24", "fd00::/64")
+        theirs = reserve(leases, "b", "10.0.0.0/24", "fd00::/64")
+
+        leases.release(owner, list(map(ipaddress.ip_address, choose(given, theirs))))
+
+        assert set(leases.owners()) == set(theirs)
+        leases.release(other)
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "192.0.2.1"])

@@ -43,6 +43,12 @@ class _Document(Struct, frozen=True, rename="camel"):
     engine: str = ""
 
 
+class _Name(Struct, frozen=True, rename="camel"):
+    """The one member of a document that tells whose it is."""
+
+    network_name: str
+
+
 class Entry(NamedTuple):
     """One attachment; `result` None when its ADD has not come to its end.
 
@@ -139,11 +145,13 @@ class Cache:
 
     def _belongs(self, name: str, network: str) -> bool:
         """A name that begins so may still be another network's: only the document tells."""
+        raw = self._read_bytes(name)
+        if raw is None:
+            return False
         try:
-            entry = self._read(name)
-        except DataLoss:
+            return json.decode(raw, _Name, name).network_name == network
+        except InvalidArgument:
             return True  # better to keep a bridge than to cut off a pod
-        return entry is not None and entry.network.name == network
 
     def _names(self) -> list[str]:
         try:
@@ -156,10 +164,14 @@ class Cache:
 
     def _read(self, name: str) -> Entry | None:
         """The entry; None when it was removed meanwhile."""
+        raw = self._read_bytes(name)
+        return None if raw is None else _decode(raw, os.path.join(self._results, name))
+
+    def _read_bytes(self, name: str) -> bytes | None:
         path = os.path.join(self._results, name)
         try:
             with open(path, "rb") as file:
-                return _decode(file.read(), path)
+                return file.read()
         except FileNotFoundError:
             return None
         except OSError as error:

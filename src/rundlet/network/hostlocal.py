@@ -77,7 +77,8 @@ class HostLocal(Builtin):
             leases = _leases(call, _parse(call))
         except InvalidArgument:
             return  # ADD cannot have got past it either
-        leases.release(call.owner)
+        given = call.previous.ips if call.previous else ()
+        leases.release(call.owner, [ipaddress.ip_interface(ip.address).ip for ip in given])
 
     def status(self, call: Call) -> None:
         """Unavailable when the leases cannot be kept, ResourceExhausted when no address is left."""

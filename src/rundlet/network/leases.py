@@ -11,7 +11,7 @@ The reference plugin and this one can take turns on one directory.
 import fcntl
 import ipaddress
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rundlet.errors import (
@@ -52,9 +52,8 @@ class Leases:
         taken, InvalidArgument one that is in no set.
         """
         with self._locked():
-            taken = set(os.listdir(self._dir))
             left = list(wanted)
-            chosen = [self._choose(n, ranges, taken, left) for n, ranges in enumerate(range_sets)]
+            chosen = [self._choose(n, ranges, left) for n, ranges in enumerate(range_sets)]
             if left:
                 raise InvalidArgument(f"address {left[0]} is in no range of {self._dir}")
             try:
@@ -71,9 +70,8 @@ class Leases:
         if not os.path.isdir(self._dir):
             return
         with self._locked():
-            taken = set(os.listdir(self._dir))
             for n, ranges in enumerate(range_sets):
-                self._choose(n, ranges, taken, [])
+                self._choose(n, ranges, [])
 
     def collect(self, valid: Collection[Owner]) -> None:
         """Give back every address whose owner is not among `valid`, and of those that name none."""
@@ -86,27 +84,32 @@ class Leases:
                     if not kept:
                         os.unlink(os.path.join(self._dir, name))
 
-    def release(self, owner: Owner) -> None:
-        """Give back every address of `owner`; none is no error."""
+    def release(self, owner: Owner, likely: Collection[IpAddress] = ()) -> None:
+        """Give back every address of `owner`; none is no error.
+
+        `likely` are those that it was given: where all are its own still, no other is looked at.
+        """
         if os.path.isdir(self._dir):
             with self._locked():
-                self._release(owner)
+                names = [str(ip) for ip in likely if self._belongs(str(ip), owner)]
+                if likely and len(names) == len(likely):
+                    self._unlink(owner, names)
+                else:
+                    self._release(owner)
 
     def owners(self) -> dict[str, Owner]:
         """Who has which address."""
         with self._locked():
             return {name: Owner(*owner) for name, owner in self._read() if len(owner) == 2}
 
-    def _choose(
-        self, number: int, ranges: Sequence[AddressRange], taken: set[str], wanted: list[IpAddress]
-    ) -> Candidate:
+    def _choose(self, number: int, ranges: Sequence[AddressRange], wanted: list[IpAddress]) -> Candidate:
         for ip in wanted:
             for found in ranges:
                 if ip.version == found.subnet.version and int(ip) in found:
                     wanted.remove(ip)
-                    return self._claim(Candidate(ip, found), taken)
+                    return self._claim(Candidate(ip, found))
         for candidate in candidates(ranges, self._read_last(number)):
-            if str(candidate.ip) not in taken:
+            if not self._is_taken(candidate.ip):
                 return candidate
         subnets = ", ".join(str(found.subnet) for found in ranges)
         raise ResourceExhausted(
@@ -114,8 +117,11 @@ class Leases:
             hint="remove pods, or make the range bigger",
         )
 
-    def _claim(self, candidate: Candidate, taken: set[str]) -> Candidate:
-        if str(candidate.ip) in taken:
+    def _is_taken(self, ip: IpAddress) -> bool:
+        return os.path.lexists(os.path.join(self._dir, str(ip)))
+
+    def _claim(self, candidate: Candidate) -> Candidate:
+        if self._is_taken(candidate.ip):
             raise AlreadyExists(f"address {candidate.ip} of {self._dir} is given to somebody else")
         if candidate.ip == candidate.range.gateway:
             raise InvalidArgument(f"address {candidate.ip} is the gateway's")
@@ -130,19 +136,34 @@ class Leases:
             return None
 
     def _release(self, owner: Owner) -> None:
-        for name, found in self._read():
-            # Plugins before 0.7 wrote no interface.
-            if found in ([*owner], [owner.container_id]):
-                with step("lease.release", owner.container_id):
-                    os.unlink(os.path.join(self._dir, name))
+        self._unlink(owner, [name for name in self._names() if self._belongs(name, owner)])
+
+    def _unlink(self, owner: Owner, names: Iterable[str]) -> None:
+        for name in names:
+            with step("lease.release", owner.container_id):
+                os.unlink(os.path.join(self._dir, name))
+
+    def _belongs(self, name: str, owner: Owner) -> bool:
+        # Plugins before 0.7 wrote no interface.
+        return self._read_words(name) in ([*owner], [owner.container_id])
 
     def _read(self) -> Iterator[tuple[str, list[str]]]:
         """(file name, words in it) of each lease."""
-        for name in os.listdir(self._dir):
-            if name.startswith((_LOCK, _LAST, _NEW)):
-                continue
-            with open(os.path.join(self._dir, name), "rb") as file:
-                yield name, file.read(4096).decode(errors="replace").split()
+        return ((name, self._read_words(name)) for name in self._names())
+
+    def _names(self) -> list[str]:
+        return [name for name in os.listdir(self._dir) if not name.startswith((_LOCK, _LAST, _NEW))]
+
+    def _read_words(self, name: str) -> list[str]:
+        """Nothing of an address that is not given."""
+        try:
+            fd = os.open(os.path.join(self._dir, name), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return []
+        try:
+            return os.read(fd, 4096).decode(errors="replace").split()
+        finally:
+            os.close(fd)
 
     def _write(self, name: str, text: str) -> None:
         # By rename, so that a crash leaves no empty file, which would be an address that nobody owns.
