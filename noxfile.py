@@ -130,10 +130,13 @@ def differential(session: nox.Session) -> None:
 
 @nox.session
 def vm(session: nox.Session) -> None:
-    """cgroup version 2 and systemd, and checkpoints by criu, in QEMU guests with Debian's cloud kernel (some 90 s)."""
+    """cgroup version 2, systemd, criu: in QEMU guests with Debian's cloud kernel, two at once (some 80 s)."""
     session.run("tools/setup.sh", "debian-vm", external=True)
     install(session, "test")
-    session.run("pytest", "-m", "vm", "tests/vm", *session.posargs, env={"PATH": tool_path(session)})
+    two_guests = ("-n", "2", "--dist", "loadgroup")
+    session.run(
+        "pytest", *two_guests, "-m", "vm", "tests/vm", *session.posargs, env={"PATH": tool_path(session)}
+    )
 
 
 @nox.session
@@ -172,6 +175,14 @@ def soak(session: nox.Session) -> None:
     install(session, "test")
     os.environ["RUNDLET_SOAK_PODS"] = "300"
     run_in_node(session, "python", "-m", "pytest", "tests/e2e/test_soak.py", *session.posargs)
+
+
+@nox.session
+def storm(session: nox.Session) -> None:
+    """kill -9, 200 times, of processes that pull, remove and prune; minutes."""
+    install(session, "test")
+    session.env["RUNDLET_STORM_KILLS"] = "200"
+    session.run("python", "-m", "pytest", "tests/image/test_storm.py", *session.posargs)
 
 
 @nox.session(venv_backend="none")

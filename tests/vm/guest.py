@@ -4,17 +4,19 @@
       /init            binds / over itself, since the first root cannot be pivoted; then /start
       /start           mounts proc, sysfs, devtmpfs, tmpfs; runs the checks, or systemd which runs them
       /checks          tests/vm/checks; /src/rundlet; /usr/bin/python3.11 and its library; /bin/busybox
+      /site            packages that rundletd imports, where a guest runs that
 
 The checks print one line "RESULT {json}" on the serial console and power the machine off.
 """
 
 import glob
-import importlib
+import importlib.metadata
 import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +32,6 @@ _LEFT_OUT = (
     "distutils", "config-3.11-x86_64-linux-gnu", "lib-dynload",
 )  # fmt: skip
 _LARGE_MODULES = "_codecs _crypt _curses _dbm _gdbm _hashlib _lzma _sqlite3 _ssl _test _xx readline".split()
-_REQUIREMENTS = "isal msgspec typing_extensions urllib3 yaml zstandard".split()
 _MODULES = ("drivers/block/loop.ko", "block/bfq.ko")
 _IPTABLES = "/usr/sbin/xtables-nft-multi"
 _IPTABLES_NAMES = ("iptables-restore", "ip6tables-restore")
@@ -83,6 +84,7 @@ DefaultDependencies=no
 [Service]
 Type=oneshot
 ExecStart=/usr/bin/python3.11 /checks/runner.py {kind}
+Environment=PATH=/usr/bin:/usr/sbin:/bin:/sbin PYTHONPATH=/src:/site
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/ttyS0
@@ -92,14 +94,14 @@ TTYPath=/dev/ttyS0
 class Guest(NamedTuple):
     """What a kind of guest has besides Python, busybox and rundlet; `modules` are loaded at its start.
 
-    For the engine it needs what that imports, too.
+    With `has_daemon` it can run the engine and rundletd: all of Python's library, and the packages that it needs.
     """
 
     has_systemd: bool
     kernel_flags: str = ""
     programs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
-    has_engine: bool = False
+    has_daemon: bool = False
 
 
 GUESTS = {
@@ -112,8 +114,9 @@ GUESTS = {
         "",
         ("criu", "ip", "tar", "apparmor_parser", _IPTABLES),
         (*_CRIU_MODULES, *_ENGINE_MODULES),
-        True,
+        has_daemon=True,
     ),
+    "kubelet": Guest(True, "", ("runc",), ("fs/overlayfs/overlay.ko",), has_daemon=True),
 }
 
 
@@ -133,7 +136,7 @@ def missing(kind: str) -> str:
     for name in ("qemu-system-x86_64", "busybox", _PYTHON, *systemd, *guest.programs):
         if shutil.which(name) is None:
             return name
-    if guest.has_engine and sys.version_info[:2] != (3, 11):
+    if guest.has_daemon and sys.version_info[:2] != (3, 11):
         return "Python 3.11 with the engine's requirements"
     return "" if kernel_image() else "Debian's cloud kernel image"
 
@@ -183,25 +186,32 @@ def _libraries(*paths: str) -> list[str]:
     return [word for word in done.stdout.split() if word.startswith("/") and not word.endswith(":")]
 
 
-def _python(left_out: Iterable[str]) -> Iterator[Entry]:
+def _python(*, whole: bool) -> Iterator[Entry]:
     library = Path("/usr/lib/python3.11")
-    yield from _tree("usr/lib/python3.11", library, leave_out=_LEFT_OUT)
-    modules = sorted(glob.glob(f"{library}/lib-dynload/*.so"))
-    yield from _program(
-        _PYTHON, *(path for path in modules if not any(f"/{name}" in path for name in left_out))
-    )
+    left_out = [name for name in _LEFT_OUT if name != "unittest"] if whole else _LEFT_OUT
+    yield from _tree("usr/lib/python3.11", library, leave_out=left_out)
+    yield from _program(_PYTHON, *_dynamic_modules(library, leave_out=() if whole else _LARGE_MODULES))
 
 
-def _requirements() -> Iterator[Entry]:
-    """What the engine imports besides the standard library, from where this process has it."""
-    for name in _REQUIREMENTS:
-        path = Path(importlib.import_module(name).__file__ or "")
-        if path.name != "__init__.py":
-            yield _file(f"site/{path.name}", path)
-            continue
-        yield from _tree(f"site/{name}", path.parent, leave_out=("__pycache__",))
-        modules = [str(found) for found in path.parent.rglob("*.so")]
-        yield from (_file(needed.lstrip("/"), needed) for needed in (_libraries(*modules) if modules else ()))
+def _dynamic_modules(library: Path, *, leave_out: Iterable[str]) -> list[str]:
+    """Modules in C, mostly without those that bring large libraries."""
+    paths = sorted(glob.glob(f"{library}/lib-dynload/*.so"))
+    return [path for path in paths if not any(f"/{name}" in path for name in leave_out)]
+
+
+def _packages() -> Iterator[Entry]:
+    """What the runtime's lock names, as this interpreter has it installed, with what is compiled of it."""
+    lock = (ROOT / "requirements/runtime.txt").read_text().splitlines()
+    names = [line.partition("==")[0] for line in lock if "==" in line and line[0] not in " #"]
+    files = [file for name in names for file in importlib.metadata.files(name) or ()]
+    home = Path(sysconfig.get_path("purelib"))
+    for top in sorted({file.parts[0] for file in files} - {".."}):
+        if (home / top).is_dir():
+            yield from _tree(f"site/{top}", home / top)
+        else:
+            yield _file(f"site/{top}", home / top)
+    modules = [str(home / file) for file in files if file.suffix == ".so"]
+    yield from (_file(path.lstrip("/"), path) for path in dict.fromkeys(_libraries(*modules)))
 
 
 def _systemd(kind: str) -> Iterator[Entry]:
@@ -230,10 +240,11 @@ def _entries(kind: str) -> Iterator[Entry]:
     if _IPTABLES in guest.programs:
         yield from (_file(path.lstrip("/"), path) for path in _IPTABLES_MODULES)
         yield from (_link(f"usr/sbin/{name}", _IPTABLES) for name in _IPTABLES_NAMES)
-    yield from _python(() if guest.has_engine else _LARGE_MODULES)
-    if guest.has_engine:
-        yield from _requirements()
-    yield from _tree("src/rundlet", ROOT / "src/rundlet", leave_out=("proto",))
+    yield from _python(whole=guest.has_daemon)
+    yield from _tree("src/rundlet", ROOT / "src/rundlet", leave_out=() if guest.has_daemon else ("proto",))
+    if guest.has_daemon:
+        yield from _packages()
+        yield _file("checks/node.py", ROOT / "tests/cri/node.py")
     yield from _tree("checks", Path(__file__).parent / "checks", leave_out=("__pycache__",))
     yield Entry("etc/passwd", 0o100644, b"root:x:0:0:root:/root:/bin/sh\n")
     yield Entry("etc/group", 0o100644, b"root:x:0:\n")

@@ -1,4 +1,7 @@
-"""One test a check; the checks themselves are in tests/vm/checks and run inside the guest."""
+"""One test a check; the checks themselves are in tests/vm/checks and run inside the guest.
+
+The groups are guests: two of them can run at once (nox -s vm).
+"""
 
 import ast
 from pathlib import Path
@@ -16,30 +19,42 @@ def names(kind: str) -> list[str]:
     return [name.removeprefix("check_") for name in functions if name.startswith("check_")]
 
 
+@pytest.mark.xdist_group("unified")
 @pytest.mark.parametrize("check", names("unified"))
 def test_cgroup_version_2(results, check):
     found = results("unified")
     assert found[check].startswith("ok"), found[check]
 
 
+@pytest.mark.xdist_group("systemd")
 @pytest.mark.parametrize("check", names("systemd"))
 def test_systemd(results, check):
     found = results("systemd")
     assert found[check].startswith("ok"), found[check]
 
 
+@pytest.mark.xdist_group("hybrid")
 @pytest.mark.parametrize("check", names("hybrid"))
 def test_hybrid_host(results, check):
     found = results("hybrid")
     assert found[check].startswith("ok"), found[check]
 
 
+@pytest.mark.xdist_group("checkpoint")
 @pytest.mark.parametrize("check", names("checkpoint"))
 def test_checkpoint_and_restore(results, check):
     found = results("checkpoint")
     assert found[check].startswith("ok"), found[check]
 
 
+@pytest.mark.xdist_group("kubelet")
+@pytest.mark.parametrize("check", names("kubelet"))
+def test_pods_in_slices(results, check):
+    found = results("kubelet")
+    assert found[check].startswith("ok"), found[check]
+
+
+@pytest.mark.xdist_group("engine")
 @pytest.mark.parametrize("check", names("engine"))
 def test_engine(results, check):
     found = results("engine")
