@@ -6,7 +6,8 @@ closed every descriptor:
 
     0      state      0 nothing, 1 armed, 2 reached (it waits), 3 go on
     1      errno      raised at the point; 0: the process waits there; 255: it ends there
-    2      the point  "name:before" or "name:after", NUL behind it
+    2      round      another number each time that a point is armed
+    3      the point  "name:before" or "name:after", NUL behind it
     4096   areas of 4096 bytes, by pid modulo their number: the points that the process passed
 
 A test writes the point, the errno and state 1.  The first process that gets there changes the state to 2
@@ -28,7 +29,7 @@ GO: Final = 3
 WAIT: Final = 0
 END: Final = 255
 
-POINT_AT: Final = 2
+POINT_AT: Final = 3
 AREA_BYTES: Final = 4096
 AREAS: Final = 256
 FILE_BYTES: Final = AREA_BYTES * (AREAS + 1)
@@ -52,13 +53,13 @@ class Failpoints:
         self._note(encoded)
         if self._map[0] != ARMED or self._map[POINT_AT : POINT_AT + len(encoded)] != encoded:
             return
+        number, armed = self._map[1], self._map[2]
         self._map[0] = REACHED
-        number = self._map[1]
         if number == END:
             os._exit(1)
         if number:
             raise OSError(number, os.strerror(number))
-        while self._map[0] == REACHED:
+        while self._map[0] == REACHED and self._map[2] == armed:
             time.sleep(_LOOK_S)
 
     def _note(self, encoded: bytes) -> None:
@@ -76,6 +77,7 @@ class Failpoints:
         encoded = point.encode() + b"\0"
         self._map[POINT_AT : POINT_AT + len(encoded)] = encoded
         self._map[1] = number
+        self._map[2] = (self._map[2] + 1) % 256
         self._map[0] = ARMED
 
     def is_reached(self) -> bool:

@@ -42,6 +42,7 @@ from rundlet.step import step
 from rundlet.trace.span import Span, identify, waits
 
 _KILL_TIMEOUT_S = 30.0
+_FAILED_START_S = 1.0
 _LIVE = ("created", "running", "unknown")
 
 
@@ -54,6 +55,7 @@ class Containers:
         self._stats = stats
         self._watcher = watcher
         self._twins = Twins(self._is_created)
+        self._started_unheard: set[str] = set()
 
     # -- life -------------------------------------------------------------------
 
@@ -107,15 +109,46 @@ class Containers:
         """
         container_id = self._records.resolve(prefix)
         with self._operation("start", container_id), self._parts.locks.hold(container_id):
-            require_state(self._records.get(container_id), "created", action="start")
+            record = self._records.get(container_id)
+            if record.state == "running" and container_id in self._started_unheard:
+                self._started_unheard.discard(container_id)
+                return
+            require_state(record, "created", action="start")
             try:
                 with step("container.start", container_id):
-                    started_at_ns = self._parts.keeper.start(container_id)
+                    started_at_ns = self._open_gate(container_id)
             except Error as error:
-                record_start_failure(self._records, container_id, error)
+                self._settle_failed_start(container_id, error)
                 raise
             with step("container.mark-started", container_id):
                 self._records.mark_started(container_id, started_at_ns)
+
+    def _open_gate(self, container_id: str) -> int:
+        """Let it run, and say since when; an earlier call may have done that, and could not write it down."""
+        try:
+            return self._parts.keeper.start(container_id)
+        except FailedPrecondition:
+            state = self._parts.keeper.state(container_id)
+            if state.status != "running":
+                raise
+            return state.started_at_ns
+
+    def offer_start(self, container_id: str) -> None:
+        """It was started and nobody heard of that: the next to ask for it is told so."""
+        self._started_unheard.add(container_id)
+
+    def _settle_failed_start(self, container_id: str, error: Error) -> None:
+        """The container has ended, as a rule.  When it waits on, it was the keeper that failed: start may be tried again."""
+        try:
+            has_ended = self._parts.keeper.wait(container_id, _FAILED_START_S) is not None
+        except NotFound:
+            has_ended = True
+        except Error:
+            has_ended = False  # nobody can say now; the watcher hears of it when there is a keeper again
+        if has_ended:
+            record_start_failure(self._records, container_id, error)
+        else:
+            self.offer_start(container_id)
 
     def stop(self, prefix: str, timeout_s: float) -> None:
         """The stop signal, `timeout_s` of patience (0: none), SIGKILL.  Unknown or ended: nothing to do."""
@@ -167,6 +200,7 @@ class Containers:
         with step("container.remove-bundle", record.id):
             remove_directory(bundle)
         self._stats.forget(record.id)
+        self._started_unheard.discard(record.id)
         with step("container.forget", record.id):
             self._records.delete(record.id)
 

@@ -258,10 +258,16 @@ class Pods:
     def _make_init_group(self, path: str, undo: Undo) -> Group:
         """The pod's init has a group beside the containers': version 2 allows processes in leaves only."""
         group = self._parts.group(path)
-        undo.add(f"remove cgroup {path}", group.remove)
+        undo.add(f"remove cgroup {path}", self._remove_init_group, path)
         with step("pod.init-cgroup"):
             group.make()
         return group
+
+    def _remove_init_group(self, path: str) -> None:
+        """With whoever is in it: a keeper that was killed may have made the init and told nobody."""
+        group = self._parts.group(path)
+        group.kill()
+        group.remove()
 
     def _attach(
         self, pod_id: str, options: PodOptions, namespaces: PodNamespaces, undo: Undo
@@ -314,7 +320,7 @@ class Pods:
         parent = record.facts.cgroup_parent
         if parent:
             with step("pod.remove-cgroup", record.id):
-                self._parts.group(self._parts.child_of(parent, record.id)).remove()
+                self._remove_init_group(self._parts.child_of(parent, record.id))
                 self._parts.groups.remove(parent)
         with step("pod.forget", record.id):
             self._records.delete(record.id)

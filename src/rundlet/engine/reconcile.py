@@ -22,4 +22,4 @@ def _reconcile_container(parts: Parts, record: ContainerRecord, state: Container
     elif state.exit is not None:
         record_exit(parts.containers, state.exit)
     elif state.status == "running" and record.state != "running":
-        parts.containers.mark_started(record.id, record.started_at_ns or record.created_at_ns)
+        parts.containers.mark_started(record.id, state.started_at_ns)

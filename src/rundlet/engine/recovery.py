@@ -6,6 +6,9 @@
     ready pod               another boot, or its namespaces are gone → notready
     network                 what is left of pods that are not ready → removed (CNI's GC)
 
+    the last step of each   a pod without containers, a container created or started: whoever asked
+                            for it may not have heard the answer → the same call gets it once more
+
 Nothing is started anew here: what has ended stays ended.
 """
 
@@ -14,6 +17,7 @@ import os
 
 from rundlet.engine.containers import Containers
 from rundlet.engine.names import is_alive
+from rundlet.engine.options import PodFilter
 from rundlet.engine.parts import Parts
 from rundlet.engine.pods import Pods
 from rundlet.engine.reconcile import reconcile_containers
@@ -36,7 +40,21 @@ def recover(parts: Parts, pods: Pods, containers: Containers) -> None:
         if pod.state == "ready" and not _has_namespaces(parts, pod):
             _log.info("pod %s lost its namespaces (reboot): not ready", pod.id)
             parts.pods.mark_stopped(pod.id)
+    _offer_again(parts, pods, containers)
     attempt("remove what is left on the network", _collect_network, parts)
+
+
+def _offer_again(parts: Parts, pods: Pods, containers: Containers) -> None:
+    found = parts.containers.list()
+    used = {container.pod_id for container in found}
+    for pod in parts.pods.list(PodFilter(state="ready")):
+        if pod.id not in used:
+            pods.offer_again(pod.options, pod.id)
+    for container in found:
+        if container.state == "created":
+            containers.offer_again(container.options, container.id)
+        elif container.state == "running":
+            containers.offer_start(container.id)
 
 
 def _collect_network(parts: Parts) -> None:

@@ -111,8 +111,10 @@ class Creation:
     def _note_start(self, container: Container) -> None:
         container.status = "starting"
         container.started_at_ns = time.time_ns()
-        container.save()
-        container.status = "created"
+        try:
+            container.save()
+        finally:
+            container.status = "created"
 
     def _on_report(self, container: Container) -> None:
         """The new process is ready, has failed, or is now the container's program."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from rundlet.cgroup.oom import OomEvents
 from rundlet.cgroup.stats import read_oom_kills
-from rundlet.errors import Error, FailedPrecondition
+from rundlet.errors import Error, FailedPrecondition, Internal
 from rundlet.keeper.container import Container
 from rundlet.keeper.core import Core
 from rundlet.keeper.hooks import read_hooks, start_kinds
@@ -156,29 +156,29 @@ class Ending:
     # -- delete -----------------------------------------------------------------
 
     def destroy(self, container: Container) -> None:
-        """Nothing of it is left afterwards; whoever asked for that is told."""
-        failure: Error | None = None
+        """Nothing of it is left afterwards, and whoever asked for that is told.
+
+        What cannot be removed now keeps it here, so that it can be asked for again.
+        """
         hooks = read_hooks(container)
         container.close()
         self._core.anchor.drop(container.id)
-        try:
-            if container.group is not None:
-                with step("keeper.kill-cgroup"):
-                    container.group.kill()
-                with step("keeper.remove-cgroup"):
-                    container.group.remove()
-        except Error as error:
-            failure = error
-        remove_groups(container.id)
-        container.remove_files()
-        self._core.containers.pop(container.id, None)
         requests = self._deleting.pop(container.id, [])
+        try:
+            _remove_traces(container)
+        except (Error, OSError) as error:
+            failure = error if isinstance(error, Error) else Internal(f"delete {container.id}: {error}")
+            print(f"keeper: container {container.id}: {failure}", file=sys.stderr, flush=True)
+            for request in requests:
+                request.fail(failure)
+            return
+        self._core.containers.pop(container.id, None)
 
         def then(error: Error | None) -> None:
             if error is not None:
                 print(f"keeper: container {container.id}: {error}", file=sys.stderr, flush=True)
             for request in requests:
-                request.fail(failure) if failure else request.answer({})
+                request.answer({})
 
         if hooks is not None and hooks.poststop:
             start_kinds(self._core.loop, hooks, ("poststop",), "stopped", 0, then, go_on=True)
@@ -218,3 +218,14 @@ class Ending:
     def serve_watch(self, request: Request) -> None:
         self._watching.append(request)
         request.answer({})
+
+
+def _remove_traces(container: Container) -> None:
+    """Processes, cgroup, files; Error or OSError when something stays."""
+    if container.group is not None:
+        with step("keeper.kill-cgroup"):
+            container.group.kill()
+        with step("keeper.remove-cgroup"):
+            container.group.remove()
+    remove_groups(container.id)
+    container.remove_files()

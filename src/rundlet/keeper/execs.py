@@ -87,7 +87,11 @@ class Execs:
             )
         with step("keeper.exec"):
             child = self._launcher.start_exec(container, request)
-        item = self._new_exec(container, Cloned(child.pid, child.pidfd), request)
+        try:
+            item = self._new_exec(container, Cloned(child.pid, child.pidfd), request)
+        except OSError:
+            self._launcher.abandon(child)
+            raise
         item.pending = pending = Pending(child.sock)
         self._core.loop.add(pending.report.fileno(), lambda: self._on_report(item))
         self._watch(item)

@@ -1,6 +1,7 @@
 """Making processes: descriptors and FIFOs, a newborn for the work, the report that it gives."""
 
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -137,6 +138,11 @@ class Launcher:
         finally:
             for fd in borrowed:
                 os.close(fd)
+
+    def abandon(self, newborn: Newborn) -> None:
+        """It has work already, and nobody to do it for."""
+        signal.pidfd_send_signal(newborn.pidfd, signal.SIGKILL)
+        self._nursery.bury(newborn)
 
     def close(self) -> None:
         self._nursery.close()

@@ -74,7 +74,7 @@ class Nursery:
             try:
                 give_work(newborn.sock, work, request, fds)
             except OSError:
-                self._bury(newborn)
+                self.bury(newborn)
                 if not is_spare:
                     raise
             else:
@@ -102,7 +102,7 @@ class Nursery:
         newborn = self._hear()
         flags = self._ordered.pop(0)
         while len(self._spares) >= _SPARES_MAX:
-            self._bury(self._spares.pop(next(iter(self._spares))))
+            self.bury(self._spares.pop(next(iter(self._spares))))
         self._spares[flags] = newborn
 
     # -- the wire ---------------------------------------------------------------
@@ -152,7 +152,7 @@ class Nursery:
         except (OSError, Internal):
             pass  # it leaves anyway
         for newborn in self._spares.values():
-            self._bury(newborn)
+            self.bury(newborn)
         self._spares.clear()
         self._forget()
 
@@ -162,7 +162,8 @@ class Nursery:
             self._sock.close()  # newborns on their way see the end of their sockets, and leave
             self._sock = None
 
-    def _bury(self, newborn: Newborn) -> None:
+    def bury(self, newborn: Newborn) -> None:
+        """Let go of one that has died, or will when it sees the end of its socket."""
         newborn.sock.close()
         self._reap_later(newborn.pid, newborn.pidfd)
 

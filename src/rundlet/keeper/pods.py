@@ -145,6 +145,8 @@ class Pods:
             told = dict(line.rstrip("\n").split(" ", 1) for line in report)
         with step("keeper.pod-helper"):
             os.waitpid(child.pid, 0)
+        if "error" in told and "pid" in told:
+            os.waitpid(int(told["pid"]), 0)
         if "error" in told or "pid" not in told:
             raise FailedPrecondition(f"pod init: {told.get('error', 'it did not start')}")
         with step("keeper.pod-note-init"), open(f"{directory}/init", "w", encoding="ascii") as file:

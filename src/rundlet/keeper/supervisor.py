@@ -138,24 +138,28 @@ class Supervisor:
     def serve_remove_pod(self, request: Request) -> None:
         pod_id = check_id(request.args["pod_id"])
         init = self._pods.kill_init(pod_id)
+        waiting: list[Request] = []
+        if init is not None:
+            self._core.loop.add(init.pidfd, lambda: self._on_init_exit(init, waiting))
         self._pods.remove(pod_id)
         if init is None:
             request.answer({})
         else:
-            self._core.loop.add(init.pidfd, lambda: self._on_init_exit(init, request))
+            waiting.append(request)
 
     def serve_pod_socket(self, request: Request) -> None:
         with self._pods.open_socket(check_id(request.args["pod_id"]), request.args["family"]) as sock:
             request.answer({}, (sock.fileno(),))
 
-    def _on_init_exit(self, init: Init, request: Request) -> None:
+    def _on_init_exit(self, init: Init, waiting: list[Request]) -> None:
         self._core.loop.remove(init.pidfd)
         os.close(init.pidfd)
         try:
             os.waitpid(init.pid, 0)
         except ChildProcessError:
             pass  # an earlier supervisor made it: the anchor reaps it
-        request.answer({})
+        for request in waiting:
+            request.answer({})
 
     # -- containers that are there ----------------------------------------------
 

@@ -93,6 +93,7 @@ class Network:
         self._cache = Cache(settings.cache_dir, settings.engine)
         self._retiring: list[threading.Thread] = []
         self._retiring_lock = threading.Lock()
+        self._unretired: list[NetworkConf] = []
 
     def status(self) -> NetworkStatus:
         """Could a pod be attached now?  Asks the plugins too (STATUS)."""
@@ -147,11 +148,15 @@ class Network:
             raise failed[0]
 
     def settle(self) -> None:
-        """Wait until nothing is being removed in the background any more."""
+        """Wait until nothing is being removed in the background any more; what failed there is tried again."""
         with self._retiring_lock:
             threads = tuple(self._retiring)
         for thread in threads:
             thread.join()
+        with self._retiring_lock:
+            again, self._unretired = self._unretired, []
+        for network in again:
+            self._retire(network)
 
     def check(self, pod: PodNetwork, netns: PodNetns) -> None:
         """Does everything that `attach` made still stand?  NotFound for a pod that is not attached."""
@@ -290,8 +295,10 @@ class Network:
                 if not self._cache.in_use(network.name):
                     with step("network.retire"):
                         self._chain(network).retire()
-        except Error as error:
+        except (Error, OSError) as error:
             _log.warning("network %s: %s", network.name, error)
+            with self._retiring_lock:
+                self._unretired.append(network)
 
 
 def _plan_attachments(

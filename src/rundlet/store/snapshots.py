@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 from sqlite3 import Connection, IntegrityError
 from typing import Final, NamedTuple
 
@@ -65,21 +64,25 @@ class Snapshots:
         return f"{self._root}/{key}/note.json"
 
     def remove(self, key: str) -> None:
-        """Remove the snapshot and all it holds; it is not mounted.  Nothing happens when it is gone."""
+        """Remove the snapshot and all it holds; it is not mounted.  Nothing happens when it is gone.
+
+        A call after one that failed finishes what that one has left; killed on the way, the
+        directory is without a row, and the next opening removes it.
+        """
         with translating(f"snapshot {key}"):
             with self._database.write() as connection:
-                gone = connection.execute("DELETE FROM snapshots WHERE key = ?", (key,)).rowcount
-            if gone:  # killed from here on, the directory is without a row, and the next opening removes it
-                aside = self._move_away(key)
-                with step("snapshot.remove", key):
-                    remove_tree(aside)
+                connection.execute("DELETE FROM snapshots WHERE key = ?", (key,))
+            aside = self._move_away(key)
+            with step("snapshot.remove", key):
+                remove_tree(aside)
 
     def _move_away(self, key: str) -> str:
         """Take the directory out of its place, unless the key has come to be used anew."""
-        aside = os.path.join(self._root, f"tmp-{secrets.token_hex(8)}")
+        aside = os.path.join(self._root, f"tmp-{key}")
         with self._database.write() as connection:
             used = connection.execute("SELECT 1 FROM snapshots WHERE key = ?", (key,)).fetchone()
             if not used and os.path.exists(f"{self._root}/{key}"):
+                remove_tree(aside)  # left by a call that failed
                 with step("snapshot.move-away", key):
                     os.rename(f"{self._root}/{key}", aside)
         return aside
