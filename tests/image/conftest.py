@@ -6,12 +6,14 @@ from contextlib import contextmanager
 
 import pytest
 
+from rundlet.image.place import Host
 from rundlet.registry.client import RegistryClient, RegistrySettings
 from rundlet.registry.server import RegistryServer
 from rundlet.spec import mediatype
 from rundlet.spec.digest import Digest
 from rundlet.spec.reference import parse_reference
 from rundlet.store.store import Store
+from tests.image.images import LayoutMaker
 
 SETTINGS = RegistrySettings(retries=1, connect_timeout_s=2, read_timeout_s=5)
 
@@ -110,3 +112,16 @@ def push_index(client, reference, manifests):
 
 def describe_blob(media_type, data):
     return {"mediaType": media_type, "digest": str(Digest.of(data)), "size": len(data)}
+
+
+@pytest.fixture
+def layout(tmp_path):
+    """Makes images in an OCI layout."""
+    return LayoutMaker(tmp_path / "layout")
+
+
+@pytest.fixture
+def host(tmp_path):
+    """What image jobs share, with a store of this test's own and no policy."""
+    with Host(str(tmp_path / "root"), str(tmp_path / "run"), insecure_policy=True) as host:
+        yield host
