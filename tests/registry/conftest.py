@@ -3,7 +3,6 @@
 import contextlib
 import datetime as dt
 import fcntl
-import os
 import shutil
 import socket
 import ssl
@@ -18,9 +17,9 @@ import pytest
 
 from rundlet.registry.client import Clock, RegistryClient, RegistrySettings
 from rundlet.registry.server import RegistryServer
+from tests.registry.debian import debian_registries
 
 SIOCOUTQ = 0x5411  # tcp(7): the bytes that the peer has not acknowledged
-DEBIAN_REGISTRY = "/usr/bin/docker-registry"
 
 
 class Answer(NamedTuple):
@@ -268,47 +267,8 @@ def http_date(virtual_time):
     return make
 
 
-DEBIAN_CONFIG = """
-version: 0.1
-log: {{level: error, accesslog: {{disabled: true}}}}
-storage:
-  filesystem: {{rootdirectory: {root}}}
-  delete: {{enabled: true}}
-http: {{addr: 127.0.0.1:{port}}}
-{auth}
-"""
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-def wait_for_listener(port, process, timeout_s=15):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.02)
-    pytest.fail("docker-registry did not start")
-
-
 @pytest.fixture
 def make_debian_registry(tmp_path):
     """Starts Debian's docker-registry; returns its address."""
-    if not os.access(DEBIAN_REGISTRY, os.X_OK):
-        pytest.skip(f"{DEBIAN_REGISTRY} not on this host")
-    with contextlib.ExitStack() as stack:
-
-        def make(auth=""):
-            port = free_port()
-            config = tmp_path / f"registry-{port}.yml"
-            config.write_text(DEBIAN_CONFIG.format(root=tmp_path / f"debian-{port}", port=port, auth=auth))
-            log = stack.enter_context(open(tmp_path / f"registry-{port}.log", "wb"))
-            process = subprocess.Popen([DEBIAN_REGISTRY, "serve", str(config)], stdout=log, stderr=log)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            wait_for_listener(port, process)
-            return f"127.0.0.1:{port}"
-
+    with debian_registries(tmp_path) as make:
         yield make
