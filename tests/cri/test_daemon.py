@@ -8,6 +8,25 @@ import pytest
 from rundlet.engine.configfile import load_settings
 from rundlet.errors import InvalidArgument, NotFound
 
+OTHER_THREAD = """
+import os, signal, threading, time
+from rundlet.cri.daemon import listen_to_signals
+signals = listen_to_signals(signal.SIGTERM)
+main = threading.main_thread().native_id
+def send():
+    while open(f"/proc/self/task/{main}/wchan").read() not in ("pipe_read", "anon_pipe_read"):
+        time.sleep(0.001)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+threading.Thread(target=send).start()
+print(os.read(signals, 1)[0])
+"""
+
+
+def test_a_signal_that_another_thread_took_is_not_slept_through():
+    argv = [sys.executable, "-c", OTHER_THREAD]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20)
+    assert done.stdout == "15\n"
+
 
 def test_options_win_over_the_file(tmp_path):
     (tmp_path / "rundlet.toml").write_text('root = "/a"\nrun_root = "/b"\ncni_builtin = []\n')

@@ -62,10 +62,18 @@ def rundlet(daemon, *arguments):
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
 
 
+def await_text(path):
+    deadline = time.monotonic() + 20
+    while not os.path.getsize(path):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def stop_slowly(caller):
     """A container that is being stopped and takes its time; its id and the thread."""
     pod_id = caller.run_pod()
-    container_id = caller.start(pod_id, "sh", "-c", "trap '' TERM; while :; do sleep 1; done")
+    container_id = caller.start(pod_id, "sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done")
+    await_text(caller.status(container_id).log_path)
     arguments = {"timeout_s": 30, "container_id": container_id, "timeout": 20}
     thread = threading.Thread(target=caller.StopContainer, kwargs=arguments)
     thread.start()

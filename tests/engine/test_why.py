@@ -52,6 +52,14 @@ def await_words(engine, name, *words):
         time.sleep(0.02)
 
 
+def await_file(path):
+    """Until something is in it."""
+    deadline = time.monotonic() + 20
+    while not path.exists() or not path.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def run_container(engine, image, pod_id, *command, **more):
     options = ContainerOptions(name=more.pop("name", "c"), image=image, command=command, **more)
     container_id = engine.containers.create(pod_id, options)
@@ -132,10 +140,7 @@ def test_a_kill_leaves_the_step_it_hit(sleepy):
 
     settings, gate, pid_file = sleepy
     with subprocess.Popen([sys.executable, "-c", KILLED, encode(settings).decode()]) as process:
-        deadline = time.monotonic() + 20
-        while not pid_file.exists() or not pid_file.read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        await_file(pid_file)
         process.send_signal(signal.SIGKILL)
     with open_evidence(settings.root, settings.run_root) as evidence:
         (account,) = explain(evidence, "web")
@@ -168,11 +173,14 @@ def test_a_registry_that_stalls_is_named(empty_engine, threads):
     assert "failed" in tell(empty_engine, reference)
 
 
-def test_a_container_that_ignores_sigterm_is_waited_for_until_its_grace_ends(engine, image, threads):
-    pod_id = engine.pods.run(PodOptions(name="web", namespace="default", uid="u"))
-    container_id = run_container(
-        engine, image, pod_id, "sh", "-c", "trap '' TERM; while :; do sleep 1; done", name="deaf"
-    )
+def test_a_container_that_ignores_sigterm_is_waited_for_until_its_grace_ends(
+    engine, image, threads, tmp_path
+):
+    options = PodOptions(name="web", namespace="default", uid="u", log_directory=str(tmp_path))
+    pod_id = engine.pods.run(options)
+    script = "trap '' TERM; echo deaf; while :; do sleep 1; done"
+    container_id = run_container(engine, image, pod_id, "sh", "-c", script, name="deaf", log_path="log")
+    await_file(tmp_path / "log")
     pid = engine.containers.status(container_id).pid
     stop = threads.submit(engine.containers.stop, container_id, 30)
     said = await_words(engine, container_id[:12], "container.await-end", "waits for process")

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
-from queue import SimpleQueue
 from typing import Protocol
 
 import click
@@ -51,9 +50,7 @@ def run(settings: Settings, reread: Callable[[], Settings]) -> None:
         socket_path(settings.socket)
     )  # before the engine: its recovery must not meet another daemon
 
-    received: SimpleQueue[int] = SimpleQueue()
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(signum, lambda number, _: received.put(number))
+    signals = listen_to_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     with ExitStack() as undo:
         engine = undo.enter_context(closing(Engine(settings)))
         streams = StreamServer(
@@ -75,10 +72,24 @@ def run(settings: Settings, reread: Callable[[], Settings]) -> None:
         click.echo(f"rundletd {rundlet.__version__} listens on unix://{server.path}")
         notify("READY=1", f"STATUS=listening on unix://{server.path}")
         engine.status()  # reads the features of the runtimes before anybody waits for them
-        while received.get() == signal.SIGHUP:
+        while os.read(signals, 1)[0] == signal.SIGHUP:
             reload(engine, reread)
         log.info("stopping")
         notify("STOPPING=1")
+
+
+def listen_to_signals(*numbers: int) -> int:
+    """A descriptor that has a byte, its number, for each signal that comes.
+
+    A handler in Python would not do: it runs when the main thread executes Python again, and one
+    that has just begun to wait does not, nor does it when another thread took the signal.
+    """
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(write_fd, False)
+    signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    return read_fd
 
 
 def reload(engine: Reloadable, reread: Callable[[], Settings]) -> None:
