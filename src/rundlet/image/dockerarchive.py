@@ -171,7 +171,7 @@ def list_archive_tags(location: Location) -> list[str]:
 class DockerArchiveDestination(Destination):
     """Collects the image's files in a temporary directory and packs them at the end."""
 
-    traits = Traits((mediatype.DOCKER_MANIFEST,), layers="plain", keeps_digests=False)
+    traits = Traits((mediatype.DOCKER_MANIFEST,), layers="plain", encrypted=False, keeps_digests=False)
 
     def __init__(
         self, location: Location, tags: Sequence[Reference] = (), temporary: str | None = None

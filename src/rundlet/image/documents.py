@@ -97,8 +97,10 @@ def rewrite_manifest(
 def _edit(old: dict[str, Any], new: Descriptor) -> dict[str, Any]:
     """`old` with what the new descriptor says; members that we do not know stay."""
     edited = {**old, "mediaType": new.media_type, "digest": new.digest, "size": new.size}
-    if new.annotations or "annotations" in old:
+    if new.annotations != old.get("annotations", {}):
         edited["annotations"] = new.annotations
+        if not new.annotations:
+            del edited["annotations"]
     if new.digest != old["digest"]:
         edited.pop("data", None)
         edited.pop("urls", None)

@@ -265,7 +265,7 @@ class _Planner:
         return BlobStep(blob, documents.convert_type(changed, wanted), "recode", recode)
 
     def _keep_encrypted(self, blob: Descriptor, wanted: str) -> BlobStep:
-        if wanted == mediatype.DOCKER_MANIFEST or self._traits.layers == "plain":
+        if wanted == mediatype.DOCKER_MANIFEST or not self._traits.encrypted:
             raise FailedPrecondition(
                 f"{self._source.name}: layer {blob.digest} is encrypted and {self._name} needs it plain",
                 hint="give its key with --decryption-key",

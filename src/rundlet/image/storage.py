@@ -85,7 +85,7 @@ class _NoDownload:
 class StorageDestination(Destination):
     def __init__(self, location: Location, store: Store) -> None:
         self.name = str(location)
-        self.traits = Traits(ANY_MANIFEST)
+        self.traits = Traits(ANY_MANIFEST, encrypted=False)
         self._store = store
         self._reference = parse_reference(location.name)
         self._patience = Patience()

@@ -40,12 +40,13 @@ class Traits(NamedTuple):
 
     `manifest_types` has the preferred one first; `layers` says whether plain layers are
     compressed on the way in ("compressed"), compressed ones unpacked ("plain"), or neither;
-    `keeps_digests` is False where manifests are written anew on reading.
+    `encrypted` that layers may be; `keeps_digests` is False where manifests are written anew on reading.
     """
 
     manifest_types: tuple[str, ...]
     indexes: bool = False
     layers: Literal["any", "compressed", "plain"] = "any"
+    encrypted: bool = True
     signatures: bool = False
     referrers: bool = False
     keeps_digests: bool = True

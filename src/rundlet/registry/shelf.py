@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 from rundlet.errors import DataLoss, NotFound
 from rundlet.spec.digest import Digest, digest_hasher, parse_digest
+from rundlet.spec.mediatype import DOCKER_MANIFEST_V1_SIGNED
+from rundlet.spec.schema1 import signed_payload
 
 _BLOCK_SIZE = 1 << 20
 
@@ -83,7 +85,8 @@ class Shelf:
     def put_manifest(self, name: str, reference: str, raw: bytes, media_type: str) -> Digest:
         """Keep a manifest under a digest, or under a tag; DataLoss when it has another digest."""
         wanted = parse_digest(reference) if ":" in reference else None
-        digest = Digest.of(raw, wanted.algorithm if wanted else "sha256")
+        content = signed_payload(raw) if media_type == DOCKER_MANIFEST_V1_SIGNED else raw
+        digest = Digest.of(content, wanted.algorithm if wanted else "sha256")
         if wanted and digest != wanted:
             raise DataLoss(f"manifest of {name}: the content has digest {digest}, not {wanted}")
         self._write(self._blob_path(digest), raw)
