@@ -29,8 +29,8 @@ from rundlet.errors import Error, InvalidArgument, ResourceExhausted
 from rundlet.kernel.failure import translate_os_error, translating
 from rundlet.spec.digest import Digest, Hasher, digest_hasher
 
-_WHITEOUT: Final = b".wh."
-_OPAQUE: Final = b".wh..wh..opq"
+WHITEOUT: Final = b".wh."
+OPAQUE: Final = b".wh..wh..opq"
 _RESERVED: Final = b".wh..wh."
 # Overlayfs would take these from a layer as its own word (redirects, metacopy, opaqueness).
 _XATTRS_REFUSED: Final = ("trusted.overlay.", "user.overlay.")
@@ -66,13 +66,15 @@ def apply_layer(
     *,
     limits: Limits = Limits(),  # noqa: B008  immutable
     devices: bool = True,
+    marks: bool = True,
     algorithm: str = "sha256",
     stop: Callable[[], None] | None = None,
 ) -> LayerStats:
     """Unpack `source` (plain, gzip or zstd tar) into the empty directory `target_dir`.
 
     Nothing outside `target_dir` is read or written whatever the layer says.  Ownership is
-    kept when the process is root; device nodes are left out unless `devices`.
+    kept when the process is root; device nodes are left out unless `devices`.  Without `marks`
+    whiteouts are passed over: `flatten` has taken away what they hide.
     A `source` that may wait has a `stop` that ends the waiting: it is called once nothing more
     is wanted.  On any error the target is half-made and the caller removes it.
     Raises InvalidArgument (the layer is wrong; names the entry), ResourceExhausted (limits,
@@ -82,7 +84,7 @@ def apply_layer(
     with translating(f"unpack into {target_dir}"), ExitStack() as stack:
         chunks = stack.enter_context(ReadAhead(_hashed(source, hasher), stop))
         stream = ByteStream(chunks, limits.size_bytes)
-        applier = _Applier(stack.enter_context(Tree(target_dir)), TarReader(stream), devices)
+        applier = _Applier(stack.enter_context(Tree(target_dir)), TarReader(stream), devices, marks)
         applier.run(limits.entries)
         stream.drain()
         return LayerStats(
@@ -102,13 +104,14 @@ def _hashed(source: Readable, hasher: Hasher) -> Iterator[bytes]:
 class _Applier:
     """Creates the entries of one archive in `tree`."""
 
-    def __init__(self, tree: Tree, archive: TarReader, devices: bool) -> None:
+    def __init__(self, tree: Tree, archive: TarReader, devices: bool, marks: bool) -> None:
         self.tree = tree
         self.size_bytes = 0
         self.inodes = 0
         self.checksums: dict[int, int | None] = {}
         self._archive = archive
         self._devices = devices
+        self._marks = marks
         self._owns = os.geteuid() == 0
         self._directory_times_ns: dict[bytes, int] = {}
         self._create: dict[bytes, Callable[[int, bytes, Entry], None]] = {
@@ -133,13 +136,13 @@ class _Applier:
         self._set_directory_times()
 
     def _apply(self, entry: Entry) -> None:
-        if _is_bookkeeping(entry.path):
+        if is_bookkeeping(entry.path):
             return
         if entry.type == tar.DIRECTORY:
             self._apply_directory(entry)
             return
         parent_fd, name = self.tree.parent(entry.path)
-        if name.startswith(_WHITEOUT):
+        if name.startswith(WHITEOUT):
             self._apply_whiteout(parent_fd, name, entry)
         elif not name:
             raise InvalidArgument("the root must be a directory")
@@ -175,7 +178,7 @@ class _Applier:
     def _make_directory(self, path: bytes) -> None:
         """A new directory, or the one that is there; anything else there gives way to it."""
         parent_fd, name = self.tree.parent(path)
-        if name.startswith(_WHITEOUT):
+        if name.startswith(WHITEOUT):
             raise InvalidArgument("a whiteout must be an empty file")
         try:
             os.mkdir(name, 0o700, dir_fd=parent_fd)
@@ -211,10 +214,12 @@ class _Applier:
 
     def _apply_whiteout(self, parent_fd: int, name: bytes, entry: Entry) -> None:
         path = entry.path
-        if name == _OPAQUE:
+        if not self._marks:
+            return
+        if name == OPAQUE:
             self.tree.mark_opaque(path.rpartition(b"/")[0])
             return
-        hidden = name[len(_WHITEOUT) :]
+        hidden = name[len(WHITEOUT) :]
         if hidden in {b"", b".", b".."}:
             raise InvalidArgument("this whiteout names nothing")
         try:
@@ -287,14 +292,12 @@ class _Applier:
         os.utime(name, ns=times, dir_fd=parent_fd, follow_symlinks=False)
 
 
-def _is_bookkeeping(path: bytes) -> bool:
+def is_bookkeeping(path: bytes) -> bool:
     """aufs's own entries: .wh..wh.plnk/… at the root, and any of that form but the opaque mark."""
     if _RESERVED not in path:
         return False
     name = path.rpartition(b"/")[2]
-    return (path.startswith(_RESERVED) and path != _OPAQUE) or (
-        name.startswith(_RESERVED) and name != _OPAQUE
-    )
+    return (path.startswith(_RESERVED) and path != OPAQUE) or (name.startswith(_RESERVED) and name != OPAQUE)
 
 
 def _write(fd: int, piece: memoryview) -> None:

@@ -32,9 +32,14 @@ class Found(NamedTuple):
 def walk_tree(root: str) -> Iterator[Found]:
     """All of the tree at `root`: the root first, a directory's entries together, by the bytes of their names.
 
+    A `root` that is no directory is all there is.
     Raises OSError, and InvalidArgument for a tree that is nested too deep to be walked.
     """
-    root_fd = os.open(root, _OPEN_DIRECTORY)
+    try:
+        root_fd = os.open(root, _OPEN_DIRECTORY)
+    except NotADirectoryError:
+        yield from _walk_one(root)
+        return
     try:
         yield Found(b"", os.fstat(root_fd), root_fd, b".")
         pending = [b""]
@@ -47,6 +52,15 @@ def walk_tree(root: str) -> Iterator[Found]:
             pending += reversed(directories)
     finally:
         os.close(root_fd)
+
+
+def _walk_one(path: str) -> Iterator[Found]:
+    head, name = os.path.split(os.fsencode(path))
+    fd = os.open(head or b".", _OPEN_DIRECTORY)
+    try:
+        yield Found(b"", os.lstat(name, dir_fd=fd), fd, name)
+    finally:
+        os.close(fd)
 
 
 def open_file(found: Found) -> int:
