@@ -185,6 +185,14 @@ def storm(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/image/test_storm.py", *session.posargs)
 
 
+@nox.session
+def deep(session: nox.Session) -> None:
+    """5 000 broken configurations through rundlet-runtime's command line on the real kernel (some minutes)."""
+    install(session, "test")
+    os.environ["HYPOTHESIS_PROFILE"] = "deep"
+    run_in_nodes(session, "-m", "kernel", "tests/oci/test_mutated_configs.py", *session.posargs)
+
+
 @nox.session(venv_backend="none")
 def crictl(session: nox.Session) -> None:
     """Build the real crictl, critest and ginkgo (or those named after --) and cnitool, where Go is."""
