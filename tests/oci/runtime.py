@@ -15,7 +15,7 @@ from rundlet.oci.spec import example
 
 TIMEOUT_S = 20.0
 APPLETS = """sh cat ls id sleep true false echo env pwd mount ps kill head stat readlink touch mkdir ulimit tty hostname
-grep dd sort cut wc umask tr test seq mknod sed find mkfifo stty nice setsid chmod ip""".split()
+tail grep dd sort cut wc umask tr test seq mknod sed find mkfifo stty nice setsid chmod ip""".split()
 
 Change = Callable[[dict[str, Any]], None]
 

@@ -556,3 +556,25 @@ def test_the_null_device_of_stdio_is_the_containers_own(ours: Runtime, bundle: P
     outcome = ours("run", "--bundle", str(bundle), "c1")
     own, stdin = outcome.stderr.split()
     assert own == stdin != str(os.stat("/dev/null").st_dev)
+
+
+def test_events_tell_of_kills_for_want_of_memory_and_end_with_the_container(
+    ours: Runtime, bundle: Path
+) -> None:
+    def change(config: dict[str, Any]) -> None:
+        config["linux"]["resources"]["memory"] = {"limit": 16 << 20, "swap": 16 << 20}
+
+    os.mkfifo(bundle / "rootfs/go")
+    script = "read line < /go; tail /dev/zero; exec sleep 1000"
+    write_config(bundle, make_config("sh", "-c", script, change=change))
+    ours.ok("run", "-d", "--bundle", str(bundle), "c1")
+    argv = [ours.program, "--root", str(ours.root), "events", "--interval", "50ms", "c1"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as events:
+        assert events.stdout is not None
+        assert json.loads(events.stdout.readline())["type"] == "stats"  # so it listens
+        (bundle / "rootfs/go").write_text("go\n")
+        kinds = (json.loads(line)["type"] for line in events.stdout)
+        assert "oom" in kinds
+        ours.ok("kill", "c1", "KILL")
+        assert set(kinds) <= {"stats"}
+        assert events.wait(10) == 0

@@ -8,19 +8,21 @@ Field names are runc's, since engines and their exporters read them.
 """
 
 import os
+import select
 import sys
 import time
 
 from rundlet.cgroup.files import read_text
 from rundlet.cgroup.group import Group
-from rundlet.cgroup.stats import read_oom_kills
+from rundlet.cgroup.oom import OomEvents
 from rundlet.errors import FailedPrecondition, InvalidArgument, NotFound
 from rundlet.oci import containers, groups, json
 from rundlet.oci.arguments import Arguments
 from rundlet.oci.context import Context
 
 _DEFAULT_INTERVAL_S = 5.0
-_OOM_CHECK_S = 0.25
+_LOOK_AGAIN_S = 0.02
+_RING_S = 1.0
 _TICK_NS = 10_000_000  # USER_HZ is 100 on every machine that Linux's interface promises anything for
 
 
@@ -40,21 +42,53 @@ def events(context: Context, arguments: Arguments) -> int:
 
 
 def _follow(container: containers.Container, group: Group, interval_s: float) -> None:
-    """Until the container ends; cgroup v1 files cannot be waited on without an eventfd, so kills are looked for."""
-    killed = read_oom_kills(group)
+    """Until the container ends: figures at each interval, kills when the kernel tells of them."""
+    pidfd = containers.open_process(container)
+    kills = _Kills(group)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    kills.register(poll)
     next_s = time.monotonic() + interval_s
-    while container.status() != "stopped":
-        time.sleep(min(_OOM_CHECK_S, max(0.0, next_s - time.monotonic())))
-        count = read_oom_kills(group)
-        for _ in range(count - killed):
+    ended = False
+    while not ended:
+        ready = {fd for fd, _ in poll.poll(max(0.0, kills.look_again(next_s) - time.monotonic()) * 1000)}
+        ended = pidfd in ready
+        for _ in range(kills.take(ready)):
             _write(container, {"type": "oom"})
-        killed = count
-        if time.monotonic() >= next_s:
+        if not ended and time.monotonic() >= next_s:
             next_s += interval_s
             try:
                 _write(container, {"type": "stats", "data": read_figures(group)})
             except (NotFound, OSError):
                 return  # it went meanwhile
+
+
+class _Kills:
+    """Out-of-memory kills of a group; none where it has no memory controller."""
+
+    def __init__(self, group: Group) -> None:
+        try:
+            self._events: OomEvents | None = OomEvents(group)
+        except (NotFound, OSError):
+            self._events = None
+        self._until_s = 0.0
+
+    def register(self, poll: select.poll) -> None:
+        if self._events is not None:
+            poll.register(self._events.fd, select.POLLPRI if self._events.is_priority else select.POLLIN)
+
+    def look_again(self, next_s: float) -> float:
+        """When to look at the latest: version 1 rings a moment before the kill is counted."""
+        now_s = time.monotonic()
+        return min(next_s, now_s + _LOOK_AGAIN_S) if now_s < self._until_s else next_s
+
+    def take(self, ready: set[int]) -> int:
+        """How many there were since the last time."""
+        if self._events is None:
+            return 0
+        if self._events.fd in ready:
+            self._until_s = time.monotonic() + _RING_S
+        return self._events.take()
 
 
 def _write(container: containers.Container, event: dict[str, object]) -> None:

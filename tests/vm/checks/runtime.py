@@ -8,7 +8,7 @@ import sys
 
 MIB = 1 << 20
 BUNDLE = "/run/oci-bundle"
-APPLETS = "sh cat sleep ls stty hostname mkdir grep".split()
+APPLETS = "sh cat sleep ls stty hostname mkdir grep tail".split()
 LIMITS = {
     "memory": {"limit": 64 * MIB, "swap": 96 * MIB},
     "pids": {"limit": 20},
@@ -87,3 +87,19 @@ def run_container(cgroups_path, *flags, limit_file="memory.max"):
     assert text == f"{64 * MIB}\n", text
     yield "started"
     call(*flags, "--root", state, "delete", "--force", "box")
+
+
+def watch_memory(cgroups_path):
+    """The kinds of events of a container that is killed for want of memory, in order."""
+    go = f"{BUNDLE}/rootfs/go"
+    make_bundle(cgroups_path, "sh", "-c", "until [ -e /go ]; do sleep 0.05; done; tail /dev/zero; sleep 0.2")
+    state = ("--root", "/run/oci-state")
+    call(*state, "run", "--detach", "--bundle", BUNDLE, "box")
+    command = [*COMMAND, *state, "events", "--interval", "50ms", "box"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as events:
+        kinds = [json.loads(events.stdout.readline())["type"]]
+        with open(go, "w"):
+            kinds += [json.loads(line)["type"] for line in events.stdout]
+    call(*state, "delete", "--force", "box")
+    assert events.returncode == 0
+    return kinds

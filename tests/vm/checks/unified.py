@@ -309,3 +309,11 @@ def check_the_runtime():
     assert read_text(f"{group.directory('')}/pids.max").strip() == "30"
     assert next(life, None) is None
     assert not group.exists()
+
+
+def check_the_runtime_tells_of_kills_for_want_of_memory():
+    from runtime import watch_memory
+
+    kinds = watch_memory("/check/oom-events")
+    assert kinds.count("oom") == 1, kinds
+    assert kinds[0] == "stats", kinds
