@@ -14,6 +14,9 @@ from rundlet.spec.digest import Digest
 from rundlet.spec.reference import parse_reference
 from rundlet.store.store import Store
 from tests.image.images import LayoutMaker
+from tests.registry.conftest import make_debian_registry
+
+__all__ = ["make_debian_registry"]  # a fixture
 
 SETTINGS = RegistrySettings(retries=1, connect_timeout_s=2, read_timeout_s=5)
 

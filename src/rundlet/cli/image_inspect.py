@@ -66,4 +66,6 @@ def _show(value: Any, template: str) -> None:
         return
     import json
 
+    if not value.get("Name", "x"):
+        del value["Name"]  # what has no name does not say so
     print(json.dumps(value, indent=4, ensure_ascii=False))
