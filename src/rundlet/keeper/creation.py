@@ -204,7 +204,8 @@ class Creation:
         if container.status == "created" and pending.error is None:
             container.status = "running"
             self._run_poststart(container, pending.hooks, pending)
-            self._launcher.expect_another(pending)
+            if not self._pending:  # with many at once there is no time to work ahead
+                self._launcher.expect_another(pending)
         elif container.status == "creating":
             self._ending.failed[container.id] = pending  # told when nothing is left of it
         elif pending.error is not None:

@@ -66,7 +66,7 @@ class Launcher:
     def expect_another(self, pending: Pending) -> None:
         """One has started its program; the next one may be like it."""
         if pending.another is not None:
-            self._nursery.order(pending.another)
+            self._nursery.order(pending.another, ahead=True)
 
     def rest(self) -> None:
         """Nothing was started for a while."""

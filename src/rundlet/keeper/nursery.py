@@ -9,12 +9,12 @@ namespaces of its own waits until somebody has work for it.
 
     supervisor                              nursery                    newborn
     ----------                              -------                    -------
-    "FLAGS [cgroup] [pid]"  (fds) ───────▶  clone3 (CLONE_PARENT) ───▶ waits (`rundlet.keeper.newborn`)
+    "FLAGS [ahead] [cgroup] [pid]"  (fds) ▶ clone3 (CLONE_PARENT) ───▶ waits (`rundlet.keeper.newborn`)
                             ◀─────── "PID"  (fds: pidfd, its socket)
                             ◀─────── "errno NUMBER"
 
-`cgroup` is the version 2 group to be born into, `pid` a pidfd or a PID namespace to be
-born into.  The newborn is the supervisor's child from the start.  A mount namespace is never among
+`ahead` says that there is no work for it yet; `cgroup` is the version 2 group to be born into,
+`pid` a pidfd or a PID namespace to be born into.  The newborn is the supervisor's child from the start.  A mount namespace is never among
 the FLAGS: one made ahead would miss what the host has mounted since.
 
 The nursery leaves when the supervisor has gone, and when nothing was started for a while: its memory is
@@ -60,10 +60,13 @@ class Nursery:
         self._ordered: list[int] = []  # flags, answered in this order
         self._spares: dict[int, Newborn] = {}
 
-    def order(self, flags: int) -> None:
-        """Have a newborn made, unless one waits or is under way; returns at once."""
+    def order(self, flags: int, *, ahead: bool = False) -> None:
+        """Have a newborn made, unless one waits or is under way; returns at once.
+
+        `ahead`: nobody has work for it yet.
+        """
         if flags not in self._spares and flags not in self._ordered:
-            self._send(flags)
+            self._send(flags, ahead=ahead)
             self._ordered.append(flags)
 
     def employ(self, flags: int, work: Work, request: bytes, fds: Sequence[int]) -> Newborn:
@@ -107,10 +110,10 @@ class Nursery:
 
     # -- the wire ---------------------------------------------------------------
 
-    def _send(self, flags: int, cgroup_fd: int = -1, pid_fd: int = -1) -> None:
-        given = {"cgroup": cgroup_fd, "pid": pid_fd}
-        fds = [fd for fd in given.values() if fd >= 0]
-        order = " ".join((str(flags), *(name for name, fd in given.items() if fd >= 0))).encode()
+    def _send(self, flags: int, cgroup_fd: int = -1, pid_fd: int = -1, *, ahead: bool = False) -> None:
+        given = {name: fd for name, fd in (("cgroup", cgroup_fd), ("pid", pid_fd)) if fd >= 0}
+        order = " ".join((str(flags), *(["ahead"] if ahead else []), *given)).encode()
+        fds = list(given.values())
         try:
             socket.send_fds(self._open(), [order], fds)
         except OSError:  # it was killed
@@ -194,20 +197,24 @@ def run_nursery(sock: socket.socket, machine: Machine) -> NoReturn:
             raw, fds, _, _ = socket.recv_fds(sock, _ORDER_MAX_BYTES, _FDS_MAX, socket.MSG_CMSG_CLOEXEC)
             if not raw:
                 break
-            flags, *names = raw.decode().split()
-            _serve(sock, int(flags), dict(zip(names, fds, strict=True)), home, machine)
+            flags, *words = raw.decode().split()
+            ahead = "ahead" in words
+            given = dict(zip(words[ahead:], fds, strict=True))
+            _serve(sock, int(flags), given, home, machine, ahead=ahead)
     finally:
         os._exit(0)
 
 
-def _serve(sock: socket.socket, flags: int, given: dict[str, int], home: int, machine: Machine) -> None:
+def _serve(
+    sock: socket.socket, flags: int, given: dict[str, int], home: int, machine: Machine, *, ahead: bool
+) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         if "pid" in given:
             namespace.setns(given["pid"], namespace.CLONE_NEWPID)
         child = clone(flags, given.get("cgroup", -1), sibling=True)
         if child.pid == 0:
-            be_newborn(theirs, machine)
+            be_newborn(theirs, machine, ahead=ahead)
         socket.send_fds(sock, [b"%d" % child.pid], [child.pidfd, ours.fileno()])
         os.close(child.pidfd)
     except OSError as error:
