@@ -472,6 +472,30 @@ def test_the_interpreter_of_the_host_cannot_be_run_inside(ours: Runtime, bundle:
     assert "a link of /proc to something open" in outcome.stderr
 
 
+@pytest.mark.parametrize("how", ["program", "link", "script"])
+def test_the_interpreter_of_the_host_is_no_hook_of_the_container(
+    ours: Runtime, bundle: Path, how: str
+) -> None:
+    """CVE-2019-5736 by startContainer hooks, whose files are the image's."""
+    hook = bundle / "rootfs/bin/hook"
+    if how == "link":
+        hook.symlink_to("/proc/self/exe")
+    else:
+        hook.write_text("#!/proc/self/exe -c open('/ran','w')\n")
+        hook.chmod(0o755)
+    path = "/proc/self/exe" if how == "program" else "/bin/hook"
+
+    def change(config: dict[str, Any]) -> None:
+        config["hooks"] = {"startContainer": [{"path": path, "args": ["hook", "-c", "open('/ran','w')"]}]}
+
+    write_config(bundle, make_config("true", change=change))
+    outcome = ours("run", "--bundle", str(bundle), "c1")
+    assert outcome.code == 1
+    assert "a link of /proc to something open" in outcome.stderr
+    assert not (bundle / "rootfs/ran").exists()
+    assert ours.leftovers() == []
+
+
 def test_scripts_and_their_arguments(ours: Runtime, bundle: Path) -> None:
     """As execve(2) has it: interpreter, one argument, the script's path, then the arguments."""
     tools = bundle / "rootfs/bin"

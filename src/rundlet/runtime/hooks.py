@@ -29,6 +29,7 @@ from rundlet.kernel.clone import Cloned, clone
 from rundlet.plan import steps
 from rundlet.plan.container import Hook
 from rundlet.runtime.context import Context
+from rundlet.runtime.guard import execute_by_descriptor
 from rundlet.runtime.process import reset_signals
 
 ASK = b'{"hooks": true}'
@@ -43,17 +44,20 @@ class Group(NamedTuple):
     hooks: Sequence[Hook]
 
 
-def run_hooks(groups: Sequence[Group], state: dict[str, Any], *, go_on: bool = False) -> None:
+def run_hooks(
+    groups: Sequence[Group], state: dict[str, Any], *, go_on: bool = False, is_guarded: bool = False
+) -> None:
     """Run all, one after the other; `state` is the whole state document.
 
     The first that fails, or does not end in its time, ends it with
     FailedPrecondition; with `go_on` (poststop) the others are run all the same.
+    `is_guarded`: they are files of a container, and may lead to this interpreter (`rundlet.runtime.guard`).
     """
     failure: Error | None = None
     for kind, hooks in groups:
         for index, hook in enumerate(hooks):
             try:
-                _run_hook(f"hooks.{kind}[{index}]", hook, state)
+                _run_hook(f"hooks.{kind}[{index}]", hook, state, is_guarded=is_guarded)
             except Error as error:
                 if not go_on:
                     raise
@@ -62,7 +66,7 @@ def run_hooks(groups: Sequence[Group], state: dict[str, Any], *, go_on: bool = F
         raise failure
 
 
-def _run_hook(where: str, hook: Hook, state: dict[str, Any]) -> None:
+def _run_hook(where: str, hook: Hook, state: dict[str, Any], *, is_guarded: bool) -> None:
     stdin = os.memfd_create("rundlet-state", os.MFD_CLOEXEC)
     output = os.memfd_create("rundlet-hook", os.MFD_CLOEXEC)
     try:
@@ -70,7 +74,7 @@ def _run_hook(where: str, hook: Hook, state: dict[str, Any]) -> None:
         os.lseek(stdin, 0, os.SEEK_SET)
         child = clone()
         if child.pid == 0:
-            _become_hook(hook, state["bundle"], stdin, output)
+            _become_hook(hook, state["bundle"], stdin, output, is_guarded=is_guarded)
         in_time = _wait(child, hook.timeout_s)
         _, wait_status = os.waitpid(child.pid, 0)
         os.close(child.pidfd)
@@ -82,7 +86,7 @@ def _run_hook(where: str, hook: Hook, state: dict[str, Any]) -> None:
         os.close(output)
 
 
-def _become_hook(hook: Hook, directory: str, stdin: int, output: int) -> NoReturn:
+def _become_hook(hook: Hook, directory: str, stdin: int, output: int, *, is_guarded: bool) -> NoReturn:
     try:
         os.setsid()
         reset_signals()
@@ -93,7 +97,10 @@ def _become_hook(hook: Hook, directory: str, stdin: int, output: int) -> NoRetur
             os.chdir(directory)
         except OSError:
             os.chdir("/")  # createContainer and later: the bundle may be out of reach
-        os.execve(hook.path, hook.args, dict(entry.split("=", 1) for entry in hook.env if "=" in entry))
+        environment = dict(entry.split("=", 1) for entry in hook.env if "=" in entry)
+        if is_guarded:
+            execute_by_descriptor(hook.path, hook.args, environment)
+        os.execve(hook.path, hook.args, environment)
     except BaseException as error:
         os.write(output, f"cannot be executed: {error}".encode())
     finally:
@@ -173,9 +180,11 @@ def read_outcome(running: Running) -> list[str] | None:
     return outcome
 
 
-def run_in_container(kind: str, hooks: Sequence[Hook], state: dict[str, Any], status: str) -> None:
+def run_in_container(
+    kind: str, hooks: Sequence[Hook], state: dict[str, Any], status: str, *, is_guarded: bool = False
+) -> None:
     """Hooks of the first process's own, with its pid as it is seen there."""
-    run_hooks([Group(kind, hooks)], {**state, "status": status, "pid": os.getpid()})
+    run_hooks([Group(kind, hooks)], {**state, "status": status, "pid": os.getpid()}, is_guarded=is_guarded)
 
 
 def _await_hooks(_: steps.AwaitHooks, context: Context) -> None:

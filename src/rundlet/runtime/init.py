@@ -128,7 +128,8 @@ def be_first(
     if not path:
         raise FailedPrecondition("config.json: process: it is not set, so there is nothing to start")
     if plan.hooks is not None and plan.hooks.start_container:
-        hooks.run_in_container("startContainer", plan.hooks.start_container, plan.hooks.state, "created")
+        guarded, own = inheritance.is_guarded, plan.hooks.start_container
+        hooks.run_in_container("startContainer", own, plan.hooks.state, "created", is_guarded=guarded)
     _become(path, plan.process, environment, prepared, inheritance)
 
 
