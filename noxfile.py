@@ -193,6 +193,14 @@ def deep(session: nox.Session) -> None:
     run_in_nodes(session, "-m", "kernel", "tests/oci/test_mutated_configs.py", *session.posargs)
 
 
+@nox.session
+def crash(session: nox.Session) -> None:
+    """Kills and faults at every named step of pods, containers and images, all there are (make test: some)."""
+    install(session, "test")
+    os.environ["RUNDLET_CRASHES"] = "all"
+    run_in_nodes(session, "tests/crash", *session.posargs)
+
+
 @nox.session(venv_backend="none")
 def crictl(session: nox.Session) -> None:
     """Build the real crictl, critest and ginkgo (or those named after --) and cnitool, where Go is."""

@@ -3,6 +3,9 @@
 A directory that rundlet made carries the extended attribute `trusted.rundlet.made`, so
 kubelet's groups, or a parent that was there before, stay when the pod goes; and a parent
 that two pods share goes with the last of them.
+
+On a hybrid machine (cgroup.layout) there is a directory in the version 2 hierarchy too: OCI
+runtimes make one for each container, and leave the ones above it behind.
 """
 
 import errno
@@ -36,6 +39,9 @@ class ParentGroups:
         with translating(f"make cgroup {path}"), self._locks.hold(_LOCK):
             missing = [directory for directory in self._directories(group) if not os.path.isdir(directory)]
             group.make()
+            tracked = self._tracked_directory(group)
+            if tracked:
+                os.makedirs(tracked, exist_ok=True)
             for directory in missing:
                 os.setxattr(directory, _MARK, b"1")
 
@@ -71,11 +77,21 @@ class ParentGroups:
                 group.remove()
                 path = path.rpartition("/")[0]
 
+    def _tracked_directory(self, group: Group) -> str:
+        """Empty where there is none, and for slices, which systemd makes everywhere."""
+        if not self._layout.tracking or is_slice(group.path) or not group.path.startswith("/"):
+            return ""
+        return self._layout.tracking.rstrip("/") + group.path
+
     def _directories(self, group: Group) -> Iterator[str]:
         """Every directory from the deepest up to below the mount points."""
         mounts = self._layout.mounts
-        for controller, directory in group.directories().items():
-            bottom = mounts[controller].rstrip("/")
+        found = [(mounts[controller], directory) for controller, directory in group.directories().items()]
+        tracked = self._tracked_directory(group)
+        if tracked:
+            found.append((self._layout.tracking, tracked))
+        for mount, directory in found:
+            bottom = mount.rstrip("/")
             while len(directory) > len(bottom):
                 yield directory
                 directory = os.path.dirname(directory)  # noqa: PLW2901 - walks up

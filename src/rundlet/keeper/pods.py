@@ -135,7 +135,8 @@ class Pods:
     def _start_init(self, directory: str, paths: Mapping[str, str], join_files: Sequence[str]) -> int:
         program = open_program(self._architecture)
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-        child = clone()
+        with step("keeper.pod-clone"):
+            child = clone()
         if child.pid == 0:
             _make_init(program, paths, join_files, write_fd)
         os.close(program)
@@ -143,8 +144,7 @@ class Pods:
         os.close(child.pidfd)
         with open(read_fd, encoding="utf-8", errors="replace") as report:
             told = dict(line.rstrip("\n").split(" ", 1) for line in report)
-        with step("keeper.pod-helper"):
-            os.waitpid(child.pid, 0)
+        os.waitpid(child.pid, 0)
         if "error" in told and "pid" in told:
             os.waitpid(int(told["pid"]), 0)
         if "error" in told or "pid" not in told:

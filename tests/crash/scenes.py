@@ -1,0 +1,172 @@
+"""What clients ask of an engine, call by call: together the scenes pass every step that has a name."""
+
+import shutil
+from collections.abc import Callable
+from typing import NamedTuple
+
+from rundlet.engine.engine import Engine
+from rundlet.engine.idmap import can_idmap
+from rundlet.engine.options import (
+    ContainerOptions,
+    IdMapping,
+    Mount,
+    Namespaces,
+    PodOptions,
+    PortMapping,
+    Security,
+    SecurityProfile,
+)
+from tests.crash.engine_process import Act, Ids
+
+IMAGE = "busybox:latest"
+_MAPS = (IdMapping(0, 200000, 65536),)
+_USER = Namespaces(user="pod", uid_mappings=_MAPS, gid_mappings=_MAPS)
+
+
+class Scene(NamedTuple):
+    """Calls that leave nothing when all are done; `missing` names what the host lacks for them.
+
+    `parts` are for workers to share.  A scene that `reopens` is over when the store has been opened
+    again: what a bad disk keeps of removed images goes then.
+    """
+
+    name: str
+    acts: tuple[Act, ...]
+    parts: int = 1
+    missing: Callable[[str], str] = lambda _root: ""
+    reopens: bool = False
+
+
+def _image(ids: Ids) -> str:
+    return f"{ids['registry']}/{IMAGE}"
+
+
+def _options(ids: Ids, **fields: object) -> ContainerOptions:
+    fixed = {"name": "c", "image": _image(ids), "command": ("sleep", "1000"), "log_path": "c.log"}
+    return ContainerOptions(**(fixed | fields))
+
+
+# -- a pod with all that a pod can share --------------------------------------------------
+
+
+def run_pod(engine: Engine, ids: Ids) -> Ids:
+    security = Security(namespaces=Namespaces(pid="pod"))
+    ports = (PortMapping(80, 18080),)
+    options = PodOptions("p", "u", "n", log_directory=ids["logs"], security=security, port_mappings=ports)
+    return {"pod": engine.pods.run(options)}
+
+
+def create(engine: Engine, ids: Ids) -> Ids:
+    security = Security(
+        namespaces=Namespaces(pid="pod"),
+        readonly_rootfs=True,
+        no_new_privileges=True,
+        seccomp=SecurityProfile("runtime-default"),
+        masked_paths=("/proc/kcore",),
+        readonly_paths=("/proc/sys",),
+    )
+    mounts = (Mount("/image", image=_image(ids), readonly=True),)
+    return {"c": engine.containers.create(ids["pod"], _options(ids, security=security, mounts=mounts))}
+
+
+def start(engine: Engine, ids: Ids) -> Ids:
+    """As a kubelet: when a start has failed and the container ended by that, another one takes its place."""
+    if engine.containers.status(ids["c"]).state == "exited":
+        options = engine.containers.status(ids["c"]).options
+        engine.containers.remove(ids["c"])
+        ids = {"c": engine.containers.create(ids["pod"], options)}
+    engine.containers.start(ids["c"])
+    assert engine.containers.status(ids["c"]).state == "running"
+    return {"c": ids["c"]}
+
+
+def execute(engine: Engine, ids: Ids) -> None:
+    result = engine.containers.exec_sync(ids["c"], ["echo", "done"], 20)
+    assert (result.stdout, result.exit_code) == (b"done\n", 0)
+
+
+def stop(engine: Engine, ids: Ids) -> None:
+    engine.containers.stop(ids["c"], 0)
+    assert engine.containers.status(ids["c"]).state == "exited"
+
+
+def remove(engine: Engine, ids: Ids) -> None:
+    engine.containers.remove(ids["c"])
+    assert not engine.containers.list()
+
+
+def stop_pod(engine: Engine, ids: Ids) -> None:
+    engine.pods.stop(ids["pod"])
+    assert engine.pods.status(ids["pod"]).state == "notready"
+
+
+def remove_pod(engine: Engine, ids: Ids) -> None:
+    engine.pods.remove(ids["pod"])
+    assert not engine.pods.list()
+
+
+# -- a pod with a user namespace, and a terminal -------------------------------------------
+
+
+def run_user_pod(engine: Engine, ids: Ids) -> Ids:
+    options = PodOptions("p", "u", "n", log_directory=ids["logs"], security=Security(namespaces=_USER))
+    return {"pod": engine.pods.run(options)}
+
+
+def create_in_user_pod(engine: Engine, ids: Ids) -> Ids:
+    options = _options(ids, security=Security(namespaces=_USER), tty=True, stdin=True)
+    return {"c": engine.containers.create(ids["pod"], options)}
+
+
+# -- a pod whose containers another runtime makes -------------------------------------------
+
+
+def run_runc_pod(engine: Engine, ids: Ids) -> Ids:
+    return {"pod": engine.pods.run(PodOptions("p", "u", "n", runtime_handler="runc"))}
+
+
+def run_bwrap_pod(engine: Engine, ids: Ids) -> Ids:
+    return {"pod": engine.pods.run(PodOptions("p", "u", "n", runtime_handler="bwrap"))}
+
+
+def create_plain(engine: Engine, ids: Ids) -> Ids:
+    return {"c": engine.containers.create(ids["pod"], _options(ids, log_path=""))}
+
+
+# -- images ---------------------------------------------------------------------------------
+
+
+def pull_busybox(engine: Engine, ids: Ids) -> None:
+    engine.images.pull(_image(ids))
+
+
+def pull(engine: Engine, ids: Ids) -> None:
+    engine.images.pull(f"{ids['registry']}/other:latest", deadline_s=30)
+    assert len(engine.images.list(f"{ids['registry']}/other:latest")) == 1
+
+
+def remove_image(engine: Engine, ids: Ids) -> None:
+    engine.images.remove(f"{ids['registry']}/other:latest")
+    assert not engine.images.list(f"{ids['registry']}/other:latest")
+
+
+_LIFE = (create, start, execute, stop, remove, stop_pod, remove_pod)
+_PLAIN_LIFE = (create_plain, *_LIFE[1:])
+
+
+def _lacks_idmap(root: str) -> str:
+    return "" if can_idmap(root, (99, 0)) else f"idmapped mounts of {root}"
+
+
+def _lacks(program: str) -> Callable[[str], str]:
+    return lambda _root: "" if shutil.which(program) else program
+
+
+SCENES = (
+    Scene("pod", (run_pod, *_LIFE), parts=4),
+    Scene("image", (pull, remove_image), parts=2, reopens=True),
+    # The second pod is removed while its container runs.
+    Scene("user-pod", (run_user_pod, create_in_user_pod, start, execute, remove_pod), 2, _lacks_idmap),
+    Scene("runc", (run_runc_pod, *_PLAIN_LIFE), missing=_lacks("runc")),
+    Scene("bwrap", (run_bwrap_pod, *_PLAIN_LIFE), missing=_lacks("bwrap")),
+)

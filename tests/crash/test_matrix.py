@@ -1,0 +1,116 @@
+"""Killed, or out of disk, descriptors or memory, at every named step: nothing is lost and nothing is left.
+
+RUNDLET_CRASHES says how many crashes each part of a scene plays, taken by chance from all there are,
+always the same ones: 8 in `make test`; "all" in `nox -s crash`; any other text plays those whose line
+("create keeper.clone:before supervisor") has it.
+"""
+
+import ast
+import os
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rundlet
+from rundlet.plan.steps import KINDS
+from tests.crash.scenes import SCENES, Scene
+from tests.crash.stage import Crash, Stage, list_crashes
+
+pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(7200)]
+
+CRASHES = os.environ.get("RUNDLET_CRASHES", "8")
+PARTS = [(scene, part) for scene in SCENES for part in range(scene.parts)]
+ROOMS = ("engine", "keeper", "runtime")
+# What no scene comes to, and why.
+UNREACHED = {
+    "twin.wait": "two calls at once: tests/engine/test_twins.py",
+    "lock.wait": "two calls at once: tests/engine/test_locks.py",
+    "undo": "comes after failures, of which the matrix has plenty",
+}
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
+    missing = request.param.missing(str(tmp_path))
+    if missing:
+        pytest.skip(f"{missing} not on this host")
+    return request.param
+
+
+def choose(crashes: list[Crash], scene: Scene, part: int) -> list[Crash]:
+    mine = crashes[part :: scene.parts]
+    if CRASHES == "all":
+        return mine
+    if CRASHES.isdecimal():
+        return sorted(random.Random(f"{scene.name} {part}").sample(mine, min(int(CRASHES), len(mine))))
+    return [crash for crash in mine if CRASHES in crash.describe(scene.acts)]
+
+
+@pytest.mark.parametrize(
+    ("scene", "part"), PARTS, indirect=["scene"], ids=[f"{scene.name}-{part}" for scene, part in PARTS]
+)
+def test_a_crash_loses_nothing_and_leaves_nothing(stage: Stage, scene: Scene, part: int) -> None:
+    stage.list_points(scene.acts)  # what stays for good, such as a compiled filter, is there from now on
+    before = stage.take_traces()
+    crashes = list_crashes(stage.list_points(scene.acts))
+    assert stage.find_leftovers(before) == []
+    failures = []
+    for crash in choose(crashes, scene, part):
+        failure = play(stage, scene, crash, before)
+        if failure:
+            failures.append(f"{crash.describe(scene.acts)}: {failure}")
+            stage.clear()
+            before = stage.take_traces()
+    assert failures == []
+    stage.close()
+    assert stage.await_no_keeper()
+
+
+def play(stage: Stage, scene: Scene, crash: Crash, before: object) -> str:
+    """What went wrong; empty when nothing did."""
+    try:
+        stage.play(scene.acts, crash)
+        if scene.reopens:
+            stage.reopen()
+    except AssertionError as error:
+        return str(error)
+    left = stage.find_leftovers(before)
+    return f"left behind: {left}" if left else ""
+
+
+def list_named_steps() -> Iterator[str]:
+    """Every name in a call of step(); what is put in at run time matches anything."""
+    for room in ROOMS:
+        for path in Path(rundlet.__file__).with_name(room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("step", "named", "mark"):
+                    yield from read_name(node.args[0])
+
+
+def read_name(argument: ast.expr) -> Iterator[str]:
+    if isinstance(argument, ast.Constant):
+        yield re.escape(argument.value)
+    elif isinstance(argument, ast.JoinedStr):
+        parts = (part.value if isinstance(part, ast.Constant) else None for part in argument.values)
+        yield "".join(".+" if part is None else re.escape(part) for part in parts)
+
+
+def test_every_named_step_is_passed_by_a_scene(stage: Stage, tmp_path: Path) -> None:
+    scenes = [scene for scene in SCENES if not scene.missing(str(tmp_path))]
+    if len(scenes) < len(SCENES):
+        pytest.skip("some scenes need what is not on this host")
+    points = [point for scene in scenes for _, point in stage.list_points(scene.acts)]
+    stage.close()
+    stage.await_no_keeper()
+    passed = {point.partition(":")[0] for point in (*points, *stage.points.take_passed())}
+    named = set(list_named_steps()) - {re.escape(name) for name in UNREACHED}
+    assert [name for name in sorted(named) if not any(re.fullmatch(name, one) for one in passed)] == []
+
+
+def test_points_are_made_from_the_steps_of_the_plan(stage: Stage) -> None:
+    points = stage.list_points(SCENES[0].acts)
+    assert len(list_crashes(points)) > 1000
+    assert len({point.partition(":")[0] for _, point in points} & KINDS.keys()) > 10
