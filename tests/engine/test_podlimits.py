@@ -64,9 +64,9 @@ def test_a_pods_limit_holds_for_its_containers(engine: Engine, image: str) -> No
         pod,
         ContainerOptions("c", image, command=("dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1")),
     )
-    engine.containers.start(container)
-    end = engine.containers._await_end(container, 10)
-    assert end
+    with engine.feed.subscribe() as events:
+        engine.containers.start(container)
+        next(event for event in events if (event.id, event.change) == (container, "stopped"))
     assert engine.containers.status(container).exit_code == 137
 
 

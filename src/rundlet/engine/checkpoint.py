@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 
 from rundlet.engine import checkpointfile as layout
 from rundlet.engine.creation import bundle_path
+from rundlet.engine.external import runtime_command
 from rundlet.engine.parts import Parts
 from rundlet.engine.podfiles import remove_directory
 from rundlet.engine.process import read_config
@@ -124,7 +125,7 @@ def _known_to_runtime(parts: Parts, record: ContainerRecord, directory: str) -> 
     """The command line of a runtime that knows the container."""
     if record.facts.runtime_type == "oci":
         handler = parts.handlers.find(record.facts.runtime_handler)
-        yield [handler.path, "--root", handler.root, *handler.args]
+        yield runtime_command(parts, handler, record.facts.cgroups_path)
         return
     root = f"{directory}.known"
     try:

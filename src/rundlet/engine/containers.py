@@ -28,6 +28,7 @@ from rundlet.engine.parts import Parts
 from rundlet.engine.podfiles import remove_directory
 from rundlet.engine.process import plan_cgroup, read_config
 from rundlet.engine.records import ContainerRecord, require_state
+from rundlet.engine.restore import restore_path, restore_processes
 from rundlet.engine.signals import parse_signal
 from rundlet.engine.stats import StatsReader
 from rundlet.engine.status import ContainerStats, ContainerStatus, ExecResult
@@ -116,7 +117,7 @@ class Containers:
             require_state(record, "created", action="start")
             try:
                 with step("container.start", container_id):
-                    started_at_ns = self._open_gate(container_id)
+                    started_at_ns = self._start(record)
             except Error as error:
                 self._settle_failed_start(container_id, error)
                 raise
@@ -149,6 +150,14 @@ class Containers:
             record_start_failure(self._records, container_id, error)
         else:
             self.offer_start(container_id)
+
+    def _start(self, record: ContainerRecord) -> int:
+        """When its program began to run, or its processes went on, in nanoseconds."""
+        if not record.facts.restore:
+            return self._open_gate(record.id)
+        facts = restore_processes(self._parts, record)
+        self._records.save_facts(record.id, facts)
+        return time.time_ns()
 
     def stop(self, prefix: str, timeout_s: float) -> None:
         """The stop signal, `timeout_s` of patience (0: none), SIGKILL.  Unknown or ended: nothing to do."""
@@ -197,6 +206,7 @@ class Containers:
         with step("container.remove-snapshot", record.id):
             self._parts.store.snapshots.remove(record.id)
             remove_directory(volumes_path(self._parts.settings.root, record.id))
+            remove_directory(restore_path(self._parts.settings.root, record.id))
         with step("container.remove-bundle", record.id):
             remove_directory(bundle)
         self._stats.forget(record.id)

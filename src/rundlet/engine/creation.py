@@ -10,6 +10,8 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from rundlet.engine import capabilities
 from rundlet.engine.apparmor import choose_profile
 from rundlet.engine.cdi import apply_edits, find_edits
@@ -30,6 +32,13 @@ from rundlet.engine.parts import Parts
 from rundlet.engine.podfiles import locate_files, remove_directory
 from rundlet.engine.process import choose_seccomp, plan_create, write_config
 from rundlet.engine.records import ContainerFacts, ContainerRecord, PodRecord, require_state
+from rundlet.engine.restore import (
+    adapt_options,
+    apply_files,
+    check_mounts,
+    open_checkpoint,
+    prepare_restore,
+)
 from rundlet.engine.rootfs import read_file
 from rundlet.engine.selinux import Labels, check_label, choose_labels, relabel
 from rundlet.engine.signals import format_signal, parse_signal
@@ -58,11 +67,16 @@ def bundle_path(parts: Parts, container_id: str) -> str:
 
 def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo: Undo) -> ContainerFacts:
     """Make the container of a reserved record; its first process waits behind the gate."""
+    checkpoint = open_checkpoint(parts, record, undo)
+    if checkpoint is not None:
+        record = replace(record, options=adapt_options(record.options, checkpoint))
     options = record.options
     image = _find_image(parts, options.image)
     made = _Made(
         image, _prepare_snapshot(parts, record.id, image, undo), _make_bundle(parts, record.id, undo)
     )
+    if checkpoint is not None:
+        apply_files(checkpoint, made.snapshot)
     volumes = mount_volumes(parts, record.id, made.bundle, options.mounts, undo)
     volumes = _add_image_volumes(parts, made, volumes, undo)
     looked = _look_up(parts, pod, record, made, volumes)
@@ -74,7 +88,11 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
     with step("container.config", record.id):
         write_config(made.bundle, config)
     log_path = _make_log_directory(pod, options)
-    if handler.type == "builtin":
+    if checkpoint is not None:
+        check_mounts(checkpoint, config)
+        prepare_restore(checkpoint, made.snapshot, made.bundle, log_path, undo)
+        pid = 0
+    elif handler.type == "builtin":
         pid = _create(parts, record, config, made, log_path, undo)
     else:
         pid = _create_external(parts, handler, record, config, made, log_path, undo)
@@ -87,10 +105,11 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
         boot_id=parts.boot_id,
         pid=pid,
         runtime_handler=handler.name,
-        runtime_type=handler.type,
+        runtime_type=handler.type if checkpoint is None else "oci",
         own_sandbox=handler.own_sandbox,
         volumes=volumes.images,
         user=UserStatus(looked.identity.uid, looked.identity.gid, looked.identity.groups),
+        restore=checkpoint.directory if checkpoint else "",
     )
 
 

@@ -17,6 +17,7 @@ from rundlet.engine.process import compile_seccomp, plan_cgroup
 from rundlet.errors import InvalidArgument
 from rundlet.kernel.failure import translating
 from rundlet.kernel.mount import MNT_DETACH, MS_PRIVATE, UMOUNT_NOFOLLOW, mount, umount
+from rundlet.oci.entry import own_command
 from rundlet.plan.bwrap import covered_paths, plan_bwrap
 from rundlet.plan.external import BwrapPlan, ExternalPlan, OciPlan
 from rundlet.runtime.kinds import find_kinds
@@ -126,6 +127,17 @@ def check_features(parts: Parts, handler: Handler, config: RuntimeConfig) -> Non
             )
 
 
+def runtime_command(parts: Parts, handler: Handler, cgroup: str) -> list[str]:
+    """The command line of a handler's runtime up to the verb; of the built-in one it is rundlet-runtime's.
+
+    `cgroup` is where its container is.
+    """
+    systemd = ["--systemd-cgroup"] if is_unit_path(cgroup) else []
+    if handler.type == "builtin":
+        return [*own_command(), "--root", f"{parts.settings.run_root}/runtimes/{handler.name}", *systemd]
+    return [handler.path, "--root", handler.root, *systemd, *handler.args]
+
+
 def plan_external(
     parts: Parts, handler: Handler, container_id: str, config: RuntimeConfig, bundle: str
 ) -> ExternalPlan:
@@ -135,15 +147,11 @@ def plan_external(
         return _plan_bwrap(parts, handler, container_id, config, bundle)
     with translating(f"make {handler.root}"):
         os.makedirs(handler.root, mode=0o700, exist_ok=True)
+    program, *args = runtime_command(parts, handler, cgroup)
     return OciPlan(
         container_id=container_id,
-        program=handler.path,
-        args=(
-            "--root",
-            handler.root,
-            *(("--systemd-cgroup",) if is_unit_path(cgroup) else ()),
-            *handler.args,
-        ),
+        program=program,
+        args=tuple(args),
         bundle=bundle,
         cgroup=cgroup,
         terminal=bool(config.process and config.process.terminal),

@@ -16,7 +16,14 @@ def reconcile_containers(parts: Parts) -> None:
         _reconcile_container(parts, record, kept.get(record.id))
 
 
+def is_waiting_for_restore(record: ContainerRecord, boot_id: str) -> bool:
+    """Made from a checkpoint and not started: it has no process yet that could have ended."""
+    return record.state == "created" and bool(record.facts.restore) and record.facts.boot_id == boot_id
+
+
 def _reconcile_container(parts: Parts, record: ContainerRecord, state: ContainerState | None) -> None:
+    if state is None and is_waiting_for_restore(record, parts.boot_id):
+        return
     if state is None or record.facts.boot_id != parts.boot_id:
         record_unknown_exit(parts.containers, record.id, "the container ended while nobody was looking")
     elif state.exit is not None:

@@ -99,7 +99,10 @@ class PodRecord(Struct, frozen=True):
 
 
 class ContainerFacts(Struct, frozen=True):
-    """`log_path` is absolute, or empty when nothing is logged; `volumes` has images by container path; no `runtime_handler` means the default one."""
+    """`log_path` is absolute, or empty when nothing is logged; `volumes` has images by container path; no `runtime_handler` means the default one.
+
+    `restore` is the directory of the checkpoint that it begins with, until it is started.
+    """
 
     image_id: str = ""
     image_ref: str = ""
@@ -113,6 +116,7 @@ class ContainerFacts(Struct, frozen=True):
     runtime_type: Literal["builtin", "oci", "bwrap"] = "builtin"
     own_sandbox: bool = False
     user: UserStatus = UserStatus(0, 0, ())
+    restore: str = ""
 
 
 class ContainerRecord(Struct, frozen=True):
@@ -312,6 +316,9 @@ class ContainerRecords(_Table):
             "",
             "created",
         )
+
+    def save_facts(self, full_id: str, facts: ContainerFacts) -> None:
+        self._update(full_id, "facts = ?", (_text(facts),), "", None)
 
     def mark_started(self, full_id: str, started_at_ns: int) -> None:
         """created → running; one that has ended meanwhile keeps its state."""

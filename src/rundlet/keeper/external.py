@@ -1,6 +1,7 @@
 """Containers that another program makes: an OCI runtime of any make, or bubblewrap.
 
     create   RUNTIME create --bundle B --pid-file F ID    ends; the container's init is left behind
+             RUNTIME restore --detach --image-path I …    the same, for one from a checkpoint, which runs then
     start    RUNTIME start ID
     signal   RUNTIME kill ID NUMBER
     update   RUNTIME update --resources F ID
@@ -144,7 +145,8 @@ class Externals:
     def _run_create(
         self, container: Container, plan: OciPlan, stdio: Stdio, console: ConsoleSocket | None
     ) -> Job:
-        verb = ["create", "--bundle", plan.bundle, "--pid-file", f"{container.directory}/pid"]
+        verb = ["restore", "--detach", "--image-path", plan.images] if plan.images else ["create"]
+        verb += ["--bundle", plan.bundle, "--pid-file", f"{container.directory}/pid"]
         verb += ["--console-socket", console.path] if console else []
         return self._spawn(container, plan, [*verb, container.id], stdio)
 
@@ -169,16 +171,17 @@ class Externals:
         finally:
             if console is not None:
                 console.close()
-        self._adopt(container, pid)
+        self._adopt(container, pid, runs=isinstance(made.plan, OciPlan) and bool(made.plan.images))
         request.answer({"pid": container.pid})
 
-    def _adopt(self, container: Container, pid: int) -> None:
-        """From here on it is like a container of an earlier supervisor."""
+    def _adopt(self, container: Container, pid: int, *, runs: bool) -> None:
+        """From here on it is like a container of an earlier supervisor; a restored one runs already."""
         container.adopted = True
         container.pid = pid
         container.pidfd = _open_pidfd(pid)
         container.start_time = read_start_time(pid)
-        container.status = "created"
+        container.status = "running" if runs else "created"
+        container.started_at_ns = time.time_ns() if runs else 0
         container.save()
         self._core.hold(container)
         container.listen()

@@ -17,7 +17,8 @@ class OciPlan(NamedTuple):
     `cgroup` is where the runtime puts the container, empty when it does as it likes.  A `sandboxed`
     runtime (gVisor) keeps the processes out of the host's sight: what it names by --pid-file are
     stand-ins, and a process inside is signalled through the runtime alone.  A verb that takes
-    longer than `timeout_s` is killed.
+    longer than `timeout_s` is killed.  With `images`, those of a checkpoint, the container is restored
+    from them and runs at once.
     """
 
     container_id: str
@@ -28,9 +29,11 @@ class OciPlan(NamedTuple):
     terminal: bool = False
     sandboxed: bool = False
     timeout_s: float = 60.0
+    images: str = ""
 
     def describe(self) -> str:
-        return " ".join((self.program, *self.args, "create", "--bundle", self.bundle, self.container_id))
+        verb = ("restore", "--image-path", self.images) if self.images else ("create",)
+        return " ".join((self.program, *self.args, *verb, "--bundle", self.bundle, self.container_id))
 
 
 class BwrapPlan(NamedTuple):

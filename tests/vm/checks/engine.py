@@ -145,6 +145,47 @@ def check_a_checkpoint_is_whole_and_the_container_runs_on():
         assert (dump["id"], dump["name"]) == (container, "c")
 
 
+def check_a_container_goes_on_in_another_pod():
+    """With its memory, its files, its limits and its log."""
+    location = f"{BASE}/moved.tar"
+    with Pod("from") as pod:
+        container = pod.shell(f"busybox rm /etc/group; {COUNT}")
+        pod.await_number(container, 5)
+        pod.engine.containers.checkpoint(container, location)
+        pod.engine.containers.stop(container, 0)
+    with Pod("to") as pod:
+        container = pod.create(image=location, resources=Resources(memory_limit_bytes=64 << 20))
+        assert pod.engine.containers.status(container).state == "created"
+        restart_engine(pod)
+        said = pod.numbers(container)
+        try:
+            pod.engine.containers.start(container)
+        except Error:
+            print_logs(f"{BASE}/root/checkpoints")
+            raise
+        pod.await_number(container, said[-1] + 5)
+        numbers = pod.numbers(container)
+        assert numbers[len(said)] == said[-1] + 1, (said, numbers)
+        status = pod.engine.containers.status(container)
+        assert (status.state, status.image_id) == ("running", pod.engine.images.status(pod.image).id)
+        assert int(pod.run(container, "cat", "/last").stdout) > said[-1]
+        assert pod.run(container, "ls", "/etc/group").exit_code != 0
+        assert pod.run(container, "cat", "/sys/fs/cgroup/memory.max").stdout == b"%d\n" % (64 << 20)
+        assert (
+            os.stat(f"/proc/{status.pid}/ns/net").st_ino
+            == os.stat(pod.engine.pods.status(pod.id).netns_path).st_ino
+        )
+        pod.engine.containers.stop(container, 0)
+        assert pod.engine.containers.status(container).exit_code == 137
+    assert os.listdir(f"{BASE}/root/checkpoints") == []
+
+
+def restart_engine(pod):
+    """A daemon's restart between create and start."""
+    pod.engine.close()
+    _made[0] = pod.engine = Engine(SETTINGS)
+
+
 def print_logs(directory):
     for base, _, names in os.walk(directory):
         for name in names:
