@@ -141,8 +141,11 @@ def _remove(path: str) -> None:
 
 def unpack(location: str, directory: str) -> None:
     """The files of a checkpoint in the empty `directory`; InvalidArgument when it is none."""
-    with translating(f"read checkpoint {location}"), open(location, "rb") as source:
-        apply_layer(source, directory, devices=False)
+    try:
+        with translating(f"read checkpoint {location}"), open(location, "rb") as source:
+            apply_layer(source, directory, devices=False)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"checkpoint {location}: {error.message}") from error
     check_complete(directory, location)
 
 
