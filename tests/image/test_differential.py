@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -180,18 +181,13 @@ def test_we_read_umocis(host, tmp_path):
 
 @pytest.fixture
 def podman(tmp_path):
-    def call(*words, **more):
-        place = (
-            "--root",
-            f"{tmp_path}/pod-root",
-            "--runroot",
-            f"{tmp_path}/pod-run",
-            "--storage-driver",
-            "vfs",
-        )
-        return run("podman", *place, *words, **more)
+    with tempfile.TemporaryDirectory() as short:  # podman takes no long paths
 
-    return call
+        def call(*words, **more):
+            place = ("--root", f"{tmp_path}/podman", "--runroot", f"{short}/run", "--storage-driver", "vfs")
+            return run("podman", *place, *words, **more)
+
+        yield call
 
 
 @pytest.mark.kernel

@@ -17,7 +17,7 @@ from rundlet.image.place import DEFAULT_ROOT, DEFAULT_RUN_ROOT, Access, Host
 from rundlet.spec.descriptor import Platform, host_platform, parse_platform
 
 if TYPE_CHECKING:
-    from rundlet.registry.settings import Credentials
+    from rundlet.registry.settings import Credentials, RegistrySettings
     from rundlet.store.store import Places
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -113,7 +113,7 @@ def open_host() -> Host:
         registries_d=_setting("registries_d"),
         policy=_setting("policy"),
         insecure_policy=_setting("insecure_policy", False),
-        user_agent=_setting("user_agent_prefix"),
+        registry_settings=_registry_settings(_setting("user_agent_prefix")),
     )
     return click.get_current_context().with_resource(host)
 
@@ -140,6 +140,14 @@ def _list_places() -> tuple[str, str, str, tuple[str, ...]]:
         images, additional = settings.imagestore, settings.additional_image_stores
     root, run_root = _setting("root", root), _setting("run_root", run_root)
     return os.path.abspath(root), os.path.abspath(run_root), images, additional
+
+
+def _registry_settings(user_agent_prefix: str) -> "RegistrySettings | None":
+    if not user_agent_prefix:
+        return None
+    from rundlet.registry.settings import RegistrySettings
+
+    return RegistrySettings(user_agent=f"{user_agent_prefix} {RegistrySettings().user_agent}")
 
 
 def _limit_time(timeout_s: float) -> None:

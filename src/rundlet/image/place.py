@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rundlet.image.judge import Admit
     from rundlet.image.remote import KnownBlobs
     from rundlet.registry.access import Registries
-    from rundlet.registry.settings import Credentials
+    from rundlet.registry.settings import Credentials, RegistrySettings
     from rundlet.store.store import Store
     from rundlet.trust.storage import SignatureStorage
 
@@ -51,7 +51,8 @@ class Host:
 
     `image_root` and `additional_roots` as in `Store.open`; `temporary` is the directory for temporary files, None for the system's; `registries_d`
     replaces the directory that says where signatures lie, `policy` the policy.json that says
-    which images may be read; `insecure_policy` asks none.
+    which images may be read; `insecure_policy` asks none.  `registry_settings` are how
+    registries are spoken to, but for the certificates.
     """
 
     def __init__(
@@ -65,14 +66,14 @@ class Host:
         registries_d: str = "",
         policy: str = "",
         insecure_policy: bool = False,
-        user_agent: str = "",
+        registry_settings: "RegistrySettings | None" = None,
     ) -> None:
         self.temporary = temporary
         self._root, self.run_root = root, run_root
         self._image_root, self._additional_roots = image_root, tuple(additional_roots)
         self._registries_d = registries_d
         self._policy, self._insecure_policy = policy, insecure_policy
-        self._user_agent = user_agent
+        self._registry_settings = registry_settings
         self._registries: dict[Access, Registries] = {}
 
     def __enter__(self) -> Self:
@@ -138,11 +139,9 @@ class Host:
             places = places._replace(auth=(AuthPlace(os.path.abspath(access.auth_file)),))
         if access.certs_dir:
             places = places._replace(certs_dirs=(access.certs_dir,))
-        settings = RegistrySettings(certs_dirs=places.certs_dirs)
+        settings = (self._registry_settings or RegistrySettings())._replace(certs_dirs=places.certs_dirs)
         if access.tls_verify is False:
             settings = settings._replace(insecure_hosts=("*",))
-        if self._user_agent:
-            settings = settings._replace(user_agent=f"{self._user_agent} {settings.user_agent}")
         return Registries(settings, places)
 
 

@@ -197,6 +197,8 @@ class _Planner:
         config = BlobStep(manifest.config, documents.convert_type(manifest.config.media_type, wanted), "copy")
         if manifest.config.media_type not in mediatype.CONFIGS:
             return self._plan_artifact(node.document, manifest, wanted, config)
+        if manifest.config.size > _CONFIG_BYTES_MAX:
+            raise InvalidArgument(f"{self._source.name}: a config of {manifest.config.size} bytes")
         count = len(manifest.layers)
         layers = [
             self._plan_layer(layer, wanted, self._is_encrypted(position, count))

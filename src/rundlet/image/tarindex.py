@@ -13,7 +13,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import IO, Final, NamedTuple
 
 from rundlet.archive.compression import open_decompressed
@@ -106,22 +106,18 @@ class TarIndex:
 def open_archive(path: str, *, streamed: bool = False, directory: str | None = None) -> TarIndex:
     """The archive at `path`, or on stdin; temporary files lie in `directory` and have no name."""
     name = "stdin" if streamed else path
-    with translating(f"archive {name}"):
-        source: IO[bytes] = sys.stdin.buffer if streamed else open(path, "rb")  # noqa: SIM115 - the index's
-        head = b"" if streamed else os.pread(source.fileno(), 512, 0)
-        if head[257:262] == _TAR_MAGIC:
-            return TarIndex(source, path)
-        spool = tempfile.TemporaryFile("w+b", dir=directory)  # noqa: SIM115 - the index closes it
-        try:
+    with translating(f"archive {name}"), ExitStack() as held:
+        source: IO[bytes] = sys.stdin.buffer if streamed else held.enter_context(open(path, "rb"))
+        if streamed or os.pread(source.fileno(), 512, 0)[257:262] != _TAR_MAGIC:
+            spool = held.enter_context(tempfile.TemporaryFile("w+b", dir=directory))
             spool.writelines(open_decompressed(source))
             spool.seek(0)
-            return TarIndex(spool, name)
-        except BaseException:
-            spool.close()
-            raise
-        finally:
             if not streamed:
                 source.close()
+            source = spool
+        index = TarIndex(source, name)
+        held.pop_all()  # the index closes it
+        return index
 
 
 @contextmanager
