@@ -111,8 +111,13 @@ def test_features() -> None:
     document = json.loads(run("features").stdout)
     assert document["ociVersionMin"] == "1.0.0"
     assert "rro" in document["mountOptions"]
-    assert document["linux"]["mountExtensions"]["idmap"]["enabled"]
-    assert "SCMP_ARCH_X86_64" in document["linux"]["seccomp"]["archs"]
+    linux = document["linux"]
+    assert linux["mountExtensions"]["idmap"]["enabled"]
+    assert linux["intelRdt"] == {"enabled": True, "schemata": True, "monitoring": True}
+    assert linux["netDevices"]["enabled"]
+    assert "MPOL_BIND" in linux["memoryPolicy"]["modes"]
+    assert linux["apparmor"]["enabled"], "what this kernel lacks counts as supported"
+    assert document["potentiallyUnsafeConfigAnnotations"] == ["org.criu.config"]
 
 
 def test_unknown_log_formats() -> None:

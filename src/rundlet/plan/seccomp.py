@@ -111,6 +111,12 @@ ABIS = {
     "SCMP_ARCH_AARCH64": Abi("aarch64", 0xC000_00B7),
     "SCMP_ARCH_ARM": Abi("arm", 0x4000_0028, wide=False),
 }
+# Every name that the specification has; calls of other machines' ABIs never come to a filter here.
+ARCHITECTURES = frozenset(
+    f"SCMP_ARCH_{name}"
+    for name in """X86 X86_64 X32 ARM AARCH64 MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE
+    S390 S390X PARISC PARISC64 RISCV64 LOONGARCH64 M68K SH SHEB""".split()
+)
 _MACHINES = {
     "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
     "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
@@ -211,7 +217,7 @@ def _select_abis(profile: Seccomp, machine: str) -> list[Abi]:
     if machine not in _MACHINES:
         raise Unimplemented(f"seccomp: no syscall table for {machine}")
     for name in profile.architectures or ():
-        if not name.startswith("SCMP_ARCH_"):
+        if name not in ARCHITECTURES:
             raise InvalidArgument(f"seccomp: unknown architecture {name!r}")
     native, *others = _MACHINES[machine]
     return [
