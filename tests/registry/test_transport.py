@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import threading
 
 import pytest
 
@@ -172,3 +173,23 @@ def test_a_proxy_of_another_kind_is_refused(make_client, monkeypatch):
     monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1080")
     with pytest.raises(InvalidArgument, match="proxy"):
         make_client().resolve(ref_of("quay.io"))
+
+
+def test_an_insecure_host_is_asked_by_tls_before_anything_goes_out_plain(make_client):
+    """A host that speaks both must not see what could have been encrypted."""
+    first_bytes = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer():
+            while len(first_bytes) < 2:
+                connection, _ = listener.accept()
+                with connection:
+                    first_bytes.append(connection.recv(3))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        authority = f"0.0.0.0:{listener.getsockname()[1]}"
+        with pytest.raises(Unavailable):
+            make_client(insecure_hosts=("*",), retries=0).resolve(ref_of(authority))
+        thread.join(10)
+    assert first_bytes == [b"\x16\x03\x01", b"GET"]

@@ -8,6 +8,7 @@ Mirrors that do not answer in time, or not with the image, are passed over; the 
 itself is asked last and its error is the one that is told.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from rundlet.registry.endpoints import Endpoint, find_endpoints, find_home, reso
 from rundlet.registry.places import Places, find_places
 from rundlet.registry.settings import Credentials, RegistrySettings
 from rundlet.spec.reference import Reference, parse_reference
+
+log = logging.getLogger(__name__)
 
 # A mirror is there to be quick: with others to ask, none may hold up a pull for longer.
 _MIRROR_TIMEOUT_S = 15.0
@@ -83,6 +86,8 @@ class Registries:
         with self._lock:
             if stamp != self._stamp:
                 self._loaded, self._stamp = load_registries(self.places), stamp
+                for notice in self._loaded.notices:
+                    log.warning("%s", notice)
             return self._loaded
 
     def resolve_name(self, text: str) -> tuple[Reference, ...]:

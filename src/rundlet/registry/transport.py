@@ -40,7 +40,7 @@ class Transport:
         self._proxies = urllib.request.getproxies_environment()
         self._lock = threading.Lock()
         self._managers: dict[str, urllib3.PoolManager] = {}
-        self._plain: set[str] = set()
+        self._origins: dict[str, str] = {}
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -53,28 +53,41 @@ class Transport:
     def find_origin(self, domain: str, limits: Limits) -> str:
         """ "https://quay.io" for "quay.io"; hosts that may speak plain HTTP are asked once.
 
-        TLS is what an answer of 400 or none to plain HTTP stands for.
+        On loopback plain HTTP is usual and comes first.  Elsewhere TLS does, even if its
+        certificate is worth nothing: what can be encrypted is.
         """
         authority = registry_authority(domain)
         if not self._may_be_plain(authority):
             return f"https://{authority}"
-        if authority not in self._plain and not self._answers_plain(authority, limits):
-            return f"https://{authority}"
-        self._plain.add(authority)
-        return f"http://{authority}"
+        if authority not in self._origins:
+            local = is_loopback(host_of(authority))
+            found = self._find_answering(authority, ("http",) if local else ("https", "http"), limits)
+            if not found:  # whoever comes up later is asked again
+                return f"https://{authority}"
+            self._origins[authority] = found
+        return self._origins[authority]
+
+    def _find_answering(self, authority: str, schemes: tuple[str, ...], limits: Limits) -> str:
+        """The first origin that answers, "" for none; a server of TLS answers plain HTTP with 400."""
+        for scheme in schemes:
+            status = self._ping(f"{scheme}://{authority}/v2/", limits)
+            if status is not None and (scheme, status) != ("http", 400):
+                return f"{scheme}://{authority}"
+        return ""
 
     def _may_be_plain(self, authority: str) -> bool:
         return is_loopback(host_of(authority)) or is_listed(authority, self._settings.insecure_hosts)
 
-    def _answers_plain(self, authority: str, limits: Limits) -> bool:
+    def _ping(self, url: str, limits: Limits) -> int | None:
+        """The status of an answer without credentials, None when there is none."""
         try:
-            return self.send(Request("GET", f"http://{authority}/v2/"), limits).status != 400
+            return self.send(Request("GET", url), limits).status
         except Interrupted as error:
             if error.timed_out:
                 raise error.verdict from error
-            return False
+            return None
         except Unavailable:
-            return False
+            return None
 
     def send(self, request: Request, limits: Limits) -> Response:
         """One attempt at `request`.
