@@ -107,13 +107,17 @@ def _read_registry(path: str, host: str, table: Any) -> SyncRegistry:
 
 
 def _fill_in(table: Any) -> Any:
-    """YAML writes a repository without tags as null, and versions as numbers."""
+    """YAML writes a repository without tags as null, and some tags as numbers."""
     if not isinstance(table, dict):
         return table
     images = table.get("images")
     if isinstance(images, dict):
-        return {**table, "images": {name: [str(tag) for tag in tags or ()] for name, tags in images.items()}}
+        table = {**table, "images": {str(name): _fill_in_tags(tags) for name, tags in images.items()}}
     return {key: value for key, value in table.items() if value is not None}
+
+
+def _fill_in_tags(tags: Any) -> Any:
+    return [str(tag) for tag in tags] if isinstance(tags, list) else [] if tags is None else tags
 
 
 def _compile(pattern: str, what: str) -> re.Pattern[str]:
