@@ -35,6 +35,7 @@ _RESERVED: Final = b".wh..wh."
 # Overlayfs would take these from a layer as its own word (redirects, metacopy, opaqueness).
 _XATTRS_REFUSED: Final = ("trusted.overlay.", "user.overlay.")
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SHOWN_BYTES: Final = 200
 _NODE_TYPES: Final = {tar.CHAR: stat.S_IFCHR, tar.BLOCK: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}
 
 
@@ -132,7 +133,7 @@ class _Applier:
             except OSError as error:
                 raise _entry_error(error, entry) from error
             except InvalidArgument as error:
-                raise InvalidArgument(f"layer entry {os.fsdecode(entry.path)!r}: {error.message}") from error
+                raise InvalidArgument(f"layer entry {show_path(entry.path)}: {error.message}") from error
         self._set_directory_times()
 
     def _apply(self, entry: Entry) -> None:
@@ -331,9 +332,14 @@ def _set_xattr(where: int | bytes, key: str, value: bytes) -> None:
             raise
 
 
+def show_path(path: bytes) -> str:
+    """A path as a message shows it: quoted, and not longer than anybody reads."""
+    return repr(os.fsdecode(path)) if len(path) <= _SHOWN_BYTES else f"{os.fsdecode(path[:_SHOWN_BYTES])!r}…"
+
+
 def _entry_error(error: OSError, entry: Entry) -> Error:
     """Missing link targets, names too long and the like are the layer's fault, not ours."""
-    failed = translate_os_error(error, f"layer entry {os.fsdecode(entry.path)!r}", InvalidArgument)
+    failed = translate_os_error(error, f"layer entry {show_path(entry.path)}", InvalidArgument)
     if isinstance(failed, ResourceExhausted) or error.errno in {
         errno.EACCES,
         errno.EPERM,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from rundlet.archive.apply import OPAQUE, WHITEOUT, LayerStats, apply_layer, is_bookkeeping
+from rundlet.archive.apply import OPAQUE, WHITEOUT, LayerStats, apply_layer, is_bookkeeping, show_path
 from rundlet.archive.compression import Readable, open_decompressed
 from rundlet.archive.stream import ByteStream
 from rundlet.archive.tar import TarReader
@@ -64,7 +64,7 @@ def read_hidden(source: Readable) -> Hidden:
             continue
         hidden = name.removeprefix(WHITEOUT)
         if hidden in {b"", b".", b".."}:
-            raise InvalidArgument(f"layer entry {os.fsdecode(entry.path)!r}: this whiteout names nothing")
+            raise InvalidArgument(f"layer entry {show_path(entry.path)}: this whiteout names nothing")
         paths.append(head + slash + hidden)
     return Hidden(tuple(paths), tuple(directories))
 
