@@ -13,7 +13,7 @@ from rundlet.keeper.journal import Batch, Journal
 from rundlet.keeper.logfile import LogFile
 from rundlet.kernel import pipe
 from rundlet.kernel.malloc import keep_freed
-from rundlet.plan.log import LINE_MAX_BYTES, format_lines, format_rest
+from rundlet.plan.log import LINE_MAX_BYTES, PREFIX_MAX_BYTES, format_lines, format_rest
 
 BATCH_BYTES = 1 << 17
 _KEPT_BYTES = 1 << 21
@@ -63,7 +63,7 @@ class Source(NamedTuple):
 class Stream:
     """The reading end of one FIFO, stdout or stderr; never blocking."""
 
-    __slots__ = ("_channel", "_grown", "_scratch", "_seen", "_source", "fd", "name")
+    __slots__ = ("_behind", "_channel", "_grown", "_scratch", "_seen", "_source", "fd", "name")
 
     def __init__(self, fd: int, name: str, source: Source, scratch: Scratch) -> None:
         os.set_blocking(fd, False)
@@ -73,16 +73,19 @@ class Stream:
         self._source = source
         self._scratch = scratch
         self._seen = 0  # bytes still in the FIFO that everyone attached has got already
+        self._behind = False  # whole lines were left for the next batch
         self._grown = False
 
     def pump(self) -> bool:
         """Move one batch; whether there may be more already."""
         limit = self._limit()
         data = self._scratch.look(self.fd, limit)
-        if len(data) <= self._seen:
+        if len(data) <= self._seen and not self._behind:
             return False
         self._publish(data)
-        parts, used = format_lines(self.name, data, time.time_ns())
+        portion = self._choose_portion(data)
+        self._behind = len(portion) < len(data)
+        parts, used = format_lines(self.name, portion, time.time_ns())
         if used:
             self._commit(data, used, parts)
         elif not pipe.takes_more(f"{self._source.directory}/{self.name}"):
@@ -90,16 +93,34 @@ class Stream:
         if len(data) >= _CHATTY_BYTES and not self._grown:
             pipe.grow(self.fd, self._scratch.pipe_bytes)
             self._grown = True
-        return len(data) >= limit
+        return len(data) >= limit or self._behind
 
     def _limit(self) -> int:
-        """A log of limited size is not overshot by more than it is long."""
         size = self._source.log.limit.max_size_bytes
         return min(BATCH_BYTES, max(size, 2 * LINE_MAX_BYTES)) if size else BATCH_BYTES
 
+    def _choose_portion(self, data: bytes) -> bytes:
+        """All, or so many whole lines that a log of limited size is not overshot by more than it is long.
+
+        Short lines are mostly prefix in the log: 64 KiB of them may become a megabyte.
+        """
+        size = self._source.log.limit.max_size_bytes
+        text_bytes = len(data) + data.count(b"\n") * PREFIX_MAX_BYTES
+        if not size or text_bytes <= size:
+            return data
+        end = data.rfind(b"\n", 0, max(1, len(data) * size // text_bytes)) + 1
+        return data[: end or data.find(b"\n") + 1] or data
+
+    def _rounds(self) -> int:
+        """So many portions hold all that can be in the FIFO."""
+        size = self._source.log.limit.max_size_bytes
+        least = min(2 * LINE_MAX_BYTES, size // (1 + PREFIX_MAX_BYTES)) if size else 2 * LINE_MAX_BYTES
+        return 2 + self._scratch.pipe_bytes // max(1, least)
+
     def _publish(self, data: bytes) -> None:
-        self._source.audience.publish(self._channel, data[self._seen :])
-        self._seen = len(data)
+        if len(data) > self._seen:
+            self._source.audience.publish(self._channel, data[self._seen :])
+            self._seen = len(data)
 
     def _commit(self, data: bytes, used: int, parts: Sequence[bytes | memoryview]) -> None:
         log, journal = self._source.log, self._scratch.journal
@@ -122,7 +143,7 @@ class Stream:
 
     def finish(self) -> None:
         """All that is there now, the last line's beginning included; what comes after is lost."""
-        rounds = 2 + self._scratch.pipe_bytes // (2 * LINE_MAX_BYTES)
+        rounds = self._rounds()
         while rounds and self.pump():
             rounds -= 1
         rest = self._scratch.look(self.fd, LINE_MAX_BYTES)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from rundlet.errors import InvalidArgument
 
 LINE_MAX_BYTES = 16384
+PREFIX_MAX_BYTES = len("2026-11-23T14:45:00.123456789Z stdout F ")
 
 
 class LogLine(NamedTuple):
