@@ -73,7 +73,8 @@ def _add(
     path = b"/".join(part for part in (prefix, found.path) if part)
     status = found.status
     if _is_whiteout(status):
-        writer.add(make_whiteout(path, normal))
+        mtime_ns = status.st_mtime_ns if normal.mtime_ns is None else normal.mtime_ns
+        writer.add(make_whiteout(path)._replace(mtime_ns=mtime_ns))
         return
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     if kind is None:
