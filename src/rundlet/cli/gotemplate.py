@@ -81,7 +81,9 @@ class _Reader:
         for part in self._parts:
             if isinstance(part, str):
                 nodes.append(_Text(part))
-            elif not part or part[0].startswith("/*"):
+            elif not part:
+                raise InvalidArgument("template: an action is empty")
+            elif part[0].startswith("/*"):
                 continue
             elif part[0] in ("end", "else"):
                 return tuple(nodes), part[0]

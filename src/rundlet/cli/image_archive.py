@@ -5,7 +5,7 @@ import click
 from rundlet.cli.image_copying import Job, run_job
 from rundlet.cli.image_options import image_command, open_host
 from rundlet.image.location import Location
-from rundlet.image.storage import find_image
+from rundlet.image.storage import find_image, name_in_full
 from rundlet.spec.reference import parse_reference
 
 
@@ -26,7 +26,8 @@ def save(image: str, output: str, kind: str, quiet: bool) -> None:
     """Write an image of the store to an archive."""
     host = open_host()
     found = find_image(host.store, image)
-    name = next(iter(found.names), "")
+    asked = [name for name in found.names if name == name_in_full(image)]
+    name = next(iter((*asked, *found.names)), "")
     target = {
         "docker-archive": Location(kind, output, reference=parse_reference(name) if name else None),
         "oci-archive": Location(kind, output, name=name),

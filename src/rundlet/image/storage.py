@@ -58,13 +58,21 @@ def find_image(store: Store, name: str) -> ImageRecord:
     return image
 
 
+def name_in_full(name: str) -> str:
+    """As the store keeps names; an id is no name: ""."""
+    try:
+        return str(parse_reference(name))
+    except InvalidArgument:
+        return ""
+
+
 def remove_image(store: Store, name: str, *, force: bool = False) -> tuple[str, ...]:
     """Take the name away, and the image with its last one, or at once when an id was given; what went.
 
     Raises NotFound, FailedPrecondition for an image that containers use, unless `force`.
     """
     image = find_image(store, name)
-    canonical = "" if name.removeprefix("sha256:") in image.id else str(parse_reference(name))
+    canonical = "" if name.removeprefix("sha256:") in image.id else name_in_full(name)
     if len(image.names) > 1 and canonical in image.names:
         store.images.untag(name)
         return (canonical,)
