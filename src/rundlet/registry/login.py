@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from rundlet.errors import FailedPrecondition, InvalidArgument, NotFound
+from rundlet.errors import InvalidArgument, NotFound
+from rundlet.kernel.failure import translating
 from rundlet.registry.conffiles import read_text
 from rundlet.registry.credentials import find_credentials
 from rundlet.registry.helper import erase_credentials, list_registries, store_credentials
@@ -108,19 +110,13 @@ def _edit(path: str, change: Callable[[dict[str, Any]], object]) -> bool:
 def write_secret(path: str, content: bytes) -> None:
     """Put a file that only we may read at `path`, whole or not at all; its directory is made."""
     fresh = f"{path}.{os.getpid()}.new"
-    try:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    with translating(f"write {path}"), ExitStack() as undo:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-        descriptor = os.open(
-            fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(fresh, path)
-        except BaseException:
-            os.unlink(fresh)
-            raise
-    except OSError as error:
-        raise FailedPrecondition(f"cannot write {path}: {os.strerror(error.errno or 0).lower()}") from error
+        with open(os.open(fresh, flags, 0o600), "wb") as file:
+            undo.callback(os.unlink, fresh)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+        undo.pop_all()

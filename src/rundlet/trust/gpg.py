@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from rundlet.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, PermissionDenied
+from rundlet.kernel.failure import translating
 
 _PROGRAM: Final = "gpg"
 _TIMEOUT_S: Final = 30.0
@@ -68,15 +69,22 @@ class _Done(NamedTuple):
 @contextmanager
 def import_keys(keys: Sequence[bytes]) -> Iterator[Keyring]:
     """A ring of just these keys (binary or armoured); InvalidArgument when one holds no public key."""
-    home = tempfile.mkdtemp(prefix="rundlet-gpg-")
-    try:
+    with _scratch_directory() as home:
         for key in keys:
             done = _run(home, ["--import"], key)
             if not any(words[0] == "IMPORT_OK" for words in done.status):
                 raise InvalidArgument("no OpenPGP public key in it")
         yield Keyring(home)
+
+
+@contextmanager
+def _scratch_directory() -> Iterator[str]:
+    with translating("make a directory for gpg"):
+        path = tempfile.mkdtemp(prefix="rundlet-gpg-")
+    try:
+        yield path
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def sign_message(payload: bytes, key: str, passphrase: str | None = None, home: str = "") -> bytes:
@@ -111,7 +119,7 @@ def _run(
     home: str, words: list[str], given: bytes, *, agent: bool = False, descriptor: int | None = None
 ) -> _Done:
     """One run of gpg; a ring of the policy's keys needs no agent, and starts none."""
-    with tempfile.TemporaryDirectory(prefix="rundlet-gpg-") as scratch:
+    with _scratch_directory() as scratch:
         status = f"{scratch}/status"
         command = [_PROGRAM, "--batch", "--no-tty", "--status-file", status, "--output", "-"]
         command += ["--homedir", home] if home else []

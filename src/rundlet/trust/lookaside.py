@@ -6,13 +6,14 @@
 is no list: reading goes up from 1 until one is missing.
 """
 
-import errno
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from rundlet.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from rundlet.kernel.failure import translating
 from rundlet.spec.digest import Digest
 from rundlet.spec.reference import Reference
 
@@ -85,28 +86,21 @@ def _write_next(base: str, reference: Reference, digest: Digest, signature: byte
     """Under the first free number from `index` on, whole or not at all, also beside another writer."""
     directory = os.path.dirname(_path_of(signature_url(base, reference, digest, index)))
     fresh = f"{directory}/.{os.getpid()}.new"
-    try:
+    with translating(f"write a signature to {directory}"), ExitStack() as undo:
         os.makedirs(directory, exist_ok=True)
         with open(fresh, "wb") as file:
+            undo.callback(os.unlink, fresh)
             file.write(signature)
             file.flush()
             os.fsync(file.fileno())
-        try:
-            while not _link(fresh, f"{directory}/signature-{index}"):
-                index += 1
-        finally:
-            os.unlink(fresh)
-    except OSError as error:
-        reason = os.strerror(error.errno or 0).lower()
-        raise FailedPrecondition(f"cannot write signatures to {directory}: {reason}") from error
+        while not _link(fresh, f"{directory}/signature-{index}"):
+            index += 1
 
 
 def _link(source: str, target: str) -> bool:
     """False when there is a file of that name already."""
     try:
         os.link(source, target)
-    except OSError as error:
-        if error.errno == errno.EEXIST:
-            return False
-        raise
+    except FileExistsError:
+        return False
     return True

@@ -7,7 +7,8 @@ and attachments.
 import os
 import time
 
-from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+from rundlet.errors import AlreadyExists, InvalidArgument
+from rundlet.kernel.failure import translating
 from rundlet.spec.base64 import encode_base64
 from rundlet.spec.claim import SIGSTORE_TYPE, SIMPLE_TYPE, Claim, format_claim
 from rundlet.spec.digest import Digest
@@ -67,9 +68,6 @@ def _claim(digest: Digest, reference: Reference) -> Claim:
 
 
 def _write_new(path: str, content: bytes, mode: int) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with open(descriptor, "wb") as file:
-            file.write(content)
-    except OSError as error:
-        raise FailedPrecondition(f"cannot write {path}: {os.strerror(error.errno or 0).lower()}") from error
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with translating(f"write {path}"), open(os.open(path, flags, mode), "wb") as file:
+        file.write(content)
