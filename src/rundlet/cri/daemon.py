@@ -18,6 +18,7 @@ from typing import Protocol
 import click
 
 import rundlet
+from rundlet.cri.claim import claim
 from rundlet.cri.endpoint import socket_path
 from rundlet.cri.systemd import notify
 from rundlet.engine.configfile import DEFAULT_FILE, format_settings, load_settings, read_table
@@ -46,12 +47,12 @@ def run(settings: Settings, reread: Callable[[], Settings]) -> None:
     from rundlet.cri.telemetry import start_telemetry
     from rundlet.engine.engine import Engine
 
-    clear_stale_socket(
-        socket_path(settings.socket)
-    )  # before the engine: its recovery must not meet another daemon
-
-    signals = listen_to_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     with ExitStack() as undo:
+        # Before the engine: its recovery must not meet another daemon.
+        clear_stale_socket(socket_path(settings.socket))
+        for directory in (settings.root, settings.run_root):
+            undo.enter_context(claim(directory))
+        signals = listen_to_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         engine = undo.enter_context(closing(Engine(settings)))
         streams = StreamServer(
             engine,

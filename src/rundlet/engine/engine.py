@@ -98,6 +98,7 @@ class Engine:
         self._parts.network.settle()
         self._parts.keeper.close()
         self._parts.registries.close()
+        _tidy_run_root(self._parts)
         self._parts.store.close()
         self._parts.tracer.close()
 
@@ -108,6 +109,18 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _tidy_run_root(parts: Parts) -> None:
+    """The directories of pods and containers go when there are none; nobody can begin one meanwhile."""
+    with parts.store.database.write() as connection:
+        if connection.execute("SELECT 1 FROM pods").fetchone():
+            return
+        for directory in (parts.settings.pods_dir, parts.settings.containers_dir):
+            try:
+                os.rmdir(directory)
+            except OSError:
+                pass  # never made, or something is left that the next recovery looks after
 
 
 def _open_parts(settings: Settings, feed: Feed) -> Parts:
