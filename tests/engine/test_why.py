@@ -19,6 +19,7 @@ from rundlet.cgroup.layout import detect_layout
 from rundlet.engine.engine import Engine
 from rundlet.engine.evidence import open_evidence
 from rundlet.engine.options import ContainerOptions, PodOptions
+from rundlet.engine.telemetry import TracingSettings
 from rundlet.engine.why import explain
 from rundlet.engine.whytext import format_account
 from rundlet.errors import DeadlineExceeded, Error, NotFound
@@ -260,6 +261,25 @@ def test_a_keeper_that_does_not_answer_is_told(engine, image, threads):
     finally:
         os.kill(supervisor, signal.SIGCONT)
     stop.result()
+
+
+def test_a_first_process_tells_its_steps_when_asked(settings, registry):
+    image = f"{registry}/busybox:latest"
+    with Engine(replace(settings, tracing=TracingSettings(container_steps=True))) as engine:
+        engine.images.pull(image)
+        pod_id = engine.pods.run(PodOptions(name="web", namespace="default", uid="u"))
+        run_container(engine, image, pod_id, "sleep", "1000")
+        (created,) = [view for view in engine.insight.trace(["c"]) if view.name == "create"]
+        engine.pods.remove(pod_id)
+    (inside,) = [step for step in walk(created) if step.name == "keeper.create"]
+    names = [step.name for step in inside.steps]
+    assert {"MountOverlay", "PivotRoot"} <= set(names)
+    for step in inside.steps:
+        assert inside.started_at_ns <= step.started_at_ns <= step.ended_at_ns <= inside.ended_at_ns
+
+
+def walk(view):
+    return [view, *(inner for step in view.steps for inner in walk(step))]
 
 
 def test_nothing_of_that_name(empty_engine):

@@ -109,7 +109,7 @@ def plan_create(
         overlay=overlay,
         cgroup=plan_cgroup(parts, linux.cgroups_path, linux.resources or Resources()),
         seccomp=compile_seccomp(parts, linux.seccomp),
-    )
+    )._replace(traced=parts.settings.tracing.container_steps)
 
 
 def plan_cgroup(parts: Parts, path: str, resources: Resources) -> CgroupPlan:

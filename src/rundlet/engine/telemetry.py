@@ -22,6 +22,7 @@ class TracingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     endpoint: str = ""
     sampling_rate_per_million: int = 0
+    container_steps: bool = False
 
 
 METRICS_NOTES = {
@@ -31,6 +32,7 @@ METRICS_NOTES = {
 }
 TRACING_NOTES = {
     "endpoint": "HOST:PORT of an OpenTelemetry collector (OTLP, gRPC) for spans; empty: none. Needs rundlet[otel].",
+    "container_steps": "Whether a container's first process tells the times of its own steps (mounts and so on).",
     "sampling_rate_per_million": "Of a million operations without a caller's trace, so many get spans.",
 }
 

@@ -30,7 +30,7 @@ from rundlet.plan.external import ExternalPlan, encode_external
 from rundlet.plan.process import ProcessPlan, encode_process
 from rundlet.plan.steps import IdMap
 from rundlet.step import step
-from rundlet.trace.span import waits
+from rundlet.trace.span import graft, waits
 
 _IDLE_CONNECTIONS_MAX = 8
 _ATTEMPTS = 4
@@ -105,6 +105,7 @@ class Keeper:
                 waits("keeper", keeper_dir(self.run_root), timeout_s=timeout_s)
                 connection.send(verb, args, fds)
                 packet = connection.receive(timeout_s)
+                graft(packet.message.get("steps", ()))
         except (Unavailable, DeadlineExceeded):
             connection.close()
             raise

@@ -132,7 +132,7 @@ class Creation:
                 container.open_terminal(report.fd)
             if container.group is not None:
                 container.group.settle()
-            self._on_ready(container, pending)
+            self._on_ready(container, pending, report)
         elif report.kind == "error" and report.error is not None:
             pending.error = report.error
         elif report.kind == "end":
@@ -186,7 +186,7 @@ class Creation:
 
         start_kinds(self._core.loop, hooks, ("poststart",), "running", container.pid, then)
 
-    def _on_ready(self, container: Container, pending: Pending) -> None:
+    def _on_ready(self, container: Container, pending: Pending, report: Report) -> None:
         self._core.hold(container)
         self._core.loop.soon(lambda: self._ending.watch_memory(container))
         container.status = "created"
@@ -194,7 +194,8 @@ class Creation:
             self._note_start(container)  # its gate was open from the beginning
         else:
             container.save()
-            pending.answer({"pid": container.pid})
+            timed = {"steps": report.steps} if report.steps else {}
+            pending.answer({"pid": container.pid, **timed})
 
     def _end_pending(self, container: Container, pending: Pending) -> None:
         """The report socket has closed: by execve(2), or because the process died."""

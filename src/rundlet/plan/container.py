@@ -71,7 +71,8 @@ class ContainerPlan(NamedTuple):
     """Everything the keeper needs; nothing in it is decided later.
 
     `clone` names the namespaces made with the process, `pid_namespace` is the
-    path of one to be born into, or empty.
+    path of one to be born into, or empty.  `traced`: the first process tells the
+    times of its steps when it is ready.
     """
 
     container_id: str
@@ -83,6 +84,7 @@ class ContainerPlan(NamedTuple):
     process: ProcessPlan
     user: UserNamespace | None = None
     hooks: Hooks | None = None
+    traced: bool = False
 
     @property
     def needs_helper(self) -> bool:
@@ -156,6 +158,7 @@ def decode_plan(raw: dict[str, Any]) -> ContainerPlan:
         decode_process(raw["process"]),
         UserNamespace(*freeze(raw["user"])) if raw["user"] else None,
         decode_hooks(raw["hooks"]) if raw["hooks"] else None,
+        raw.get("traced", False),
     )
 
 

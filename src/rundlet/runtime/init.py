@@ -8,7 +8,8 @@
             ◀── {"hooks": true}              only with prestart or createRuntime hooks
     runs them; {"go": true} ───────────────▶ goes on; ends when the socket is closed instead
                                              identity, limits; finds its program
-            ◀── {"ready": true} + terminal   (an exec: only when it has a terminal)
+            ◀── {"ready": true} + terminal   (an exec: only when it has a terminal); with "steps", the times
+                                             of those above, when the plan asks for them
     writes one byte to the gate's FIFO ────▶ reads it (a container's first process only)
                                              startContainer hooks, seccomp, execve
             ◀── end of file                  the report socket closes at execve(2)
@@ -22,7 +23,7 @@ import gc
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
 from rundlet.errors import Error, FailedPrecondition, NotFound
@@ -105,6 +106,11 @@ def be_first(
 ) -> None:
     """What `run_first` does, in a process that has detached itself."""
     context = Context(report, plan.hooks)
+    timed: list[tuple[str, int, int]] = []
+    if plan.traced:
+        from rundlet.runtime.stopwatch import Stopwatch
+
+        timed = Stopwatch().steps
     load((*plan.entry, *plan.setup, *plan.process.attributes))
     process.load(plan.process)
     if plan.hooks is not None:
@@ -123,7 +129,7 @@ def be_first(
             plan.process, machine, prepared, is_first=True, new_keyring=not inheritance.session_keyring
         )
         path = process.find_program(plan.process, environment)
-    _report_ready(report, context.terminal)
+    _report_ready(report, context.terminal, timed)
     os.read(gate_fd, 1)
     if not path:
         raise FailedPrecondition("config.json: process: it is not set, so there is nothing to start")
@@ -266,9 +272,14 @@ def _execute(step: Step, context: Context) -> None:
         raise refusal(step, error) from error
 
 
-def _report_ready(report: socket.socket, terminal: Terminal | None) -> None:
+def _report_ready(
+    report: socket.socket, terminal: Terminal | None, timed: Sequence[tuple[str, int, int]] = ()
+) -> None:
+    message = b'{"ready": true}'
+    if timed:
+        message = json.dumps({"ready": True, "steps": timed}).encode()
     with named("first.ready"):
-        socket.send_fds(report, [b'{"ready": true}'], [terminal.master] if terminal else [])
+        socket.send_fds(report, [message], [terminal.master] if terminal else [])
 
 
 def _take_terminal_or(terminal: Terminal | None, stdio: Stdio, uid: int) -> None:

@@ -14,7 +14,7 @@ class Report(NamedTuple):
 
     child    `pid` and `fd`, the first process's pidfd: the one that was cloned is only its helper, and ends
     hooks    the prestart and createRuntime hooks are to be run, then `let_go_on`
-    ready    `fd`, the terminal's master, or -1
+    ready    `fd`, the terminal's master, or -1; `steps`, when the plan asks for their times
     error    `error`: the process ends
     end      the socket has closed: the program runs, or the process has died
     """
@@ -23,6 +23,7 @@ class Report(NamedTuple):
     error: Error | None = None
     fd: int = -1
     pid: int = 0
+    steps: tuple[tuple[str, int, int], ...] = ()
 
 
 def receive_report(report: socket.socket) -> Report:
@@ -36,7 +37,8 @@ def receive_report(report: socket.socket) -> Report:
         return Report("error", from_code(*message["error"]))
     if "child" in message:
         return Report("child", None, fd, message["child"])
-    return Report("hooks" if "hooks" in message else "ready", None, fd)
+    kind = "hooks" if "hooks" in message else "ready"
+    return Report(kind, None, fd, steps=tuple(message.get("steps", ())))
 
 
 def let_go_on(report: socket.socket) -> None:

@@ -8,8 +8,9 @@ microseconds.  A thread that works for another one is started in the context of 
 (`contextvars.copy_context().run`), and its steps land where they belong.
 """
 
+from collections.abc import Iterable
 from contextvars import ContextVar
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
@@ -185,6 +186,19 @@ def identify(object_id: str) -> None:
         span = span.parent
     if span is not None:
         span.identify(object_id)
+
+
+def graft(steps: Iterable[tuple[str, int, int]]) -> None:
+    """Steps that another process did for the running one: name, beginning and end since the epoch."""
+    outer = _current.get()
+    if outer is None:
+        return
+    offset_ns = time_ns() - monotonic_ns()
+    for name, started_at_ns, ended_at_ns in steps:
+        span = Span(name, outer)
+        span.started_ns, span.ended_ns = started_at_ns - offset_ns, ended_at_ns - offset_ns
+        if outer.root.admit():
+            outer.steps.append(span)
 
 
 def current() -> Span | None:
