@@ -3,10 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-<<<<<<< HEAD
 from contextlib import contextmanager
-=======
->>>>>>> origin/main
 from pathlib import Path
 
 import pytest
@@ -41,7 +38,6 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-<<<<<<< HEAD
 def stage(tmp_path: Path, registry: str) -> Iterator[Stage]:
     with make_stage(tmp_path, registry) as made:
         yield made
@@ -52,13 +48,6 @@ def make_stage(tmp_path: Path, registry: str) -> Iterator[Stage]:
     """With busybox:latest pulled, and nobody at work."""
     failpoints = tmp_path / "failpoints"
     failpoints.write_bytes(bytes(FILE_BYTES))
-=======
-def stage(tmp_path: Path, registry: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """With busybox:latest pulled, and nobody at work."""
-    failpoints = tmp_path / "failpoints"
-    failpoints.write_bytes(bytes(FILE_BYTES))
-    monkeypatch.setenv("RUNDLET_FAILPOINTS", str(failpoints))
->>>>>>> origin/main
     settings = Settings(
         root=str(tmp_path / "root"),
         run_root=str(tmp_path / "run"),
@@ -67,7 +56,6 @@ def stage(tmp_path: Path, registry: str, monkeypatch: pytest.MonkeyPatch) -> Ite
         default_cgroup_parent="/crash",
     )
     write_network(Path(settings.cni_conf_dir), f"{settings.cni_cache_dir}/networks")
-<<<<<<< HEAD
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RUNDLET_FAILPOINTS", str(failpoints))
         stage = Stage(settings, str(failpoints), {"registry": registry, "logs": str(tmp_path / "logs")})
@@ -76,12 +64,6 @@ def stage(tmp_path: Path, registry: str, monkeypatch: pytest.MonkeyPatch) -> Ite
             yield stage
         finally:
             stage.close()
-=======
-    stage = Stage(settings, str(failpoints), {"registry": registry, "logs": str(tmp_path / "logs")})
-    stage.call(pull_busybox, stage.fixed)
-    yield stage
-    stage.close()
->>>>>>> origin/main
 
 
 def write_network(conf_dir: Path, leases: str) -> None:

@@ -170,10 +170,7 @@ SCENES = (
     Scene("runc", (run_runc_pod, *_PLAIN_LIFE), missing=_lacks("runc")),
     Scene("bwrap", (run_bwrap_pod, *_PLAIN_LIFE), missing=_lacks("bwrap")),
 )
-<<<<<<< HEAD
 
 
 def find_scene(name: str) -> Scene:
     return next(scene for scene in SCENES if scene.name == name)
-=======
->>>>>>> origin/main

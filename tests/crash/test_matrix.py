@@ -1,11 +1,7 @@
 """Killed, or out of disk, descriptors or memory, at every named step: nothing is lost and nothing is left.
 
 RUNDLET_CRASHES says how many crashes each part of a scene plays, taken by chance from all there are,
-<<<<<<< HEAD
 always the same ones: 6 in `make test`; "all" in `nox -s crash`; any other text plays those whose line
-=======
-always the same ones: 8 in `make test`; "all" in `nox -s crash`; any other text plays those whose line
->>>>>>> origin/main
 ("create keeper.clone:before supervisor") has it.
 """
 
@@ -25,11 +21,7 @@ from tests.crash.stage import Crash, Stage, list_crashes
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(7200)]
 
-<<<<<<< HEAD
 CRASHES = os.environ.get("RUNDLET_CRASHES", "6")
-=======
-CRASHES = os.environ.get("RUNDLET_CRASHES", "8")
->>>>>>> origin/main
 PARTS = [(scene, part) for scene in SCENES for part in range(scene.parts)]
 ROOMS = ("engine", "keeper", "runtime")
 # What no scene comes to, and why.
