@@ -12,7 +12,7 @@ import pytest
 
 from rundlet.image.pull import pull_image
 from rundlet.store.check import check_store
-from rundlet.store.store import Store
+from rundlet.store.store import Places, Store
 from tests.archive.trees import directory, make_tar, member
 from tests.image import storming
 from tests.image.conftest import push
@@ -82,3 +82,22 @@ def test_the_store_is_clean_after_a_storm_of_kills(tmp_path, registry, client):
         assert len(store.images.list()) == len(references)
     finally:
         store.close()
+
+
+@pytest.mark.slow
+def test_a_check_of_a_store_at_work_finds_nothing(tmp_path, registry, client):
+    """What is under way is no damage."""
+    references = push_images(registry, client)
+    workers = [start(tmp_path, seed, references) for seed in range(2)]
+    try:
+        for worker in workers:
+            assert worker.stdout.read(3), worker.stderr.read().decode()
+        store = Store.open_untidied(Places(str(tmp_path / "root"), str(tmp_path / "run")))
+        for _ in range(15):
+            assert check_store(store, read_data=True) == ()
+            assert workers[0].stdout.read(1)
+        store.close()
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()

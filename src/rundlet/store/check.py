@@ -271,5 +271,5 @@ def _check_snapshots(store: Store, connection: Connection) -> Iterator[Finding]:
             if not os.path.isdir(store.layers.path(layer_id)):
                 yield Finding("lower-missing", key, f"layer {layer_id}")
     for name in sorted(set(os.listdir(top)) - rows.keys()):
-        if not name.startswith("tmp-"):  # on its way out
+        if not name.startswith("tmp-") and not store.snapshots.is_leaving(name):
             yield Finding("snapshot-stray", f"{top}/{name}")

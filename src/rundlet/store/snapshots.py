@@ -11,6 +11,7 @@ from rundlet.kernel.failure import translating
 from rundlet.step import step
 from rundlet.store.database import Database
 from rundlet.store.layers import Layers
+from rundlet.store.locks import Locks, Patience
 from rundlet.store.notes import SnapshotNote, write_note
 
 _KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -27,10 +28,11 @@ class Snapshot(NamedTuple):
 
 
 class Snapshots:
-    def __init__(self, root: str, database: Database, layers: Layers) -> None:
+    def __init__(self, root: str, database: Database, layers: Layers, locks: Locks) -> None:
         self._root = f"{root}/snapshots"
         self._database = database
         self._layers = layers
+        self._locks = locks
 
     def prepare(self, key: str, image_id: str) -> Snapshot:
         """A new snapshot of the image `image_id`, whose layers stay as long as it does.
@@ -69,12 +71,17 @@ class Snapshots:
         A call after one that failed finishes what that one has left; killed on the way, the
         directory is without a row, and the next opening removes it.
         """
-        with translating(f"snapshot {key}"):
+        with translating(f"snapshot {key}"), self._locks.hold(_lock_name(key), Patience()):
             with self._database.write() as connection:
                 connection.execute("DELETE FROM snapshots WHERE key = ?", (key,))
             aside = self._move_away(key)
             with step("snapshot.remove", key):
                 remove_tree(aside)
+
+    def is_leaving(self, key: str) -> bool:
+        """Whether somebody is removing the snapshot right now."""
+        with self._locks.try_hold(_lock_name(key)) as held:
+            return not held
 
     def _move_away(self, key: str) -> str:
         """Take the directory out of its place, unless the key has come to be used anew."""
@@ -114,6 +121,10 @@ class Snapshots:
     def _describe(self, key: str, layer_ids: list[int]) -> Snapshot:
         directory = f"{self._root}/{key}"
         return Snapshot(key, self._layers.stack(layer_ids), f"{directory}/upper", f"{directory}/work")
+
+
+def _lock_name(key: str) -> str:
+    return f"snapshot-{key}"
 
 
 def _insert(connection: Connection, key: str, image_id: str) -> list[int]:

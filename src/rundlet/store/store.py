@@ -74,7 +74,7 @@ class Store:
         self.blobs = Blobs(places.image_root, self.database, self.locks, boot_id)
         self.layers = Layers(places.image_root, self.database, self.locks, boot_id)
         self.images = Images(places.image_root, self.database, self.blobs, self.collect, pinned)
-        self.snapshots = Snapshots(places.root, self.database, self.layers)
+        self.snapshots = Snapshots(places.root, self.database, self.layers, self.locks)
         self._durability = Durability(
             tuple(dict.fromkeys((places.image_root, places.root))), self.database, boot_id
         )
