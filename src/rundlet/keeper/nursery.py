@@ -24,6 +24,7 @@ the price of speed.
 import gc
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
@@ -37,6 +38,11 @@ from rundlet.runtime.init import Machine
 _ORDER_MAX_BYTES = 64
 _FDS_MAX = 2
 _SPARES_MAX = 2
+_ATTEMPTS = 3
+
+
+class _Lost(Internal):
+    """The nursery was killed with an order in hand."""
 
 
 class Newborn(NamedTuple):
@@ -71,34 +77,43 @@ class Nursery:
 
     def employ(self, flags: int, work: Work, request: bytes, fds: Sequence[int]) -> Newborn:
         """A newborn with work to do; one that has died while it waited is replaced."""
-        while True:
-            is_spare = flags in self._spares
+        for _ in range(_ATTEMPTS):
             newborn = self._take(flags)
             try:
                 give_work(newborn.sock, work, request, fds)
-            except OSError:
+            except OSError as error:
                 self.bury(newborn)
-                if not is_spare:
-                    raise
+                failure = error
             else:
                 return newborn
+        raise failure
 
     def employ_in(
         self, flags: int, cgroup_fd: int, pid_fd: int, work: Work, request: bytes, fds: Sequence[int]
     ) -> Newborn:
         """The same, born into a cgroup or a PID namespace (-1: the usual ones)."""
-        while self._ordered:
-            self._receive()
+        self._receive_all()
         self._send(flags, cgroup_fd, pid_fd)
         newborn = self._hear()
         give_work(newborn.sock, work, request, fds)
         return newborn
 
     def _take(self, flags: int) -> Newborn:
-        while flags not in self._spares:
+        """One of the spares, which the answer to an order becomes first."""
+        for _ in range(_ATTEMPTS):
             self.order(flags)
-            self._receive()
-        return self._spares.pop(flags)
+            self._receive_all()
+            if flags in self._spares:
+                return self._spares.pop(flags)
+        raise _Lost("keeper: the process that makes processes dies again and again")
+
+    def _receive_all(self) -> None:
+        """What was ordered, as far as the nursery lived to make it."""
+        try:
+            while self._ordered:
+                self._receive()
+        except _Lost:
+            pass
 
     def _receive(self) -> None:
         """The answer to the oldest order becomes a spare."""
@@ -126,7 +141,7 @@ class Nursery:
         words = raw.split()
         if not words:
             self._forget()
-            raise Internal("keeper: the process that makes processes has died", hint="try again")
+            raise _Lost("keeper: the process that makes processes has died", hint="try again")
         if words[0] == b"errno":
             self._ordered[:1] = []
             number = int(words[1])
@@ -150,9 +165,8 @@ class Nursery:
     def rest(self) -> None:
         """Nothing was started for a while: all of it leaves."""
         try:
-            while self._ordered:
-                self._receive()
-        except (OSError, Internal):
+            self._receive_all()
+        except OSError:
             pass  # it leaves anyway
         for newborn in self._spares.values():
             self.bury(newborn)
@@ -201,6 +215,8 @@ def run_nursery(sock: socket.socket, machine: Machine) -> NoReturn:
             ahead = "ahead" in words
             given = dict(zip(words[ahead:], fds, strict=True))
             _serve(sock, int(flags), given, home, machine, ahead=ahead)
+    except Exception as error:  # the supervisor sees its end, and makes another
+        print(f"nursery: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     finally:
         os._exit(0)
 
