@@ -493,6 +493,18 @@ def test_out_of_memory_is_named(engine, image):
     assert (ended.reason, ended.exit_code) == ("OOMKilled", 137)
 
 
+def test_end_of_a_short_program_is_seen_by_the_first_look(engine, image):
+    pod = engine.pods.run(pod_options())
+    short = run(engine, pod, ContainerOptions("short", image, command=("true",)))
+    seen = engine.containers.status(short)
+    age_s = time.time() - seen.started_at_ns / 1e9
+    # A loaded machine may not let it end so soon; then it was waited for.
+    assert seen.state == "exited" or age_s >= 0.02
+
+    long = run(engine, pod, shell(image, "sleep 1000"))
+    assert engine.containers.status(long).state == "running"
+
+
 # -- exec -----------------------------------------------------------------------
 
 

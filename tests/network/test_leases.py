@@ -50,10 +50,10 @@ def test_what_was_given_is_given_back_whatever_the_caller_thinks_it_was(tmp_path
     leases = Leases(str(tmp_path), "mynet")
     owner, other = Owner("a", "eth0"), Owner("b", "eth0")
     for choose in (
-        lambda given, theirs: given,
+        lambda given, _: given,
         lambda given, theirs: [given[0], theirs[1]],
-        lambda given, theirs: ["10.0.0.77"],
-        lambda given, theirs: [],
+        lambda _given, _theirs: ["10.0.0.77"],
+        lambda _given, _theirs: [],
     ):
         given = reserve(leases, "a", "10.0.0.0/24", "fd00::/64")
         theirs = reserve(leases, "b", "10.0.0.0/24", "fd00::/64")

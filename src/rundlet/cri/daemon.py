@@ -5,6 +5,7 @@ the options.  SIGHUP reads the files again: the log level and the runtime handle
 else has changed waits for the next start.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -46,7 +47,9 @@ def run(settings: Settings, reread: Callable[[], Settings]) -> None:
     from rundlet.cri.stream_server import StreamServer, StreamSettings
     from rundlet.cri.telemetry import start_telemetry
     from rundlet.engine.engine import Engine
+    from rundlet.kernel.malloc import share_arena
 
+    share_arena()
     with ExitStack() as undo:
         # Before the engine: its recovery must not meet another daemon.
         clear_stale_socket(socket_path(settings.socket))
@@ -73,6 +76,7 @@ def run(settings: Settings, reread: Callable[[], Settings]) -> None:
         click.echo(f"rundletd {rundlet.__version__} listens on unix://{server.path}")
         notify("READY=1", f"STATUS=listening on unix://{server.path}")
         engine.status()  # reads the features of the runtimes before anybody waits for them
+        gc.freeze()  # what is loaded by now stays: later collections need not look at it
         while os.read(signals, 1)[0] == signal.SIGHUP:
             reload(engine, reread)
         log.info("stopping")

@@ -35,8 +35,8 @@ def pod_message(pod: status.PodStatus) -> api.PodSandbox:
         metadata=pod_metadata(pod.options),
         state=_POD_STATES[pod.state],
         created_at=pod.created_at_ns,
-        labels=pod.options.labels,
-        annotations=pod.options.annotations,
+        labels=pod.options.labels or None,
+        annotations=pod.options.annotations or None,
         runtime_handler=pod.runtime_handler,
     )
 
@@ -72,19 +72,21 @@ def _container_metadata(options: ContainerOptions) -> api.ContainerMetadata:
 
 
 def container_message(container: status.ContainerStatus) -> api.Container:
-    """A line of ListContainers."""
-    return api.Container(
+    """A line of ListContainers; a list of hundreds is asked for every second, so nothing is built to be copied."""
+    options = container.options
+    message = api.Container(
         id=container.id,
         pod_sandbox_id=container.pod_id,
-        metadata=_container_metadata(container.options),
-        image=_image_spec(container.options),
         image_ref=container.image_ref,
         image_id=container.image_id,
         state=_CONTAINER_STATES[container.state],
         created_at=container.created_at_ns,
-        labels=container.options.labels,
-        annotations=container.options.annotations,
+        labels=options.labels or None,
+        annotations=options.annotations or None,
     )
+    message.metadata.name, message.metadata.attempt = options.name, options.attempt
+    message.image.image, message.image.user_specified_image = options.image, options.user_image
+    return message
 
 
 def container_status_message(container: status.ContainerStatus) -> api.ContainerStatus:

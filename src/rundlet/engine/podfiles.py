@@ -9,8 +9,8 @@ They are written before the first container is made and go with the pod.
 """
 
 import os
-import shutil
 
+from rundlet.archive.tree import remove_tree
 from rundlet.engine.mounts import PodFiles
 from rundlet.engine.options import Dns, PodOptions
 from rundlet.engine.selinux import relabel
@@ -103,7 +103,4 @@ def remove_files(directory: str) -> None:
 def remove_directory(directory: str) -> None:
     """Remove it with all in it; nothing happens when it is gone."""
     with translating(f"remove {directory}"):
-        try:
-            shutil.rmtree(directory)
-        except FileNotFoundError:
-            pass  # a reboot emptied the run root
+        remove_tree(directory)

@@ -144,7 +144,7 @@ class Exit(Struct, frozen=True):
 
 
 def _has_labels(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    return all(labels.get(key) == value for key, value in wanted.items())
+    return not wanted or all(labels.get(key) == value for key, value in wanted.items())
 
 
 def _text(value: Struct) -> str:
@@ -276,14 +276,11 @@ class PodRecords(_Table):
 
 
 def _read_pod(row: sqlite3.Row) -> PodRecord:
-    return PodRecord(
-        id=row["id"],
-        options=decode(row["options"], PodOptions, f"pod record {row['id']}"),
-        state=row["state"],
-        owner=row["owner"],
-        created_at_ns=row["created_at_ns"],
-        facts=decode(row["facts"], PodFacts, f"pod record {row['id']}"),
-    )
+    """`row` has the table's columns in their order."""
+    pod_id, _, _, _, _, state, owner, created_at_ns, options, facts = row
+    what = f"pod record {pod_id}"
+    asked, became = decode(options, PodOptions, what), decode(facts, PodFacts, what)
+    return PodRecord(pod_id, asked, state, owner, created_at_ns, became)
 
 
 class ContainerRecords(_Table):
@@ -374,19 +371,12 @@ class ContainerRecords(_Table):
 
 
 def _read_container(row: sqlite3.Row) -> ContainerRecord:
+    """`row` has the table's columns in their order."""
+    container_id, pod_id, _, _, state, owner, created, started, finished, code, reason, message, *rest = row
+    what = f"container record {container_id}"
+    asked, became = decode(rest[0], ContainerOptions, what), decode(rest[1], ContainerFacts, what)
     return ContainerRecord(
-        id=row["id"],
-        pod_id=row["pod_id"],
-        options=decode(row["options"], ContainerOptions, f"container record {row['id']}"),
-        state=row["state"],
-        owner=row["owner"],
-        created_at_ns=row["created_at_ns"],
-        started_at_ns=row["started_at_ns"],
-        finished_at_ns=row["finished_at_ns"],
-        exit_code=row["exit_code"],
-        reason=row["reason"],
-        message=row["message"],
-        facts=decode(row["facts"], ContainerFacts, f"container record {row['id']}"),
+        container_id, pod_id, asked, state, owner, created, started, finished, code, reason, message, became
     )
 
 

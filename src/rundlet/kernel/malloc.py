@@ -4,6 +4,7 @@ from rundlet.kernel.libc import LIBC
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 
 
 def keep_freed(size: int) -> None:
@@ -15,6 +16,16 @@ def keep_freed(size: int) -> None:
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, size)
         mallopt(_M_MMAP_THRESHOLD, size)
+
+
+def share_arena() -> None:
+    """One heap for all threads, not one for each few: every heap keeps what was freed in it.
+
+    Before there are threads; where only one runs at a time (Python's lock) nothing is lost by it.
+    """
+    mallopt = getattr(LIBC, "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:

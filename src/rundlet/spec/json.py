@@ -39,16 +39,23 @@ def _from_model(value: Any) -> Any:
     raise NotImplementedError(f"no JSON form of {type(value).__name__}")
 
 
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {}  # making one costs as much as a small document
+
+
 def decode(raw: bytes | str, kind: type[T], what: str) -> T:
     """`raw` JSON as a `kind`; `what` names the object in the error.
 
     Raises InvalidArgument: "<what>: layers[2].digest: expected str, got int".
     """
     try:
-        return msgspec.json.decode(raw, type=kind, dec_hook=_to_model)
+        decoder = _decoders.get(kind)
+        if decoder is None:
+            decoder = _decoders[kind] = msgspec.json.Decoder(kind, dec_hook=_to_model)
+        value: T = decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = _rephrase(error) if isinstance(error, msgspec.DecodeError) else str(error)
         raise InvalidArgument(f"{what}: {reason}") from error
+    return value
 
 
 def decode_unique(raw: bytes, what: str) -> Any:
