@@ -404,3 +404,11 @@ def test_a_broken_copy_leaves_the_old_image(host, layout, tmp_path):
         copy_image(host, layout.publish(entry, "bad"), make_dir(tmp_path))
     assert inspect_image(host, make_dir(tmp_path)).digest == before
     assert not [name for name in files(tmp_path / "out") if name.startswith(".new")]
+
+
+def test_a_layout_gets_oci_unless_the_digest_must_stay(host, layout, tmp_path):
+    source = layout.publish(layout.image(docker=True))
+    copy_image(host, source, f"oci:{tmp_path}/converted:1")
+    copy_image(host, source, f"oci:{tmp_path}/kept:1", CopyOptions(preserve_digests=True))
+    types = [read_manifest(host, f"oci:{tmp_path}/{name}:1")["mediaType"] for name in ("converted", "kept")]
+    assert types == [mediatype.OCI_MANIFEST, mediatype.DOCKER_MANIFEST]

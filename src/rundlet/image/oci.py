@@ -16,7 +16,6 @@ from rundlet.image.documents import describe_referrer, find_subject
 from rundlet.image.files import open_file, read_document, write_document, write_file
 from rundlet.image.location import Location
 from rundlet.image.transport import (
-    ANY_MANIFEST,
     Chunks,
     Content,
     Destination,
@@ -123,7 +122,13 @@ class LayoutDestination(Destination):
         if location.position >= 0:
             raise InvalidArgument(f"{location}: an index chooses an image to read, not to write")
         self.name = str(location)
-        self.traits = Traits(ANY_MANIFEST, True, "any" if accept_plain else "compressed", referrers=True)
+        self.traits = Traits(
+            (mediatype.OCI_MANIFEST,),
+            tolerated=(mediatype.DOCKER_MANIFEST,),
+            indexes=True,
+            layers="any" if accept_plain else "compressed",
+            referrers=True,
+        )
         self._location = location
         self._tree = Tree(path or location.path, self.name, shared)
         self._lock = threading.Lock()

@@ -183,7 +183,7 @@ class _Planner:
             return mediatype.OCI_INDEX
         if self._options.format:
             return self._check_type(current, _INDEX_TYPES[self._options.format])
-        accepted = [_INDEX_TYPES[kind] for kind in self._traits.manifest_types]
+        accepted = [_INDEX_TYPES[kind] for kind in self._accepted()]
         return current if current in accepted else self._check_type(current, accepted[0])
 
     def plan_image(self, node: _Node) -> ImagePlan:
@@ -223,15 +223,19 @@ class _Planner:
             return self._check_type(current, options.format)
         if options.recipients:
             return self._check_type(current, mediatype.OCI_MANIFEST)
-        accepted = self._traits.manifest_types
+        accepted = self._accepted()
         return current if current in accepted else self._check_type(current, accepted[0])
+
+    def _accepted(self) -> tuple[str, ...]:
+        """The types that are not converted."""
+        return self._traits.manifest_types + (self._traits.tolerated if self._fixed else ())
 
     def _check_type(self, current: str, wanted: str) -> str:
         if self._fixed and wanted != current:
             raise FailedPrecondition(
                 f"{self._source.name}: {current} would have to become {wanted} ({self._fixed})"
             )
-        if wanted in _INDEX_TYPES and wanted not in self._traits.manifest_types:
+        if wanted in _INDEX_TYPES and wanted not in self._traits.manifest_types + self._traits.tolerated:
             raise InvalidArgument(f"{self._name}: it does not hold manifests of type {wanted}")
         return wanted
 

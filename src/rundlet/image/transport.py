@@ -38,12 +38,14 @@ class Document(NamedTuple):
 class Traits(NamedTuple):
     """What a destination can hold.
 
-    `manifest_types` has the preferred one first; `layers` says whether plain layers are
+    `manifest_types` has the preferred one first; those of `tolerated` are held too, but become
+    the preferred one unless the digests must stay or they were asked for.  `layers` says whether plain layers are
     compressed on the way in ("compressed"), compressed ones unpacked ("plain"), or neither;
     `encrypted` that layers may be; `keeps_digests` is False where manifests are written anew on reading.
     """
 
     manifest_types: tuple[str, ...]
+    tolerated: tuple[str, ...] = ()
     indexes: bool = False
     layers: Literal["any", "compressed", "plain"] = "any"
     encrypted: bool = True
