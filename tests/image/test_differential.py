@@ -4,12 +4,15 @@ import contextlib
 import io
 import json
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 
 import pytest
 
 from rundlet.cli import main
+from rundlet.errors import NotFound, Unavailable
 from rundlet.image.api import CopyOptions, copy_image, inspect_image, list_tags
 from rundlet.image.inspection import format_inspection
 from rundlet.image.place import Access
@@ -199,3 +202,47 @@ def test_podman_loads_ours_and_we_load_its(host, image, tmp_path, podman, form):
     podman("save", "-q", "--format", form, "-o", f"{tmp_path}/theirs.tar", name)
     back = inspect_image(host, f"{form}:{tmp_path}/theirs.tar")
     assert back.raw_config == inspect_image(host, image).raw_config
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    """podman's service, which speaks a Docker daemon's API; where it listens."""
+    if not shutil.which("podman"):
+        pytest.skip("podman not on this host")
+    with tempfile.TemporaryDirectory() as short:
+        address = f"unix://{short}/sock"
+        place = ("--root", f"{tmp_path}/podman", "--runroot", f"{short}/run", "--storage-driver", "vfs")
+        command = ["podman", *place, "system", "service", "--time", "0", address]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                wait_for_socket(f"{short}/sock", process)
+                yield address
+            finally:
+                process.terminate()
+
+
+def wait_for_socket(path, process, timeout_s=20):
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s and process.poll() is None:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
+            return
+        time.sleep(0.02)
+    pytest.fail("podman's service did not start")
+
+
+@pytest.mark.kernel
+def test_a_daemon_takes_an_image_and_gives_it_back(host, image, tmp_path, daemon):
+    access = Access(daemon_host=daemon)
+    name = "docker-daemon:localhost/daemons:1"
+    copy_image(host, image, name, destination_access=access)
+    copy_image(host, name, f"dir:{tmp_path}/back", source_access=access)
+    assert inspect_image(host, f"dir:{tmp_path}/back").raw_config == inspect_image(host, image).raw_config
+    with pytest.raises(NotFound, match="localhost/absent"):
+        inspect_image(host, "docker-daemon:localhost/absent:1", access=access)
+
+
+def test_no_daemon_is_said_with_its_address(host, tmp_path):
+    access = Access(daemon_host=f"unix://{tmp_path}/none")
+    with pytest.raises(Unavailable, match="none: no such file"):
+        inspect_image(host, "docker-daemon:a:1", access=access)
