@@ -127,8 +127,7 @@ class Stage:
         self.points.let_go()
         answer = engine.receive(TURN_S)
         if answer is None or (was_reached and engine.pid in victims):
-            engine.wait()
-            self._engine = None
+            self.bury_engine()
         if was_reached:
             self._await_keeper(set(victims))
         return answer
@@ -137,14 +136,14 @@ class Stage:
         victims = [self.engine.pid] if what in ("engine", "all") else []
         if what in ("engine", *FAULTS, ITSELF):
             return victims
-        anchor, supervisor = self._find_keeper()
+        anchor, supervisor = self.find_keeper()
         if what == "nursery":
             return list_nursery(supervisor)
         victims += [anchor] if what != "supervisor" else []
         victims += [supervisor] if what != "anchor" else []
         return victims
 
-    def _find_keeper(self) -> tuple[int, int]:
+    def find_keeper(self) -> tuple[int, int]:
         """The pids of anchor and supervisor."""
         while True:
             try:
@@ -158,16 +157,20 @@ class Stage:
     def _await_keeper(self, dead: set[int]) -> None:
         """Until others have taken the places of those that were killed."""
         if dead - {self._engine.pid if self._engine else 0}:
-            while dead.intersection(self._find_keeper()):
+            while dead.intersection(self.find_keeper()):
                 time.sleep(_LOOK_S)
+
+    def bury_engine(self) -> None:
+        """It has been killed; the next call makes another."""
+        self.engine.wait()
+        self._engine = None
 
     def clear(self) -> None:
         """After a failure: whatever pods are left are removed by a new engine."""
         self.points.let_go()
         if self._engine is not None:
             self._engine.kill()
-            self._engine.wait()
-            self._engine = None
+            self.bury_engine()
         self.call(remove_everything, self.fixed)
 
     def await_no_keeper(self) -> bool:
