@@ -88,6 +88,12 @@ def test_claims_come_back(kind, content, name, timestamp_s):
     assert parse_claim(format_claim(claim, kind), kind, "payload") == claim
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_other_encodings_are_refused(encoding):
+    with pytest.raises(InvalidArgument, match="payload: "):
+        parse_claim(json.dumps(document()).encode(encoding), SIMPLE_TYPE, "payload")
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_are_refused_with_one_error(raw):
     with pytest.raises(InvalidArgument, match="payload"):

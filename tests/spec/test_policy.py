@@ -84,6 +84,8 @@ FAULTS = [
     (without(GPG, "keyPath"), "exactly one of keyPath, keyPaths, keyData is needed"),
     ({**GPG, "keyData": DATA}, "exactly one of keyPath"),
     ({**GPG, "keyPath": ""}, "keyPath: empty"),
+    ({**GPG, "keyData": None}, "keyData: expected str, got null"),
+    ({**GPG, "signedIdentity": None}, "signedIdentity: expected"),
     ({**without(GPG, "keyPath"), "keyPaths": []}, "keyPaths: empty"),
     ({**without(GPG, "keyPath"), "keyData": "?"}, "keyData: not base64"),
     ({**GPG, "signedIdentity": {"type": "matchSome"}}, "signedIdentity.type: invalid"),

@@ -65,7 +65,8 @@ def decode_unique(raw: bytes, what: str) -> Any:
     its digest must not have any.
     """
     try:
-        return stdlib_json.loads(raw, object_pairs_hook=_to_object)
+        # Bytes would be taken for UTF-16 or with a byte order mark, too; JSON between programs is UTF-8.
+        return stdlib_json.loads(raw.decode(), object_pairs_hook=_to_object, parse_constant=_refuse)
     except _Twice as error:
         raise InvalidArgument(f"{what}: key {str(error)[:100]!r} stands twice in one object") from None
     except (ValueError, RecursionError) as error:
@@ -74,6 +75,10 @@ def decode_unique(raw: bytes, what: str) -> Any:
 
 class _Twice(Exception):
     """The key that was there already."""
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

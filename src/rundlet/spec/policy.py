@@ -27,7 +27,7 @@ Everything is strict: an unknown, doubled or missing key refuses the whole file.
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from rundlet.errors import InvalidArgument
 from rundlet.spec.base64 import decode_base64
@@ -93,8 +93,8 @@ class Fulcio(_Keyed, frozen=True):
 
     oidc_issuer: str
     subject_email: str
-    ca_path: str | None = None
-    ca_data: str | None = None
+    ca_path: str | UnsetType = UNSET
+    ca_data: str | UnsetType = UNSET
 
     @property
     def authority(self) -> KeySource:
@@ -106,10 +106,10 @@ class Pki(_Keyed, frozen=True):
 
     subject_email: str = ""
     subject_hostname: str = ""
-    ca_roots_path: str | None = None
-    ca_roots_data: str | None = None
-    ca_intermediates_path: str | None = None
-    ca_intermediates_data: str | None = None
+    ca_roots_path: str | UnsetType = UNSET
+    ca_roots_data: str | UnsetType = UNSET
+    ca_intermediates_path: str | UnsetType = UNSET
+    ca_intermediates_data: str | UnsetType = UNSET
 
     @property
     def roots(self) -> KeySource:
@@ -139,9 +139,9 @@ class SignedBy(_Requirement, frozen=True, tag="signedBy"):
     """Simple signing by one of these GPG keys."""
 
     key_type: Literal["GPGKeys"]
-    key_path: str | None = None
-    key_paths: tuple[str, ...] | None = None
-    key_data: str | None = None
+    key_path: str | UnsetType = UNSET
+    key_paths: tuple[str, ...] | UnsetType = UNSET
+    key_data: str | UnsetType = UNSET
     signed_identity: SignedIdentity = _USUAL
 
     @property
@@ -152,16 +152,16 @@ class SignedBy(_Requirement, frozen=True, tag="signedBy"):
 class SigstoreSigned(_Requirement, frozen=True, tag="sigstoreSigned"):
     """A sigstore signature by one of these keys, or by one that an authority vouches for."""
 
-    key_path: str | None = None
-    key_paths: tuple[str, ...] | None = None
-    key_data: str | None = None
-    key_datas: tuple[str, ...] | None = None
-    fulcio: Fulcio | None = None
-    pki: Pki | None = None
-    rekor_public_key_path: str | None = None
-    rekor_public_key_paths: tuple[str, ...] | None = None
-    rekor_public_key_data: str | None = None
-    rekor_public_key_datas: tuple[str, ...] | None = None
+    key_path: str | UnsetType = UNSET
+    key_paths: tuple[str, ...] | UnsetType = UNSET
+    key_data: str | UnsetType = UNSET
+    key_datas: tuple[str, ...] | UnsetType = UNSET
+    fulcio: Fulcio | UnsetType = UNSET
+    pki: Pki | UnsetType = UNSET
+    rekor_public_key_path: str | UnsetType = UNSET
+    rekor_public_key_paths: tuple[str, ...] | UnsetType = UNSET
+    rekor_public_key_data: str | UnsetType = UNSET
+    rekor_public_key_datas: tuple[str, ...] | UnsetType = UNSET
     signed_identity: SignedIdentity = _USUAL
 
     @property
@@ -287,7 +287,7 @@ def _check_sigstore(requirement: SigstoreSigned, what: str) -> None:
 
 def _require_one(value: Struct, what: str, names: tuple[str, ...], least: int = 1) -> None:
     """Exactly one of the fields is there (at most one with `least` 0), and it can be used."""
-    given = [name for name in names if getattr(value, name) is not None]
+    given = [name for name in names if getattr(value, name) is not UNSET]
     if not least <= len(given) <= 1:
         listed = ", ".join(_camel(name) for name in names)
         raise InvalidArgument(f"{what}: {'exactly' if least else 'at most'} one of {listed} is needed")
@@ -309,7 +309,7 @@ def _sources(value: Struct, *names: str) -> tuple[KeySource, ...]:
     found: list[KeySource] = []
     for name in names:
         given = getattr(value, name)
-        listed = () if given is None else (given,) if isinstance(given, str) else given
+        listed = () if given is UNSET else (given,) if isinstance(given, str) else given
         found += [
             KeySource(data=decode_base64(one, name)) if "data" in name else KeySource(one) for one in listed
         ]
