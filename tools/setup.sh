@@ -24,7 +24,7 @@ RIG_PACKAGES="docker-registry:docker-registry busybox-static:busybox openssl:ope
 
 # The guest's programs are this machine's: criu with iptables and ip for checkpoints, the parser of profiles.
 VM_PACKAGES="qemu-system-x86:qemu-system-x86_64 busybox-static:busybox systemd:/lib/systemd/systemd
-  criu:criu iptables:iptables iproute2:ip apparmor:apparmor_parser"
+  criu:criu iptables:iptables iproute2:ip apparmor:apparmor_parser checkpolicy:checkpolicy"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

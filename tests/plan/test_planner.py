@@ -90,6 +90,11 @@ def test_the_smallest_configuration() -> None:
     assert steps.BindRootfs("/bundle/r", "/bundle/r") in plan.setup
 
 
+def test_layers_have_the_mounts_label() -> None:
+    (step,) = only(make_plan(FULL, overlay=Overlay(("/l",), "/u", "/w")), steps.MountOverlay)
+    assert step.label == FULL["linux"]["mountLabel"] != ""
+
+
 def test_layers_are_idmapped_in_a_user_namespace_only() -> None:
     overlay = Overlay(("/l",), "/u", "/w")
     assert only(make_plan(FULL, overlay=overlay), steps.MountOverlay)[0].idmap

@@ -116,6 +116,7 @@ GUESTS = {
         (*_CRIU_MODULES, *_ENGINE_MODULES),
         has_daemon=True,
     ),
+    "selinux": Guest(False, "security=selinux", ("checkpolicy", "ip"), _ENGINE_MODULES, has_daemon=True),
     "kubelet": Guest(True, "", ("runc",), ("fs/overlayfs/overlay.ko",), has_daemon=True),
 }
 

@@ -54,6 +54,13 @@ def test_pods_in_slices(results, check):
     assert found[check].startswith("ok"), found[check]
 
 
+@pytest.mark.xdist_group("selinux")
+@pytest.mark.parametrize("check", names("selinux"))
+def test_engine_with_selinux(results, check):
+    found = results("selinux")
+    assert found[check].startswith("ok"), found[check]
+
+
 @pytest.mark.xdist_group("engine")
 @pytest.mark.parametrize("check", names("engine"))
 def test_engine(results, check):

@@ -77,9 +77,10 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
     )
     if checkpoint is not None:
         apply_files(checkpoint, made.snapshot)
-    volumes = mount_volumes(parts, record.id, made.bundle, options.mounts, undo)
+    labels = _choose_labels(parts, pod, options)
+    volumes = mount_volumes(parts, record.id, made.bundle, options.mounts, labels.mount, undo)
     volumes = _add_image_volumes(parts, made, volumes, undo)
-    looked = _look_up(parts, pod, record, made, volumes)
+    looked = _look_up(parts, pod, record, made, volumes, labels)
     view = _view_pod(parts, pod)
     config = build_config(view, looked, options, image.config.config, parts.host)
     config = apply_edits(config, find_edits(options.cdi_devices, parts.settings.cdi_dirs))
@@ -90,7 +91,7 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
     log_path = _make_log_directory(pod, options)
     if checkpoint is not None:
         check_mounts(checkpoint, config)
-        prepare_restore(checkpoint, made.snapshot, made.bundle, log_path, undo)
+        prepare_restore(checkpoint, made.snapshot, made.bundle, log_path, labels.mount, undo)
         pid = 0
     elif handler.type == "builtin":
         pid = _create(parts, record, config, made, log_path, undo)
@@ -144,7 +145,7 @@ def _create_external(
     check_features(parts, handler, config)
     undo.add(f"unmount the root file system of {record.id}", unmount_rootfs, made.bundle)
     with step("container.mount", record.id):
-        mount_rootfs(made.bundle, made.snapshot)
+        mount_rootfs(made.bundle, made.snapshot, config.linux.mount_label if config.linux else "")
     plan = plan_external(parts, handler, record.id, config, made.bundle)
     options = record.options
     undo.add(f"delete container {record.id}", parts.keeper.delete, record.id)
@@ -181,11 +182,10 @@ def _view_pod(parts: Parts, pod: PodRecord) -> PodView:
 
 
 def _look_up(
-    parts: Parts, pod: PodRecord, record: ContainerRecord, made: _Made, volumes: Volumes
+    parts: Parts, pod: PodRecord, record: ContainerRecord, made: _Made, volumes: Volumes, labels: Labels
 ) -> ContainerView:
     options = record.options
     privileged = options.security.privileged
-    labels = _choose_labels(parts, pod, options)
     mounts = resolve_sources(volumes.mounts)
     _relabel_mounts(mounts, labels.mount)
     sets = capabilities.choose(options.security.capabilities, privileged=privileged)

@@ -29,10 +29,11 @@ _OPTIONS_MAX = 4000  # one page less the terminator and what mount(2) may add
 _OCI_VERSION = "1.0.2"
 
 
-def mount_rootfs(bundle: str, snapshot: Snapshot) -> None:
-    """The snapshot's overlay on <bundle>/rootfs, in this process's mount namespace."""
+def mount_rootfs(bundle: str, snapshot: Snapshot, label: str = "") -> None:
+    """The snapshot's overlay on <bundle>/rootfs, in this process's mount namespace, with the SELinux `label` if any."""
     lower = ":".join(map(_escape, snapshot.lower))
     options = f"lowerdir={lower},upperdir={_escape(snapshot.upper)},workdir={_escape(snapshot.work)}"
+    options += f',context="{label}"' if label else ""
     if len(options) > _OPTIONS_MAX:
         raise InvalidArgument(
             f"image: {len(snapshot.lower)} layers are too many to mount for this runtime handler",

@@ -149,11 +149,11 @@ def apply_files(checkpoint: Checkpoint, snapshot: Snapshot) -> None:
 
 
 def prepare_restore(
-    checkpoint: Checkpoint, snapshot: Snapshot, bundle: str, log_path: str, undo: Undo
+    checkpoint: Checkpoint, snapshot: Snapshot, bundle: str, log_path: str, label: str, undo: Undo
 ) -> None:
     """The snapshot mounted where the runtime looks for it, and the log as the beginning of the new one."""
     undo.add(f"unmount the root file system of {snapshot.key}", unmount_rootfs, bundle)
-    mount_rootfs(bundle, snapshot)
+    mount_rootfs(bundle, snapshot, label)
     log = f"{checkpoint.directory}/{layout.LOG}"
     if log_path and os.path.isfile(log) and not os.path.exists(log_path):
         with translating(f"write {log_path}"):

@@ -34,9 +34,12 @@ class Volumes(NamedTuple):
 
 
 def mount_volumes(
-    parts: Parts, container_id: str, bundle: str, mounts: Sequence[Mount], undo: Undo
+    parts: Parts, container_id: str, bundle: str, mounts: Sequence[Mount], label: str, undo: Undo
 ) -> Volumes:
-    """Raises NotFound for an image that is not here, InvalidArgument for a path that it does not have."""
+    """`label` is what SELinux takes the images' files for.
+
+    Raises NotFound for an image that is not here, InvalidArgument for a path that it does not have.
+    """
     planned: list[Mount] = []
     images: dict[str, str] = {}
     for index, wanted in enumerate(mounts):
@@ -44,7 +47,7 @@ def mount_volumes(
             planned.append(wanted)
             continue
         image = _find_image(parts, wanted.image, index)
-        path = _mount_image(parts, container_id, bundle, index, image, undo)
+        path = _mount_image(parts, container_id, bundle, index, image, label, undo)
         source = _resolve(path, wanted.image_sub_path, index)
         planned.append(replace(wanted, host_path=source, image="", readonly=True))
         images[wanted.container_path] = image.digests[0] if image.digests else image.id
@@ -63,7 +66,7 @@ def _snapshot_key(container_id: str, index: int) -> str:
 
 
 def _mount_image(
-    parts: Parts, container_id: str, bundle: str, index: int, image: ImageRecord, undo: Undo
+    parts: Parts, container_id: str, bundle: str, index: int, image: ImageRecord, label: str, undo: Undo
 ) -> str:
     key = _snapshot_key(container_id, index)
     undo.add(f"remove snapshot {key}", parts.store.snapshots.remove, key)
@@ -72,13 +75,14 @@ def _mount_image(
     undo.add(f"unmount {path}", _unmount, path)
     with translating(f"mount image {image.id} on {path}"), step("container.volume", container_id):
         os.makedirs(path, mode=0o711)
-        mount.mount("overlay", path, "overlay", _FLAGS, _options(snapshot))
+        mount.mount("overlay", path, "overlay", _FLAGS, _options(snapshot, label))
     return path
 
 
-def _options(snapshot: Snapshot) -> str:
+def _options(snapshot: Snapshot, label: str) -> str:
     """The empty upper directory is one more lower one: overlayfs wants two when nothing can be written."""
-    return f"lowerdir={':'.join((snapshot.upper, *snapshot.lower))}"
+    context = f',context="{label}"' if label else ""
+    return f"lowerdir={':'.join((snapshot.upper, *snapshot.lower))}{context}"
 
 
 def _resolve(path: str, sub_path: str, index: int) -> str:

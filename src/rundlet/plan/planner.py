@@ -168,7 +168,7 @@ def _propagation(linux: Linux) -> str:
 def _plan_rootfs(rootfs: str, overlay: Overlay | None, user: UserNamespace | None, linux: Linux) -> Step:
     if overlay is None:
         return BindRootfs(rootfs, rootfs, linux.rootfs_propagation in ("slave", "rslave"))
-    return MountOverlay(*overlay, rootfs, user is not None)
+    return MountOverlay(*overlay, rootfs, user is not None, linux.mount_label)
 
 
 def _plan_files(config: RuntimeConfig, linux: Linux, parts: Parts) -> list[Step]:

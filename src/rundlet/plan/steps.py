@@ -83,6 +83,7 @@ class MountOverlay(NamedTuple):
 
     With `idmap` all layers are seen through the container's user namespace:
     on disk the files belong to the same ids as in a container without one.
+    `label` is what SELinux takes all files for.
     """
 
     lower: tuple[str, ...]
@@ -90,6 +91,7 @@ class MountOverlay(NamedTuple):
     work: str
     rootfs: str
     idmap: bool = False
+    label: str = ""
 
     def describe(self) -> str:
         return f"overlay of {len(self.lower)} layers on {self.rootfs}"

@@ -139,6 +139,8 @@ def _open_overlay(step: MountOverlay, user: _User) -> int:
     parts = (*layers, ("upperdir", upper), ("workdir", work))
     for key, fd in parts:
         m.fsconfig(context, m.FSCONFIG_SET_FD, key, aux=fd)
+    if step.label:
+        m.fsconfig(context, m.FSCONFIG_SET_STRING, "context", step.label)
     sets = capability.read_sets()
     setfsuid.set_file_owner(max(map_id(user.uid_map, 0), 0), max(map_id(user.gid_map, 0), 0))
     capability.set_sets(sets["permitted"], sets["permitted"], sets["inheritable"])

@@ -37,7 +37,8 @@ def _mount_overlay(step: steps.MountOverlay, context: Context) -> None:
 
 def _overlay_options(step: steps.MountOverlay, lower: list[str]) -> str:
     lowers = ":".join(_escape(path) for path in lower)
-    return f"lowerdir={lowers},upperdir={_escape(step.upper)},workdir={_escape(step.work)}"
+    context = f',context="{step.label}"' if step.label else ""
+    return f"lowerdir={lowers},upperdir={_escape(step.upper)},workdir={_escape(step.work)}{context}"
 
 
 def _escape(path: str) -> str:
