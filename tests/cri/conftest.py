@@ -6,10 +6,11 @@ import pytest
 
 from rundlet.cri.client import Client
 from rundlet.cri.server import Server
+from rundlet.engine.settings import Settings
 from rundlet.trace.tracer import Tracer
 
-# What the server asks of an engine before any call.
-IDLE = SimpleNamespace(tracer=Tracer(), insight=None)
+# What the server asks of an engine that does nothing.
+IDLE = SimpleNamespace(tracer=Tracer(), insight=None, settings=Settings())
 
 
 @pytest.fixture
