@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from rundlet.cli.duration import DURATION
-from rundlet.cli.image_options import chosen_platform, locate, split_list
+from rundlet.cli.image_options import chosen_platform, split_list
 from rundlet.cli.image_progress import tell, watching
 from rundlet.errors import InvalidArgument
 from rundlet.image.api import copy_image, describe_copy
@@ -211,6 +211,3 @@ def _absolute(path: str) -> str:
     import os
 
     return os.path.abspath(path)
-
-
-__all__ = ["Job", "copying_options", "locate", "make_signer", "read_options", "read_packing", "run_job"]

@@ -85,13 +85,15 @@ def rewrite_manifest(
         "config": _edit(value["config"], config),
         "layers": [_edit(old, new) for old, new in zip(value["layers"], layers, strict=True)],
     }
-    if "mediaType" not in value and media_type == document.media_type:
-        del wanted["mediaType"]
     if media_type == mediatype.DOCKER_MANIFEST:
         wanted = _keep_docker(wanted)
-    if wanted == value:
-        return document
-    return make_document({"mediaType": media_type, **wanted}, document.digest.algorithm)
+    return _replace(document, value, wanted)
+
+
+def _replace(document: Document, value: dict[str, Any], wanted: dict[str, Any]) -> Document:
+    """The document with `wanted` for its `value`; itself when they say the same."""
+    said = {"mediaType": document.media_type, **value}  # OCI's manifests need not say their type
+    return document if wanted == said else make_document(wanted, document.digest.algorithm)
 
 
 def _edit(old: dict[str, Any], new: Descriptor) -> dict[str, Any]:
@@ -130,13 +132,9 @@ def rewrite_index(
         if not drop_others or entry["digest"] in replaced
     ]
     wanted = {**value, "mediaType": media_type, "manifests": entries}
-    if "mediaType" not in value and media_type == document.media_type:
-        del wanted["mediaType"]
     if media_type == mediatype.DOCKER_LIST:
         wanted = _keep_docker_list(wanted)
-    if wanted == value:
-        return document
-    return make_document({"mediaType": media_type, **wanted}, document.digest.algorithm)
+    return _replace(document, value, wanted)
 
 
 def _edit_entry(entry: dict[str, Any], new: Document | None) -> dict[str, Any]:

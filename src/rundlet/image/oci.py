@@ -132,7 +132,7 @@ class LayoutDestination(Destination):
         self._location = location
         self._tree = Tree(path or location.path, self.name, shared)
         self._lock = threading.Lock()
-        self._entries: list[Descriptor] = []
+        self._entries: dict[str, Descriptor] = {}
 
     def begin(self) -> None:
         with translating(self.name):
@@ -154,20 +154,20 @@ class LayoutDestination(Destination):
         with self._lock:
             if top:
                 names = {REF_NAME: self._location.name} if self._location.name else {}
-                self._entries.append(_with_annotations(document.describe(), names))
+                self._entries[str(document.digest)] = _with_annotations(document.describe(), names)
             elif find_subject(document):
-                self._entries.append(describe_referrer(document))
+                self._entries[str(document.digest)] = describe_referrer(document)
 
     def commit(self) -> None:
         write_document(f"{self._tree.path}/oci-layout", _LAYOUT_FILE)
-        new = {(entry.digest, entry.annotations.get(REF_NAME, "")) for entry in self._entries}
+        new = {(entry.digest, entry.annotations.get(REF_NAME, "")) for entry in self._entries.values()}
         names = {name for _, name in new if name}
         kept = [
             entry
             for entry in self._read_entries()
             if (name := entry.annotations.get(REF_NAME, "")) not in names and (entry.digest, name) not in new
         ]
-        index = Index(2, (*kept, *self._entries), media_type=mediatype.OCI_INDEX)
+        index = Index(2, (*kept, *self._entries.values()), media_type=mediatype.OCI_INDEX)
         write_document(f"{self._tree.path}/index.json", encode(index))
 
     def _read_entries(self) -> tuple[Descriptor, ...]:

@@ -16,11 +16,10 @@ from rundlet.image.transport import Destination, Source
 
 if TYPE_CHECKING:
     from rundlet.image.judge import Admit
-    from rundlet.image.remote import KnownBlobs
+    from rundlet.image.remote import KnownBlobs, Reach
     from rundlet.registry.access import Registries
     from rundlet.registry.settings import Credentials, RegistrySettings
     from rundlet.store.store import Store
-    from rundlet.trust.storage import SignatureStorage
 
 DEFAULT_ROOT = "/var/lib/rundlet"
 DEFAULT_RUN_ROOT = "/run/rundlet"
@@ -112,11 +111,14 @@ class Host:
             self._registries[access] = self._make_registries(access)
         return self._registries[access]
 
-    def signature_storage(self, access: Access = _ACCESS) -> "SignatureStorage":
-        """Where signatures of images in registries lie, by registries.d."""
+    def reach(self, access: Access = _ACCESS) -> "Reach":
+        """Registries as a transport needs them: who asks, where blobs were seen, where signatures lie."""
+        from rundlet.image.remote import Reach
         from rundlet.trust.storage import SignatureStorage
 
-        return SignatureStorage(self.registries(access), self._registries_d)
+        registries = self.registries(access)
+        signatures = SignatureStorage(registries, self._registries_d)
+        return Reach(registries, access.credentials, self.known_blobs, signatures)
 
     def judge(self, location: Location, source: Source) -> "Admit | None":
         """Who says whether the image may be read; None where nobody is asked."""
@@ -151,13 +153,7 @@ def open_source(host: Host, location: Location, access: Access = _ACCESS) -> Sou
     if kind == "docker":
         from rundlet.image.remote import RemoteSource
 
-        return RemoteSource(
-            location,
-            host.registries(access),
-            access.credentials,
-            host.known_blobs,
-            host.signature_storage(access),
-        )
+        return RemoteSource(location, host.reach(access))
     if kind == "containers-storage":
         from rundlet.image.storage import StorageSource
 
@@ -210,14 +206,7 @@ def open_destination(
     if kind == "docker":
         from rundlet.image.remote import RemoteDestination
 
-        return RemoteDestination(
-            location,
-            host.registries(access),
-            access.credentials,
-            host.known_blobs,
-            host.signature_storage(access),
-            tags,
-        )
+        return RemoteDestination(location, host.reach(access), tags)
     if kind == "containers-storage":
         from rundlet.image.storage import StorageDestination
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
+from typing import NamedTuple
 
 from rundlet.errors import InvalidArgument, NotFound
 from rundlet.image.documents import describe_referrer, find_media_type, find_subject
@@ -48,6 +49,15 @@ class KnownBlobs:
             return self._places.get((reference.domain, digest), "")
 
 
+class Reach(NamedTuple):
+    """How registries are reached; `credentials` None: those of auth.json."""
+
+    registries: Registries
+    credentials: Credentials | None
+    known: KnownBlobs
+    signatures: SignatureStorage
+
+
 def _reference_of(location: Location) -> Reference:
     if location.reference is None:
         raise InvalidArgument(f"{location}: no name of an image")
@@ -57,26 +67,16 @@ def _reference_of(location: Location) -> Reference:
 class RemoteSource(Source):
     """The manifest decides once which endpoint is read: index, images and blobs come from one."""
 
-    def __init__(
-        self,
-        location: Location,
-        registries: Registries,
-        credentials: Credentials | None,
-        known: KnownBlobs,
-        signatures: SignatureStorage,
-    ) -> None:
+    def __init__(self, location: Location, reach: Reach) -> None:
         self.name = str(location)
         self.reference = _reference_of(location)
-        self._signatures = signatures
-        self._registries = registries
-        self._credentials = credentials
-        self._known = known
+        self._reach = reach
         self._lock = threading.Lock()
 
     @cached_property
     def _opened(self) -> Opened:
         with self._lock:
-            return self._registries.open(self.reference, self._credentials)
+            return self._reach.registries.open(self.reference, self._reach.credentials)
 
     @property
     def _remote(self) -> Remote:
@@ -93,7 +93,7 @@ class RemoteSource(Source):
     def open_blob(self, blob: Descriptor) -> AbstractContextManager[Chunks]:
         remote, digest = self._remote, blob.parsed_digest()
         size_bytes = blob.size or self._ask_size(digest)
-        self._known.note(remote.reference, blob.digest)
+        self._reach.known.note(remote.reference, blob.digest)
         return remote.client.open_blob(remote.reference, digest, size_bytes, credentials=remote.credentials)
 
     def _ask_size(self, digest: Digest) -> int:
@@ -103,36 +103,28 @@ class RemoteSource(Source):
         return found
 
     def read_signatures(self, digest: Digest) -> tuple[bytes, ...]:
-        return self._signatures.read(self._remote, digest)
+        return self._reach.signatures.read(self._remote, digest)
 
     def list_referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
         return repository.list_referrers(self._remote, digest)
 
     def list_tags(self) -> list[str]:
-        remote = self._registries.home(self.reference, self._credentials)
+        remote = self._reach.registries.home(self.reference, self._reach.credentials)
         return remote.client.list_tags(remote.reference, remote.credentials)
 
 
 class RemoteDestination(Destination):
     """`tags` are further tags of the same repository."""
 
-    def __init__(
-        self,
-        location: Location,
-        registries: Registries,
-        credentials: Credentials | None,
-        known: KnownBlobs,
-        signatures: SignatureStorage,
-        tags: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, location: Location, reach: Reach, tags: Sequence[str] = ()) -> None:
         self.name = str(location)
         self.traits = Traits(ANY_MANIFEST, indexes=True, layers="compressed", signatures=True, referrers=True)
-        self._signatures = signatures
+        self._signatures = reach.signatures
         reference = _reference_of(location)
         self.reference = reference
         self._untagged = location.untagged
-        self._remote = registries.home(reference, credentials)
-        self._known = known
+        self._remote = reach.registries.home(reference, reach.credentials)
+        self._known = reach.known
         self._tags = tags
 
     def find_blob(self, blob: Descriptor) -> bool:

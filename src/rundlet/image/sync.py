@@ -59,7 +59,7 @@ def list_items(
     if kind == "dir":
         yield from _list_directory(source, scoped=scoped)
         return
-    repositories = _read_yaml(host, source, access) if kind == "yaml" else [_read_name(source, access)]
+    repositories = _read_yaml(source, access) if kind == "yaml" else [_read_name(source, access)]
     for repository in repositories:
         try:
             yield from _list_repository(host, repository, scoped=scoped, suffix=suffix)
@@ -82,8 +82,7 @@ def _read_name(source: str, access: Access) -> _Repository:
     return _Repository(location, Wanted(reference.path, tags), access)
 
 
-def _read_yaml(host: Host, path: str, access: Access) -> Iterator[_Repository]:
-    del host
+def _read_yaml(path: str, access: Access) -> Iterator[_Repository]:
     for registry in read_sync_file(path):
         own = _make_access(registry, access)
         for wanted in registry.wanted:
@@ -112,15 +111,7 @@ def _list_repository(host: Host, repository: _Repository, *, scoped: bool, suffi
 
 
 def _list_tags(host: Host, repository: _Repository) -> list[str]:
-    access = repository.access
-    source = RemoteSource(
-        repository.location,
-        host.registries(access),
-        access.credentials,
-        host.known_blobs,
-        host.signature_storage(access),
-    )
-    return source.list_tags()
+    return RemoteSource(repository.location, host.reach(repository.access)).list_tags()
 
 
 def _choose_tags(tags: Iterable[str], wanted: Wanted) -> list[str]:
