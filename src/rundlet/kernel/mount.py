@@ -7,6 +7,7 @@ the same numbers on all architectures that rundlet runs on.
 
 import ctypes
 import os
+import sys
 
 from rundlet.kernel.libc import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, BLOCKING, encode, os_error, syscall
 
@@ -57,6 +58,9 @@ MOUNT_ATTR_IDMAP = 0x100000
 MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 
 FSOPEN_CLOEXEC = 1
+PROC_SUPER_MAGIC = 0x9FA0
+_STATFS_BYTES = 120
+
 FSMOUNT_CLOEXEC = 1
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
@@ -74,6 +78,7 @@ _mount = BLOCKING.mount
 _mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _umount2 = BLOCKING.umount2
 _umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_fstatfs = BLOCKING.fstatfs
 _pivot_root = BLOCKING.pivot_root
 _pivot_root.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
 
@@ -101,6 +106,14 @@ def umount(target: str, flags: int = 0) -> None:
     """umount2(2); raises OSError naming `target`."""
     if _umount2(encode(target), flags) < 0:
         raise os_error("umount2", target)
+
+
+def file_system_type(fd: int) -> int:
+    """The magic number of the file system that `fd` is on (statfs(2))."""
+    found = ctypes.create_string_buffer(_STATFS_BYTES)
+    if _fstatfs(ctypes.c_int(fd), found) < 0:
+        raise os_error("fstatfs")
+    return int.from_bytes(found.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
 
 
 def pivot_root(new_root: str, put_old: str) -> None:

@@ -9,6 +9,7 @@ from rundlet.errors import FailedPrecondition
 from rundlet.kernel import mount as m
 from rundlet.plan import steps
 from rundlet.runtime.context import Context
+from rundlet.runtime.mounts import keep_proc
 from rundlet.runtime.paths import open_mountpoint, open_parent
 from rundlet.runtime.terminal import open_terminal
 
@@ -44,6 +45,7 @@ def _bind_device(step: steps.MakeDevice, context: Context) -> None:
                 f"{step.describe()}: it cannot be made here, and the host's own is another device"
             )
         target = open_mountpoint(context.root_fd, step.target, directory=False)
+        keep_proc(step, target, context)
         m.move_mount(tree, target)
         os.close(target)
     finally:
@@ -64,6 +66,7 @@ def _open_terminal(step: steps.OpenTerminal, context: Context) -> None:
     context.terminal = open_terminal(context.root_fd, step.height, step.width, step.uid)
     tree = m.open_tree(f"/proc/self/fd/{context.terminal.slave}")
     target = open_mountpoint(context.root_fd, "/dev/console", directory=False)
+    keep_proc(step, target, context)
     m.move_mount(tree, target)
     os.close(tree)
     os.close(target)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from rundlet.errors import FailedPrecondition
+from rundlet.errors import FailedPrecondition, PermissionDenied
 from rundlet.kernel import mount as m
 from rundlet.plan import steps
 from rundlet.runtime.context import Context
@@ -18,6 +18,13 @@ _PROPAGATIONS = {
     "unbindable": m.MS_UNBINDABLE,
 }
 
+# What lxcfs shows of a container's own, and the few settings that are read only; as with runc.
+_PROC_FILES = frozenset(
+    f"/proc/{name}"
+    for name in """cpuinfo diskstats meminfo stat swaps uptime loadavg slabinfo net/dev sys/kernel/ns_last_pid
+    sys/crypto/fips_enabled""".split()
+)
+
 
 def propagation_flags(name: str) -> tuple[int, bool]:
     """(MS_*, recursive) of "rslave" and its kin."""
@@ -27,6 +34,10 @@ def propagation_flags(name: str) -> tuple[int, bool]:
 
 def _mount(step: steps.Mount, context: Context) -> None:
     fd, data = _open_target(step, context.root_fd)
+    if step.fstype in ("proc", "sysfs"):
+        _demand_directory(step, fd, context)
+    elif not step.flags & m.MS_REMOUNT:
+        keep_proc(step, fd, context)
     flags = step.flags & ~m.MS_RDONLY if step.copy_up else step.flags
     try:
         m.mount(step.source, f"/proc/self/fd/{fd}", step.fstype or None, flags, data or None)
@@ -138,11 +149,39 @@ def _bind(step: steps.Bind, context: Context) -> None:
     try:
         target = open_mountpoint(context.root_fd, step.target, directory=is_directory(tree))
         try:
+            keep_proc(step, target, context, tree)
             m.move_mount(tree, target)
         finally:
             os.close(target)
     finally:
         os.close(tree)
+
+
+def path_inside(fd: int, context: Context) -> str:
+    """Where an open file of the rootfs lies, as the container will name it."""
+    root = os.readlink(f"/proc/self/fd/{context.root_fd}").rstrip("/")
+    return os.readlink(f"/proc/self/fd/{fd}").removeprefix(root) or "/"
+
+
+def keep_proc(step: steps.Step, target: int, context: Context, tree: int = -1) -> None:
+    """Nothing may lie over /proc and what is in it but procfs itself, and the files that lxcfs has.
+
+    What is written through /proc (labels, sysctls) must reach the kernel, wherever the links of
+    an image lead a mount (CVE-2019-16884, CVE-2023-27561); `tree` is what a bind brings.
+    """
+    path = path_inside(target, context)
+    if not f"{path}/".startswith("/proc/") or path in _PROC_FILES:
+        return
+    if path == "/proc" and tree >= 0 and m.file_system_type(tree) == m.PROC_SUPER_MAGIC:
+        return
+    raise PermissionDenied(f"{step.describe()}: nothing but procfs may be mounted on {path}")
+
+
+def _demand_directory(step: steps.Mount, target: int, context: Context) -> None:
+    """procfs and sysfs lie where they are said to lie, not where a link leads them (CVE-2019-19921)."""
+    path = path_inside(target, context)
+    if path != os.path.normpath(f"/{step.target.lstrip('/')}"):
+        raise PermissionDenied(f"{step.describe()}: a link leads to {path}, an ordinary directory is needed")
 
 
 def _open_if_there(context: Context, path: str) -> int:
