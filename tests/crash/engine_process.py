@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 
 
 class EngineProcess:
-    """Made, it has recovered and waits for calls."""
+    """When it has recovered it waits for calls."""
 
     def __init__(self, settings: Settings) -> None:
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -38,11 +38,12 @@ class EngineProcess:
             _live(settings, theirs)
         theirs.close()
         self.pidfd = os.pidfd_open(self.pid)
-        self._check(self.receive(30))
 
-    def _check(self, answer: Answer | None) -> None:
-        assert answer is not None, "the engine's process died while it recovered"
-        assert not answer.failure, f"recovery: {answer.kind}: {answer.failure}"
+    def await_recovered(self) -> bool:
+        """False when it has died before."""
+        answer = self.receive(30)
+        assert answer is None or not answer.failure, f"recovery: {answer.kind}: {answer.failure}"
+        return answer is not None
 
     def begin(self, act: Act, ids: Ids) -> None:
         try:

@@ -69,6 +69,25 @@ def test_a_crash_loses_nothing_and_leaves_nothing(stage: Stage, scene: Scene, pa
     assert stage.await_no_keeper()
 
 
+@pytest.mark.parametrize(
+    ("act", "point"),
+    [(0, "pod.publish:before"), (1, "container.publish:before"), (7, "pod.remove-files:before")],
+)
+def test_a_crash_while_recovering_is_recovered_from(stage: Stage, act: int, point: str) -> None:
+    acts = SCENES[0].acts
+    crash = Crash(act, point, "engine")
+    stage.play_recovery(acts, crash)
+    before = stage.take_traces()
+    passed = sorted(stage.play_recovery(acts, crash))
+    chosen = random.Random(point).sample(passed, min(4, len(passed))) if CRASHES.isdecimal() else passed
+    failures = []
+    for second in sorted(chosen):
+        stage.play_recovery(acts, crash, second)
+        left = stage.find_leftovers(before)
+        failures += [f"{second}: {left}"] if left else []
+    assert failures == []
+
+
 def play(stage: Stage, scene: Scene, crash: Crash, before: object) -> str:
     """What went wrong; empty when nothing did."""
     try:
