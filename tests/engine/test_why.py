@@ -282,6 +282,15 @@ def walk(view):
     return [view, *(inner for step in view.steps for inner in walk(step))]
 
 
+def test_an_engine_that_cannot_keep_the_record_works_without(settings, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "trace").write_text("in the way")
+    with Engine(settings) as engine:
+        pod_id = engine.pods.run(PodOptions(name="web", namespace="default", uid="u"))
+        assert "pod default/web" in tell(engine, pod_id)
+        engine.pods.remove(pod_id)
+
+
 def test_nothing_of_that_name(empty_engine):
     with pytest.raises(NotFound, match="nothing here is called 'nobody'"):
         empty_engine.insight.why("nobody")

@@ -178,8 +178,19 @@ def test_deep_and_many_operations_do_not_spill_over_in_the_record(tmp_path):
         thread.join()
         return counted[0]
 
-    assert crowd(300) == 256
+    assert crowd(300) == 128
     assert read_flights(str(tmp_path)) == []
+
+
+@pytest.mark.kernel
+def test_a_full_file_system_is_an_error_not_a_signal(tmp_path):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], check=True)
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            FlightRecorder(str(tmp_path), "b/1/2")
+        assert os.listdir(tmp_path / "trace") == []
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 KILLED = """

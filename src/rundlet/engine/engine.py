@@ -9,6 +9,7 @@
 Fronts (command line, CRI) parse, build options, call one verb and render its answer.
 """
 
+import logging
 import os
 from types import TracebackType
 from typing import Self
@@ -41,6 +42,8 @@ from rundlet.network.network import Network, NetworkSettings
 from rundlet.store.store import Store
 from rundlet.trace.flight import FlightRecorder, take_flights
 from rundlet.trace.tracer import Tracer, recall_flight
+
+_log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -158,11 +161,15 @@ def _open_parts(settings: Settings, feed: Feed) -> Parts:
 
 
 def _open_tracer(run_root: str, identity: str) -> Tracer:
-    """What killed processes were doing is told as failures of theirs."""
-    with translating(f"open the flight record under {run_root}"):
+    """What killed processes were doing is told as failures of theirs; no room for a record is no reason to fail."""
+    try:
         tracer = Tracer(FlightRecorder(run_root, identity))
-        for flight in take_flights(run_root, is_alive):
-            recall_flight(tracer, flight)
+        flights = take_flights(run_root, is_alive)
+    except OSError as error:
+        _log.warning("steps under way are not recorded under %s: %s", run_root, error)
+        return Tracer()
+    for flight in flights:
+        recall_flight(tracer, flight)
     return tracer
 
 

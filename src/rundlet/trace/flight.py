@@ -24,7 +24,7 @@ from rundlet.trace.span import Lane, Span, Wait
 _LINE_BYTES = 255
 _LINES = 7
 _SLOT_BYTES = 2048
-_SLOTS = 256
+_SLOTS = 128
 _NUMBERS = (0, 7, 8, 9)
 _FIELDS = 10
 
@@ -59,8 +59,12 @@ class FlightRecorder:
         self._path = f"{directory}/{identity.replace('/', '_')}_{next(_numbers)}"
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            os.ftruncate(fd, _SLOTS * _SLOT_BYTES)
+            # Now, not when a slot is first written: a full file system would be SIGBUS then.
+            os.posix_fallocate(fd, 0, _SLOTS * _SLOT_BYTES)
             self.memory = mmap.mmap(fd, _SLOTS * _SLOT_BYTES)
+        except OSError:
+            self.close()
+            raise
         finally:
             os.close(fd)
         self._free = list(range(_SLOTS - 1, -1, -1))  # taken from the end: pages once touched are used again
@@ -156,7 +160,7 @@ def take_flights(run_root: str, is_alive: Callable[[str], bool]) -> list[Flight]
 def _list_names(run_root: str) -> list[str]:
     try:
         return os.listdir(_directory(run_root))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
