@@ -36,6 +36,55 @@ def run(ours: Runtime, bundle: Path, *argv: str, change: Change | None = None) -
     return outcome
 
 
+# -- the interpreter of the host ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["program", "link", "script", "script of a script"])
+def test_the_interpreter_of_the_host_cannot_be_run_inside(ours: Runtime, bundle: Path, how: str) -> None:
+    """CVE-2019-5736: an image whose program is /proc/self/exe gets the host's python to run, and then to write to."""
+    program = bundle / "rootfs/bin/attack"
+    if how == "link":
+        program.symlink_to("/proc/self/exe")
+    elif how != "program":
+        program.write_text("#!/proc/self/exe -c import\n")
+        program.chmod(0o755)
+    if how == "script of a script":
+        outer = bundle / "rootfs/bin/outer"
+        outer.write_text("#!/bin/attack\n")
+        outer.chmod(0o755)
+    args = {"program": "/proc/self/exe", "script of a script": "outer"}.get(how, "attack")
+    outcome = run(ours, bundle, args, "-c", "print(1)")
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert "a link of /proc to something open" in outcome.stderr
+    write_config(bundle, make_config("sleep", "1000"))
+    ours.ok("run", "-d", "--bundle", str(bundle), "c1")
+    outcome = ours("exec", "c1", args, "-c", "print(1)")
+    assert (outcome.code, outcome.stdout) == (255, "")
+    assert "a link of /proc to something open" in outcome.stderr
+
+
+@pytest.mark.parametrize("how", ["program", "link", "script"])
+def test_the_interpreter_of_the_host_is_no_hook_of_the_container(
+    ours: Runtime, bundle: Path, how: str
+) -> None:
+    """CVE-2019-5736 by startContainer hooks, whose files are the image's."""
+    hook = bundle / "rootfs/bin/hook"
+    if how == "link":
+        hook.symlink_to("/proc/self/exe")
+    else:
+        hook.write_text("#!/proc/self/exe -c open('/ran','w')\n")
+        hook.chmod(0o755)
+    path = "/proc/self/exe" if how == "program" else "/bin/hook"
+
+    def change(config: dict[str, Any]) -> None:
+        config["hooks"] = {"startContainer": [{"path": path, "args": ["hook", "-c", "open('/ran','w')"]}]}
+
+    outcome = run(ours, bundle, "true", change=change)
+    assert outcome.code == 1
+    assert "a link of /proc to something open" in outcome.stderr
+    assert not (bundle / "rootfs/ran").exists()
+
+
 # -- /proc under somebody else's control ------------------------------------------------
 
 
