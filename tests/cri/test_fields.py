@@ -154,14 +154,19 @@ def messages_of(node: ast.AST | None) -> set[str]:
     return {node.attr} & set(MESSAGES) if is_api else set()
 
 
-def scope_of(function: ast.FunctionDef) -> dict[str, set[str]]:
-    """Names of a function that hold messages: parameters by annotation, variables by what they are made of."""
-    scope = {argument.arg: messages_of(argument.annotation) for argument in function.args.args}
+def parameters_of(function: ast.FunctionDef) -> dict[str, set[str]]:
+    """Names that hold messages by annotation: what a client has sent."""
+    return {argument.arg: messages_of(argument.annotation) for argument in function.args.args}
+
+
+def variables_of(function: ast.FunctionDef) -> dict[str, set[str]]:
+    """Names that hold messages by what they are made of: what a client gets."""
+    found = {}
     for node in ast.walk(function):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
             made = messages_of(node.value.func)
-            scope |= {target.id: made for target in node.targets if isinstance(target, ast.Name) and made}
-    return scope
+            found |= {target.id: made for target in node.targets if isinstance(target, ast.Name) and made}
+    return found
 
 
 def touch(node: ast.AST, scope: dict[str, set[str]], found: Fields) -> set[str]:
@@ -180,38 +185,38 @@ def touch(node: ast.AST, scope: dict[str, set[str]], found: Fields) -> set[str]:
 
 
 def read_sources() -> tuple[Fields, Fields]:
-    """(message, field) pairs that the wall reads or sets, and those that it gives to constructors."""
-    touched: Fields = set()
+    """(message, field) pairs that the wall reads, and those that it gives to constructors or sets later."""
+    read: Fields = set()
     given: Fields = set()
     for path in SOURCES:
         tree = ast.parse(path.read_text())
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-            scope = scope_of(function)
             for node in ast.walk(function):
-                touch(node, scope, touched)
+                touch(node, parameters_of(function), read)
+                touch(node, variables_of(function), given)
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 made = messages_of(node.func)
                 given |= {(message, keyword.arg or "") for message in made for keyword in node.keywords}
-    return touched, given
+    return read, given
 
 
 def test_every_field_of_a_request_is_read() -> None:
-    touched, _ = read_sources()
+    read, _ = read_sources()
     asked = fields_below(*rpc_messages("input_type")) - fields_below(*CONVERTERS)
-    assert unexplained(asked - touched) == []
+    assert unexplained(asked - read) == []
 
 
 def test_every_field_of_an_answer_is_given() -> None:
-    touched, given = read_sources()
+    _, given = read_sources()
     answered = fields_below(*rpc_messages("output_type"))
-    assert unexplained(answered - given - touched) == []
+    assert unexplained(answered - given) == []
 
 
 def test_what_is_explained_is_there_and_without_effect() -> None:
-    touched, given = read_sources()
+    read, given = read_sources()
     fields = {f"{message}.{field}" for message, field in fields_below(*MESSAGES)}
     names = {name for name in documented() if not name.endswith("*")}
     assert names - fields - set(MESSAGES) == set()
-    used = {f"{message}.{field}" for message, field in given | touched}
+    used = {f"{message}.{field}" for message, field in given | read}
     assert names & used == set()

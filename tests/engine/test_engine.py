@@ -652,7 +652,7 @@ def test_half_made_pods_of_a_dead_engine_are_cleared(empty_engine, settings):
     with Engine(settings) as second:
         assert second.pods.list() == []
         assert second._parts.pods.list_unfinished() == []
-    assert pod not in os.listdir(settings.pods_dir)
+    assert not os.path.exists(f"{settings.pods_dir}/{pod}")
     assert_nothing_left(settings)
 
 

@@ -376,3 +376,16 @@ def test_a_killed_supervisor_loses_nothing(engine, handler, pod, image):
     assert engine.containers.exec_sync(slow, ["true"]).exit_code == 0
     engine.containers.stop(slow, 10)
     assert engine.containers.status(slow).exit_code == 3
+
+
+def test_the_kubelet_knows_a_handler_without_recursive_readonly_mounts(
+    settings: Settings, image: str, tmp_path: Path
+) -> None:
+    settings = structs.replace(settings, runtimes={"poor": RuntimeSettings(path="/bin/false")})
+    with Engine(settings) as engine:
+        engine.images.pull(image)
+        pod = engine.pods.run(PodOptions("p", runtime_handler="poor"))
+        mount = Mount("/v", host_path=str(tmp_path), readonly=True, recursive_readonly=True)
+        with pytest.raises(InvalidArgument, match=r"^RROUnsupported: mounts\["):
+            engine.containers.create(pod, ContainerOptions("c", image, mounts=(mount,)))
+        engine.pods.remove(pod)

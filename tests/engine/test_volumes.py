@@ -79,3 +79,10 @@ def test_the_files_of_an_image_in_use_as_a_volume_stay(engine: Engine, image: st
     with pytest.raises(FailedPrecondition):
         engine.images.remove(other)
     assert b"true" in engine.containers.exec_sync(container, ["cat", "/volume/bin/busybox"], 10).stdout
+
+
+def test_the_kubelet_knows_a_volume_that_cannot_be_mounted(engine: Engine, image: str) -> None:
+    pod = engine.pods.run(PodOptions(name="p"))
+    for mount in (Mount("/v", image="absent:1"), Mount("/v", image=image, image_sub_path="no/such")):
+        with pytest.raises(Error, match="^ImageVolumeMountFailed: mounts"):
+            engine.containers.create(pod, ContainerOptions(name="c", image=image, mounts=(mount,)))

@@ -134,6 +134,7 @@ def mount_message(mount: Mount, image_ref: str = "") -> api.Mount:
         mount_options=mount.options,
         uidMappings=id_mapping_messages(mount.uid_mappings),
         gidMappings=id_mapping_messages(mount.gid_mappings),
+        selinux_relabel=mount.selinux_relabel,
     )
 
 

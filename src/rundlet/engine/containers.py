@@ -14,19 +14,20 @@ import time
 from collections.abc import Sequence
 
 from rundlet.engine.checkpoint import take_checkpoint
+from rundlet.engine.containerlimits import change_limits
 from rundlet.engine.creation import build_container, bundle_path
+from rundlet.engine.describe import describe_container
 from rundlet.engine.events import ExitWatcher
 from rundlet.engine.execution import run_exec
 from rundlet.engine.exits import record_exit, record_start_failure, record_unknown_exit
 from rundlet.engine.external import unmount_rootfs
-from rundlet.engine.handlers import BUILTIN
 from rundlet.engine.imagevolumes import volumes_path
-from rundlet.engine.limits import check_resources, merge_resources, plan_limits
+from rundlet.engine.limits import check_resources
 from rundlet.engine.names import new_id
 from rundlet.engine.options import ContainerFilter, ContainerOptions, Resources
 from rundlet.engine.parts import Parts
 from rundlet.engine.podfiles import remove_directory
-from rundlet.engine.process import plan_cgroup, read_config
+from rundlet.engine.process import read_config
 from rundlet.engine.records import ContainerRecord, require_state
 from rundlet.engine.restore import restore_path, restore_processes
 from rundlet.engine.signals import parse_signal
@@ -387,44 +388,5 @@ class Containers:
         with self._parts.locks.hold(container_id):
             record = self._records.get(container_id)
             require_state(record, "created", "running", action="update")
-            merged = merge_resources(record.options.resources, wanted)
-            try:
-                self._apply(record, merged)
-            except Error:
-                self._apply(record, record.options.resources)
-                raise
+            merged = change_limits(self._parts, record, wanted)
             self._records.save_resources(container_id, merged)
-
-    def _apply(self, record: ContainerRecord, resources: Resources) -> None:
-        path = record.facts.cgroups_path
-        limits = plan_limits(resources, (), swap_accounting=self._parts.host.swap_accounting)
-        if record.facts.runtime_type == "oci" and not record.facts.own_sandbox:
-            # The runtime keeps a copy of the limits, and would bring the old ones back with its next update.
-            self._parts.keeper.update(record.id, limits.replace(devices=None).to_json())
-            return
-        self._parts.group(path).apply(plan_cgroup(self._parts, path, limits).writes)
-
-
-def describe_container(record: ContainerRecord) -> ContainerStatus:
-    facts = record.facts
-    state = "unknown" if record.state == "creating" else record.state  # nobody can look up the former
-    return ContainerStatus(
-        id=record.id,
-        pod_id=record.pod_id,
-        options=record.options,
-        state=state,
-        created_at_ns=record.created_at_ns,
-        started_at_ns=record.started_at_ns,
-        finished_at_ns=record.finished_at_ns,
-        exit_code=record.exit_code,
-        reason=record.reason,
-        message=record.message,
-        image_id=facts.image_id,
-        image_ref=facts.image_ref,
-        log_path=facts.log_path,
-        pid=facts.pid if record.state in ("created", "running") else 0,
-        user=facts.user,
-        stop_signal=facts.stop_signal,
-        runtime_handler=facts.runtime_handler or BUILTIN,
-        volumes=facts.volumes,
-    )

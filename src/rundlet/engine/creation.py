@@ -85,6 +85,7 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
     config = build_config(view, looked, options, image.config.config, parts.host)
     config = apply_edits(config, find_edits(options.cdi_devices, parts.settings.cdi_dirs))
     handler = parts.handlers.find(pod.facts.runtime_handler)
+    check_features(parts, handler, config)
     config = adapt_config(config, handler, record.id, made.bundle, pod.facts.hostname)
     with step("container.config", record.id):
         write_config(made.bundle, config)
@@ -142,7 +143,6 @@ def _create_external(
     log_path: str,
     undo: Undo,
 ) -> int:
-    check_features(parts, handler, config)
     undo.add(f"unmount the root file system of {record.id}", unmount_rootfs, made.bundle)
     with step("container.mount", record.id):
         mount_rootfs(made.bundle, made.snapshot, config.linux.mount_label if config.linux else "")

@@ -24,6 +24,8 @@ from rundlet.runtime.kinds import find_kinds
 from rundlet.spec.runtime import Mount, Resources, Root, RuntimeConfig, User
 from rundlet.store.snapshots import Snapshot
 
+# cri-api's pkg/errors: the kubelet knows this failure by the beginning of the message.
+READONLY_UNSUPPORTED = "RROUnsupported"
 _OPTIONS_MAX = 4000  # one page less the terminator and what mount(2) may add
 # The oldest version that all of the runtimes take; rundlet's own fields beyond it are not written for them.
 _OCI_VERSION = "1.0.2"
@@ -124,7 +126,8 @@ def check_features(parts: Parts, handler: Handler, config: RuntimeConfig) -> Non
     for index, item in enumerate(config.mounts or []):
         if "rro" in (item.options or []):
             raise InvalidArgument(
-                f"mounts[{index}].recursive_read_only: runtime handler {handler.name!r} cannot do that"
+                f"{READONLY_UNSUPPORTED}: mounts[{index}]: runtime handler {handler.name!r} cannot make what is"
+                " mounted below read-only too"
             )
 
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from rundlet.cgroup.group import Group
 from rundlet.engine.containers import Containers
+from rundlet.engine.describe import describe_pod
 from rundlet.engine.handlers import Handler
 from rundlet.engine.limits import check_resources
 from rundlet.engine.names import new_id
@@ -332,18 +333,6 @@ def _label(options: PodOptions) -> str:
 
 def _key(options: PodOptions) -> tuple[str, str, str, int]:
     return options.namespace, options.name, options.uid, options.attempt
-
-
-def describe_pod(record: PodRecord) -> PodStatus:
-    return PodStatus(
-        id=record.id,
-        options=record.options,
-        state="ready" if record.state == "ready" else "notready",
-        created_at_ns=record.created_at_ns,
-        ips=record.facts.ips,
-        netns_path=record.facts.namespaces.get("net", ""),
-        runtime_handler=record.options.runtime_handler,
-    )
 
 
 def _choose_hostname(pod_id: str, options: PodOptions) -> str:

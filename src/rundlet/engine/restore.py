@@ -78,7 +78,7 @@ def open_checkpoint(parts: Parts, record: ContainerRecord, undo: Undo) -> Checkp
 
 def _find_layer(parts: Parts, text: str) -> str:
     """Where the files of a checkpoint image lie; empty for any other image."""
-    image = parts.store.images.find(text)
+    image = parts.find_image(text)
     if image is None or len(image.layers) != 1 or not _is_checkpoint(parts, image):
         return ""
     return parts.store.layers.path(image.layers[0])
@@ -110,7 +110,7 @@ def _choose_image(parts: Parts, dump: layout.Dump) -> str:
 
 def _is_here(parts: Parts, name: str) -> bool:
     try:
-        return parts.store.images.find(name) is not None
+        return parts.find_image(name) is not None
     except InvalidArgument:
         return False  # another engine's way to write an image
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from rundlet.engine.options import Mount
 from rundlet.engine.parts import Parts
 from rundlet.engine.undo import Undo
-from rundlet.errors import InvalidArgument, NotFound
+from rundlet.errors import Error, InvalidArgument, NotFound
 from rundlet.kernel import mount
 from rundlet.kernel.failure import translating
 from rundlet.kernel.openat2 import open_in_root
@@ -24,6 +24,10 @@ from rundlet.store.images import ImageRecord
 from rundlet.store.snapshots import Snapshot
 
 _FLAGS = mount.MS_RDONLY | mount.MS_NOSUID | mount.MS_NODEV
+
+
+# cri-api's pkg/errors: the kubelet knows this failure by the beginning of the message.
+VOLUME_FAILED = "ImageVolumeMountFailed"
 
 
 class Volumes(NamedTuple):
@@ -46,9 +50,12 @@ def mount_volumes(
         if not wanted.image:
             planned.append(wanted)
             continue
-        image = _find_image(parts, wanted.image, index)
-        path = _mount_image(parts, container_id, bundle, index, image, label, undo)
-        source = _resolve(path, wanted.image_sub_path, index)
+        try:
+            image = _find_image(parts, wanted.image, index)
+            path = _mount_image(parts, container_id, bundle, index, image, label, undo)
+            source = _resolve(path, wanted.image_sub_path, index)
+        except Error as error:
+            raise type(error)(f"{VOLUME_FAILED}: {error.message}", hint=error.hint) from error
         planned.append(replace(wanted, host_path=source, image="", readonly=True))
         images[wanted.container_path] = image.digests[0] if image.digests else image.id
     return Volumes(tuple(planned), images)
