@@ -8,6 +8,7 @@ from rundlet.cli.image_copying import Job, copying_options, make_signer, read_op
 from rundlet.cli.image_options import access_options, image_command, open_host, read_access
 from rundlet.image.location import Location, parse_docker_name, parse_location
 from rundlet.image.place import Host
+from rundlet.image.storage import find_image
 
 
 @image_command(
@@ -28,7 +29,7 @@ def pull(image: str, **given: Any) -> None:
     job = _make_job(source, target, given)._replace(source_access=access)
     result = run_job(host, job, given["digestfile"])
     if result is not None and not job.quiet:
-        print(host.store.images.find(name).id)  # type: ignore[union-attr]
+        print(find_image(host.store, name).id)
 
 
 def _locate(host: Host, text: str) -> Location:

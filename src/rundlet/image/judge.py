@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from rundlet.errors import InvalidArgument
 from rundlet.image.location import Location
 from rundlet.image.transport import Document, Source
 from rundlet.spec.reference import parse_reference
@@ -37,7 +38,14 @@ def identify(location: Location, store_root: str) -> ImageIdentity:
     if kind in ("docker", "docker-daemon") and location.reference:
         return docker_identity(location.reference, kind)
     if kind == "containers-storage":
-        return store_identity(store_root, parse_reference(location.name))
+        return _identify_stored(location.name, store_root)
     if kind in ("dir", "oci", "oci-archive"):
         return path_identity(kind, location.path)
     return plain_identity(kind)
+
+
+def _identify_stored(name: str, store_root: str) -> ImageIdentity:
+    try:
+        return store_identity(store_root, parse_reference(name))
+    except InvalidArgument:  # an id
+        return store_identity(store_root, None, name)
