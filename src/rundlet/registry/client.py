@@ -225,7 +225,7 @@ class RegistryClient:
         session = self._open_session(ref, actions, credentials, limits)
         if retries is not None:
             session = session._replace(retries=retries)
-        linked = endpoint.startswith(("/", "http:", "https:"))
+        linked = endpoint.startswith("/") or "://" in endpoint
         base_url = f"{_base_url(session, ref)}/"
         url = _same_host_link(session, base_url, endpoint) if linked else f"{base_url}{endpoint}"
         asked = Request(method, url, headers, body)
