@@ -21,7 +21,10 @@ UPLOADS = "/v2/a/blobs/uploads/"
 BEGUN = {"Location": "/upload/1"}
 
 
-def body(data=CONTENT, size=len(CONTENT)):
+SIZE = len(CONTENT)
+
+
+def body(data=CONTENT, size=SIZE):
     """Content in pieces, from its start at every attempt."""
     return StreamBody(lambda: contextlib.nullcontext(iter([data[:4096], data[4096:]])), size)
 
