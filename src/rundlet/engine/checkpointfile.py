@@ -1,4 +1,4 @@
-"""A container's checkpoint as one file, laid out as CRI-O writes it and checkpointctl reads it: a plain tar.
+"""A container's checkpoint as one file, laid out as CRI-O writes it: a plain tar.
 
     config.dump        JSON, `Dump`: id, name and image of the container, when it was taken
     spec.dump          JSON: the container's config.json, with annotations that name container and pod
