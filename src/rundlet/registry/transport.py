@@ -9,7 +9,6 @@ import os
 import socket
 import ssl
 import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO, Never
@@ -37,7 +36,7 @@ class Transport:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._settings = settings
-        self._proxies = urllib.request.getproxies_environment()
+        self._proxies = _find_proxies()
         self._lock = threading.Lock()
         self._managers: dict[str, urllib3.PoolManager] = {}
         self._origins: dict[str, str] = {}
@@ -170,7 +169,9 @@ class Transport:
         proxy_url = self._proxies.get(scheme, "")
         if not proxy_url or is_loopback(host_of(authority)):
             return ""
-        if urllib.request.proxy_bypass(authority, self._proxies):
+        from urllib.request import proxy_bypass_environment
+
+        if proxy_bypass_environment(authority, self._proxies):
             return ""
         if "://" not in proxy_url:
             proxy_url = f"http://{proxy_url}"
@@ -179,6 +180,15 @@ class Transport:
                 f"proxy {split_origin(proxy_url)[1]}: only http and https proxies are supported"
             )
         return proxy_url
+
+
+def _find_proxies() -> dict[str, str]:
+    """Proxies by scheme, as the environment names them."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return {}  # importing what reads them takes a command 5 ms
+    from urllib.request import getproxies_environment
+
+    return getproxies_environment()
 
 
 class BodyStream:
