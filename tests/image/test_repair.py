@@ -279,6 +279,17 @@ def test_an_image_that_has_lost_a_layer_for_good_is_dropped(damaged):
     assert any("its layer 1 is lost" in step.describe() for step in report.done)
 
 
+def test_a_registry_that_does_not_answer_is_no_reason_to_drop_an_image(damaged, client):
+    os.unlink(damaged.blob(damaged.layer_blob))
+    os.unlink(f"{damaged.root}/layers/1/etc/motd")
+    damaged.registry.stop()
+    report = repair_store(damaged.places, client)
+    assert {finding.kind for finding in report.left} == {"blob-missing", "layer-changed"}
+    store = Store.open(damaged.places.root, damaged.places.run)
+    assert [image.id for image in store.images.list()] == [damaged.image.id]
+    store.close()
+
+
 def test_a_plan_changes_nothing_and_says_what_it_will_do(damaged):
     os.chmod(f"{damaged.root}/layers/1/etc/motd", 0o600)
     os.unlink(damaged.note())

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from rundlet.archive.apply import apply_layer
 from rundlet.archive.inherit import copy_implied
 from rundlet.archive.tree import make_root, remove_tree
-from rundlet.errors import DataLoss, Error, InvalidArgument, NotFound, Unavailable
+from rundlet.errors import DataLoss, Error, InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
 from rundlet.registry.client import RegistryClient
 from rundlet.spec.descriptor import Descriptor
@@ -23,6 +23,9 @@ from rundlet.store.notes import LayerNote, SnapshotNote, read_note, write_note
 from rundlet.store.rebuild import drop_dangling, rebuild_database, recount
 from rundlet.store.repair import Step
 from rundlet.store.store import Places, Store
+
+# What will be no different another time.
+_FINAL: Final = (DataLoss, InvalidArgument, NotFound)
 
 Watcher = Callable[[Step, str], None]
 """Called with each step and why it failed, "" when it did not."""
@@ -59,7 +62,8 @@ def repair_store(
 ) -> Report:
     """Mend what can be mended, let go of what cannot, and look again.
 
-    Without a `client` nothing is fetched.  Raises NotFound (no store), FailedPrecondition (the
+    Without a `client` nothing is fetched.  A full disk or a registry that does not answer is no
+    reason to let go of anything: then what could not be mended stays, and is told.  Raises NotFound (no store), FailedPrecondition (the
     database must be made anew, but a process has it open), ResourceExhausted.
     """
     done: list[Step] = []
@@ -74,7 +78,7 @@ def repair_store(
         mender = _Mender(store, client)
         findings = check_store(store, read_data=read_data)
         for plan in (repair.plan_repair, repair.plan_repair, repair.plan_losses):
-            if not findings:
+            if not findings or (plan is repair.plan_losses and mender.may_pass):
                 break
             for step in plan(findings, repair.gather_facts(store)):
                 reason = mender.carry_out(step)
@@ -91,12 +95,13 @@ def repair_store(
 
 
 class _Mender:
-    """Carries out one step after the other."""
+    """Carries out one step after the other; `may_pass` once one has failed for a reason that may go away."""
 
     def __init__(self, store: Store, client: RegistryClient | None) -> None:
         self._store = store
         self._client = client
         self._patience = Patience()
+        self.may_pass = False
         self._acts: Final[dict[type, Callable[..., None]]] = {
             repair.DropDanglingRows: self._drop_dangling,
             repair.DropName: self._drop_name,
@@ -120,6 +125,7 @@ class _Mender:
             with translating("repair"):
                 self._acts[type(step)](step)
         except Error as error:
+            self.may_pass |= not isinstance(error, _FINAL)
             return error.message
         return ""
 
@@ -203,14 +209,14 @@ class _Mender:
     def _fetch(self, digest: Digest, sources: Iterable[str]) -> None:
         """Download the blob from the first source that has it; the caller holds its lock."""
         if self._client is None:
-            raise Unavailable("nothing may be fetched")
-        failure: Error = NotFound("no source is known")
+            raise NotFound(f"blob {digest} is not whole, and nothing may be fetched")
+        failure: Error = NotFound(f"blob {digest}: no source is known")
         for source in sources:
             try:
                 self._download(self._client, parse_reference(source), digest)
                 return
             except Error as error:
-                failure = error
+                failure = error if isinstance(failure, _FINAL) else failure
         raise failure
 
     def _download(self, client: RegistryClient, reference: Reference, digest: Digest) -> None:
