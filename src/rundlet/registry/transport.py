@@ -169,9 +169,9 @@ class Transport:
         proxy_url = self._proxies.get(scheme, "")
         if not proxy_url or is_loopback(host_of(authority)):
             return ""
-        from urllib.request import proxy_bypass_environment
+        from urllib.request import proxy_bypass
 
-        if proxy_bypass_environment(authority, self._proxies):
+        if proxy_bypass(authority, self._proxies):
             return ""
         if "://" not in proxy_url:
             proxy_url = f"http://{proxy_url}"
