@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 import stat
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ import pytest
 
 from rundlet.errors import AlreadyExists, FailedPrecondition, NotFound, PermissionDenied
 from rundlet.keeper.client import Keeper
-from rundlet.keeper.protocol import ExitRecord, LogLimit, OomEvent
+from rundlet.keeper.place import connect_path, keeper_dir
+from rundlet.keeper.protocol import ExitRecord, LogLimit, OomEvent, receive_packet, send_packet
 from rundlet.kernel.capability import mask_of
 from rundlet.plan.planner import Host, plan_process
 from rundlet.plan.process import ProcessPlan
@@ -410,3 +412,21 @@ def test_no_time_left_is_no_lost_connection(keeper: Keeper, bundle: Path) -> Non
     handle = keeper.exec("c", ProcessPlan(("sleep", "100"), (PATH,), "/"))
     assert handle.wait(0) is None
     handle.close()
+
+
+def test_a_start_of_what_a_dead_caller_is_starting_gets_the_same_answer(
+    keeper: Keeper, bundle: Path
+) -> None:
+    """The second came before the keeper had heard of the first caller's end, and was refused."""
+    keeper.create(plan("c", config("sleep", "1000"), bundle))
+    args = {"container_id": "c"}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        fd, address = connect_path(keeper_dir(keeper.run_root))
+        client.connect(address)
+        os.close(fd)
+        send_packet(client, {"id": 1, "verb": "start", "args": args})
+        send_packet(client, {"id": 2, "verb": "start", "args": args})
+        answers = [receive_packet(client), receive_packet(client)]
+    told = [answer.message["ok"]["started_at_ns"] for answer in answers if answer is not None]
+    assert len(told) == 2
+    assert told[0] == told[1]

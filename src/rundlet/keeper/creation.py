@@ -59,7 +59,7 @@ class Creation:
         except BaseException:
             self._ending.destroy(container)
             raise
-        pending.request = request
+        pending.requests.append(request)
         pending.hooks = plan.hooks
         pending.has_program = plan.has_program
         pending.starts = bool(request.args.get("start"))
@@ -89,15 +89,16 @@ class Creation:
                 f"container {container.id} is {container.status}: only a created one can be started"
             )
         pending = self._pending.get(container.id)
-        if pending is not None and pending.request is not None:
-            raise FailedPrecondition(f"container {container.id} is being started already")
+        if pending is not None and pending.requests:
+            pending.requests.append(request)  # it is being started: for a caller that died, perhaps
+            return
         if pending is not None and not pending.has_program:
             raise FailedPrecondition(
                 f"container {container.id} has no process to start: config.json sets none"
             )
         self._start(container)
         if pending is not None:
-            pending.request = request
+            pending.requests.append(request)
             return
         container.status = "running"  # made by an earlier supervisor: nobody will report
         self._run_poststart(container, read_hooks(container), request)

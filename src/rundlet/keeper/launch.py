@@ -21,12 +21,12 @@ from rundlet.runtime.report import Report, receive_report
 
 
 class Pending:
-    """A process on its way to execve(2), and the request that waits for the next thing it says."""
+    """A process on its way to execve(2), and the requests that wait for the next thing it says."""
 
     def __init__(self, report: socket.socket) -> None:
         report.setblocking(False)
         self.report = report
-        self.request: Request | None = None
+        self.requests: list[Request] = []
         self.error: Error | None = None
         self.hooks: Hooks | None = None
         self.has_program = True
@@ -41,13 +41,13 @@ class Pending:
             return Report("none")
 
     def answer(self, ok: dict[str, Any]) -> None:
-        request, self.request = self.request, None
-        if request is not None:
+        requests, self.requests = self.requests, []
+        for request in requests:
             request.answer(ok)
 
     def fail(self, error: Error) -> None:
-        request, self.request = self.request, None
-        if request is not None:
+        requests, self.requests = self.requests, []
+        for request in requests:
             request.fail(error)
 
 
