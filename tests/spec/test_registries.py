@@ -118,6 +118,15 @@ def test_faults_name_their_place(text, message):
         parse_registries(text, "r.conf")
 
 
+def test_the_first_table_of_a_prefix_counts_and_the_others_must_not_contradict_it():
+    tables = '[[registry]]\nprefix = "a.example"\nlocation = "b"\n[[registry]]\nprefix = "a.example"\nlocation = "c"\n'
+    (found,) = parse_registries(tables, "r.conf").registries
+    assert found.location == "b"
+    twice = '[[registry]]\nlocation = "a.example"\nblocked = true\n[[registry]]\nlocation = "a.example"\n'
+    with pytest.raises(InvalidArgument, match="a.example is there twice with different 'blocked'"):
+        parse_registries(twice, "r.conf")
+
+
 def test_version_1_in_the_main_file_only():
     text = (
         '[registries.search]\nregistries = ["a.example"]\n[registries.insecure]\nregistries = ["b.example"]\n'

@@ -164,18 +164,18 @@ def _from_version_1(lists: _Version1, what: str) -> RegistriesFile:
 
 
 def _from_version_2(document: _Version2, notices: tuple[str, ...], what: str) -> RegistriesFile:
-    registries: dict[str, Registry] = {}
-    for index, registry in enumerate(document.registry):
-        complete = _complete(registry, what, f"registry[{index}]")
-        registries.setdefault(complete.prefix, complete)
-    _check_conflicts(list(registries.values()), what)
+    listed = [
+        _complete(registry, what, f"registry[{index}]") for index, registry in enumerate(document.registry)
+    ]
+    _check_conflicts(listed, what)
+    registries = {registry.prefix: registry for registry in reversed(listed)}  # the first of a prefix counts
     search = document.unqualified_search_registries
     if search is not None:
         search = _check_search(search, what, "unqualified-search-registries")
     for name, target in document.aliases.items():
         _check_alias(name, target, what)
     return RegistriesFile(
-        registries=tuple(registries.values()),
+        registries=tuple(reversed(registries.values())),
         search=search,
         short_name_mode=document.short_name_mode or None,
         aliases=document.aliases,
