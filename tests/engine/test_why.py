@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -172,6 +173,53 @@ def test_a_registry_that_stalls_is_named(empty_engine, threads):
         with pytest.raises(DeadlineExceeded):
             pull.result()
     assert "failed" in tell(empty_engine, reference)
+
+
+class Miser(socketserver.ThreadingTCPServer):
+    """Passes on to a registry, and back no more than `budget` bytes of all connections together."""
+
+    daemon_threads = True
+
+    def __init__(self, behind, budget):
+        super().__init__(("127.0.0.1", 0), _Passage)
+        host, _, port = behind.rpartition(":")
+        self.behind, self.budget, self.guard = (host, int(port)), budget, threading.Lock()
+
+    def grant(self, size):
+        with self.guard:
+            granted = min(size, self.budget)
+            self.budget -= granted
+            return granted
+
+
+class _Passage(socketserver.BaseRequestHandler):
+    def handle(self):
+        with socket.create_connection(self.server.behind) as upstream:
+            threading.Thread(target=self.ask, args=(upstream,), daemon=True).start()
+            while data := upstream.recv(1 << 16):
+                self.request.sendall(data[: self.server.grant(len(data))])
+
+    def ask(self, upstream):
+        try:
+            while data := self.request.recv(1 << 16):
+                upstream.sendall(data)
+            upstream.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
+def test_a_layer_that_stops_coming_is_told_with_what_has_come(empty_engine, registry, threads):
+    with Miser(registry, 200_000) as miser:
+        serving = threading.Thread(target=miser.serve_forever, args=(0.01,))
+        serving.start()
+        host = f"127.0.0.1:{miser.server_address[1]}"
+        pull = threads.submit(empty_engine.images.pull, f"{host}/busybox:latest", deadline_s=1.5)
+        said = await_words(empty_engine, f"{host}/busybox:latest", "layer.download", "  has 0.2 of ")
+        assert f"waits for registry {host}, which has sent nothing for" in said
+        with pytest.raises(DeadlineExceeded):
+            pull.result()
+        miser.shutdown()
+        serving.join()
 
 
 def test_a_container_that_ignores_sigterm_is_waited_for_until_its_grace_ends(

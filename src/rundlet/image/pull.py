@@ -24,6 +24,7 @@ from rundlet.spec.descriptor import Descriptor, Platform, host_platform
 from rundlet.spec.image import parse_image_config
 from rundlet.spec.manifest import Manifest, parse_manifest, select_platform
 from rundlet.spec.reference import parse_reference
+from rundlet.step import step
 from rundlet.store.images import ImageRecord, NewImage
 from rundlet.store.layers import LayerRecord
 from rundlet.store.locks import Patience
@@ -160,13 +161,16 @@ class _Pull:
         if descriptor.size > _CONFIG_BYTES_MAX:
             raise InvalidArgument(f"image config {digest} has {descriptor.size} bytes")
         source = self._source
-        with self._client.open_blob(
-            source.reference,
-            digest,
-            descriptor.size,
-            credentials=source.credentials,
-            deadline_ns=source.patience.deadline_ns,
-        ) as chunks:
+        with (
+            step("image.config", str(digest)),
+            self._client.open_blob(
+                source.reference,
+                digest,
+                descriptor.size,
+                credentials=source.credentials,
+                deadline_ns=source.patience.deadline_ns,
+            ) as chunks,
+        ):
             return b"".join(chunks)
 
     def _publish(self, resolved: _Resolved, layers: Sequence[LayerRecord]) -> ImageRecord:
