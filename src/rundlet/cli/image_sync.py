@@ -7,6 +7,9 @@ from rundlet.cli.image_copying import Job, copying_options, make_signer, read_op
 from rundlet.cli.image_options import access_options, image_command, open_host, read_access
 from rundlet.cli.image_progress import tell
 from rundlet.errors import Error
+from rundlet.image.location import Location
+from rundlet.image.place import Host
+from rundlet.image.plan import CopyOptions
 from rundlet.image.sync import Failure, SyncItem, list_items, locate_copy
 
 
@@ -57,26 +60,29 @@ def command(
     copied: list[str] = []
     for item in found:
         target = locate_copy(dest, destination, item)
-        job = Job(
-            item.source,
-            target,
-            options._replace(platforms=item.platforms or options.platforms),
-            item.access,
-            target_access,
-            retry_times=given["retry_times"],
-            retry_delay_s=given["retry_delay"],
-            sign=make_signer(dict(given), target),
-            quiet=given["quiet"],
-            progress=given["progress"],
-            dry_run=given["dry_run"],
-        )
+        job = _make_job(item, target, options, given)._replace(destination_access=target_access)
         digest = failures.guard(item, lambda job=job: _copy(host, job))
         copied += [f"{digest} {target}\n"] if digest else []
     _write_digests(given["digestfile"], copied)
     failures.finish()
 
 
-def _copy(host: Any, job: Job) -> str:
+def _make_job(item: SyncItem, target: Location, options: CopyOptions, given: dict[str, Any]) -> Job:
+    return Job(
+        item.source,
+        target,
+        options._replace(platforms=item.platforms or options.platforms),
+        item.access,
+        retry_times=given["retry_times"],
+        retry_delay_s=given["retry_delay"],
+        sign=make_signer(dict(given), target),
+        quiet=given["quiet"],
+        progress=given["progress"],
+        dry_run=given["dry_run"],
+    )
+
+
+def _copy(host: Host, job: Job) -> str:
     """Copy one image; its digest, "" after a dry run."""
     if job.progress == "json":
         tell("copy", source=str(job.source), destination=str(job.destination))
