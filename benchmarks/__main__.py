@@ -15,15 +15,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.alone import Times
+from benchmarks.copy import measure_copy, show_copy
 from benchmarks.growth import Growth, measure_growth, show_growth
 from benchmarks.keeper import Measured, measure_keeper, show_keeper
 from benchmarks.pods import Pods, measure_pods, show_pods
 from benchmarks.start import Starts, measure_starts
-from benchmarks.unpack import Times, measure_unpack, show_unpack
+from benchmarks.unpack import measure_unpack, show_unpack
 
 RESULTS = Path(__file__).resolve().parent.parent / ".cache" / "bench" / "results.json"
 EXPECTED_RATIO = 4.0
-UNPACK_ROUNDS = 2  # a round takes 20 s, most of it the peers'
+IMAGE_ROUNDS = 2  # a round takes 20 s, most of it the peers'
 
 
 def enter_node() -> None:
@@ -63,7 +65,11 @@ def verdict(reached: bool) -> str:
 
 
 def write_results(
-    starts: Starts, keeper: Measured, pods: dict[str, Pods], growth: Growth, unpacks: dict[str, Times]
+    starts: Starts,
+    keeper: Measured,
+    pods: dict[str, Pods],
+    growth: Growth,
+    images: dict[str, dict[str, Times]],
 ) -> None:
     host = os.uname()
     machine = {"kernel": host.release, "machine": host.machine, "cpus": os.cpu_count(),
@@ -71,7 +77,7 @@ def write_results(
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     document = {"host": machine, "start_ms": starts.times, "our_parts_ms": starts.parts,
                 "keeper": keeper._asdict(), "pods_ms": {name: one._asdict() for name, one in pods.items()},
-                "growth": growth._asdict(), "unpack_s": unpacks}  # fmt: skip
+                "growth": growth._asdict(), "images_s": images}  # fmt: skip
     RESULTS.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print(f"\nevery single time: {RESULTS}")
 
@@ -95,9 +101,11 @@ def main() -> None:
         show_pods(pods)
         growth = measure_growth(f"{directory}/growth", options.idle_s)
         show_growth(growth)
-        unpacks = measure_unpack(f"{directory}/unpack", UNPACK_ROUNDS)
+        unpacks = measure_unpack(f"{directory}/unpack", IMAGE_ROUNDS)
         show_unpack(unpacks)
-    write_results(starts, keeper, pods, growth, unpacks)
+        copies = measure_copy(f"{directory}/copy", IMAGE_ROUNDS)
+        show_copy(copies)
+    write_results(starts, keeper, pods, growth, {"unpack": unpacks, "copy": copies})
 
 
 if __name__ == "__main__":

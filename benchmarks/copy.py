@@ -10,19 +10,16 @@
 All directories are on tmpfs.
 """
 
-import argparse
-import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
+from benchmarks.alone import Times, run_alone
 from benchmarks.unpack import (
     LAYERS,
-    Times,
     list_host_files,
     make_image,
     run_registry,
@@ -36,7 +33,6 @@ from rundlet.image.api import Host, copy_image
 from rundlet.image.layout import Layout
 from rundlet.kernel.mount import mount, umount
 
-RESULTS = Path(__file__).resolve().parent.parent / ".cache" / "bench" / "copy.json"
 # The most that ours may take of skopeo's time, and for showing a local image.
 COPY_RATIO = 0.8
 INSPECT_MS = 120.0
@@ -102,23 +98,5 @@ def show_copy(times: dict[str, Times]) -> None:
     print(f"rundlet image inspect, local: {found_ms:.0f} ms, expected at most {INSPECT_MS:.0f}: {verdict}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    if os.environ.get("RUNDLET_NODE") != "1":
-        os.environ["PYTHONDONTWRITEBYTECODE"] = ""  # as an installation has its modules compiled
-        command = [sys.executable, "-m", "benchmarks.copy", *sys.argv[1:]]
-        os.execv(sys.executable, [sys.executable, "-m", "rundlet.runtime.node", "--", *command])
-    times = measure_copy("/run/rundlet-bench", options.rounds)
-    show_copy(times)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(
-        json.dumps({"cpus": os.cpu_count(), "seconds": times}, indent=2) + "\n", encoding="utf-8"
-    )
-
-
 if __name__ == "__main__":
-    main()
+    run_alone("copy", __doc__, measure_copy, show_copy)

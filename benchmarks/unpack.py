@@ -11,8 +11,6 @@
 All directories are on tmpfs.  Those who are compared take turns.
 """
 
-import argparse
-import json
 import os
 import random
 import shutil
@@ -25,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from benchmarks.alone import Times, run_alone
 from rundlet.archive import tar
 from rundlet.archive.tar import Entry
 from rundlet.archive.tree import remove_tree
@@ -40,7 +39,6 @@ from rundlet.spec.image import ImageConfig, RootFs
 from rundlet.spec.manifest import Manifest
 from rundlet.store.store import Store
 
-RESULTS = Path(__file__).resolve().parent.parent / ".cache" / "bench" / "unpack.json"
 LAYERS = 5
 LAYER_BYTES = 118_000_000 // LAYERS
 SMALL_FILES = 59_399
@@ -224,8 +222,6 @@ def unpack_bundle(argv: list[str], bundle: str) -> float:
 
 # --- figures --------------------------------------------------------------------
 
-Times = dict[str, list[float]]
-
 
 def take_turns(rounds: int, jobs: dict[str, Callable[[], float]]) -> Times:
     """Seconds of every round by name; the first round warms up and does not count."""
@@ -301,23 +297,5 @@ def measure_unpack(directory: str, rounds: int) -> dict[str, Times]:
         umount(directory)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    if os.environ.get("RUNDLET_NODE") != "1":
-        os.environ["PYTHONDONTWRITEBYTECODE"] = ""  # as an installation has its modules compiled
-        command = [sys.executable, "-m", "benchmarks.unpack", *sys.argv[1:]]
-        os.execv(sys.executable, [sys.executable, "-m", "rundlet.runtime.node", "--", *command])
-    times = measure_unpack("/run/rundlet-bench", options.rounds)
-    show_unpack(times)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(
-        json.dumps({"cpus": os.cpu_count(), "seconds": times}, indent=2) + "\n", encoding="utf-8"
-    )
-
-
 if __name__ == "__main__":
-    main()
+    run_alone("unpack", __doc__, measure_unpack, show_unpack)
