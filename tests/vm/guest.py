@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "vm"
-BOOT_TIMEOUT_S = 180
+BOOT_TIMEOUT_S = 280
 _MARK = "RESULT "
 _PYTHON = "/usr/bin/python3.11"
 _SYSTEMD = "/lib/systemd/systemd"

@@ -10,7 +10,7 @@ import pytest
 
 CHECKS = Path(__file__).parent / "checks"
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(300)]
 
 
 def names(kind: str) -> list[str]:
