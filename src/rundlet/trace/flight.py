@@ -1,6 +1,6 @@
 r"""The flight record: steps under way, in a file that outlives a killed process.
 
-    <run root>/trace/<identity>_<n>     the n-th of one process; a sparse file, written through a mapping
+    <run root>/trace/<identity>_<n>     the n-th of one process; written through a mapping
 
     slot 0   depth (1 byte), then 7 lines of up to 255 bytes, the outermost step first; `depth` of them count
     slot 1   …
