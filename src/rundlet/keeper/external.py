@@ -176,6 +176,8 @@ class Externals:
 
     def _adopt(self, container: Container, pid: int, *, runs: bool) -> None:
         """From here on it is like a container of an earlier supervisor; a restored one runs already."""
+        if container.group is not None:
+            container.group.settle()
         container.adopted = True
         container.pid = pid
         container.pidfd = _open_pidfd(pid)
