@@ -216,7 +216,7 @@ def tree_of(path):
     """What must be the same whoever unpacks: all but times of directories."""
     facts = describe(path)
     for each in facts.values():
-        seconds = each.pop("mtime_ns") // 10**9  # umoci's layers have whole seconds
+        seconds = (each.pop("mtime_ns") + 5 * 10**8) // 10**9  # as umoci's layers have them
         each["time"] = 0 if each["mode"].startswith("0o4") else seconds
     facts.pop(b"", None)
     return facts

@@ -46,10 +46,11 @@ def worker():
 def template(tmp_path, registry, client):
     """A store with an image that a snapshot stands on and one that nothing uses."""
     store = Store.open(str(tmp_path / "template"), str(tmp_path / "run"))
-    for tag, layers in (("used", LAYERS), ("new", NEW_LAYERS)):
+    for tag, layers in (("used", LAYERS), ("new", NEW_LAYERS), ("idle", LAYERS[1:])):
         push(client, f"{registry.address}/crash/{tag}:1", layers)
     used = pull_image(store, client, f"{registry.address}/crash/used:1")
     store.snapshots.prepare("lasting", used.id)
+    pull_image(store, client, f"{registry.address}/crash/idle:1")
     store.close()
     return tmp_path / "template", f"{registry.address}/crash/new:1"
 
