@@ -105,7 +105,7 @@ def remove_pod(engine: Engine, ids: Ids) -> None:
     assert not engine.pods.list()
 
 
-# -- a pod with a user namespace, and a terminal -------------------------------------------
+# -- a pod with a user namespace ------------------------------------------------------------
 
 
 def run_user_pod(engine: Engine, ids: Ids) -> Ids:
@@ -114,7 +114,7 @@ def run_user_pod(engine: Engine, ids: Ids) -> Ids:
 
 
 def create_in_user_pod(engine: Engine, ids: Ids) -> Ids:
-    options = _options(ids, security=Security(namespaces=_USER), tty=True, stdin=True)
+    options = _options(ids, security=Security(namespaces=_USER), stdin=True)
     return {"c": engine.containers.create(ids["pod"], options)}
 
 
@@ -165,7 +165,7 @@ def _lacks(program: str) -> Callable[[str], str]:
 SCENES = (
     Scene("pod", (run_pod, *_LIFE), parts=4),
     Scene("image", (pull, remove_image), parts=2, reopens=True),
-    # The second pod is removed while its container runs.
+    # This pod is removed while its container runs.
     Scene("user-pod", (run_user_pod, create_in_user_pod, start, execute, remove_pod), 2, _lacks_idmap),
     Scene("runc", (run_runc_pod, *_PLAIN_LIFE), missing=_lacks("runc")),
     Scene("bwrap", (run_bwrap_pod, *_PLAIN_LIFE), missing=_lacks("bwrap")),
