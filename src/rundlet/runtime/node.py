@@ -19,7 +19,7 @@ import socket
 import struct
 import sys
 import time
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from rundlet.kernel import mount, namespace, prctl
 
@@ -136,6 +136,18 @@ def _furnish(hierarchies: list[Hierarchy]) -> None:
     raise_loopback()
 
 
+def _pass_on_term(pid: int) -> Any:
+    """SIGTERM is for that process; it may have ended already, which is no failure of the node's.  The handler before."""
+
+    def pass_on(*_: object) -> None:
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+
+    return signal.signal(signal.SIGTERM, pass_on)
+
+
 def _reap_until(child: int) -> int:
     """pid 1's life: reap whatever ends, answer with the command's exit code."""
     while True:
@@ -154,7 +166,7 @@ def _live_as_first(argv: list[str], hierarchies: list[Hierarchy]) -> NoReturn:
         child = os.fork()
         if child == 0:
             _exec(argv)
-        signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+        _pass_on_term(child)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         code = _reap_until(child)
     except OSError as error:
@@ -182,7 +194,7 @@ def _enter(argv: list[str], directories: list[str], hierarchies: list[Hierarchy]
     first = os.fork()
     if first == 0:
         _live_as_first(argv, hierarchies)
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(first, signal.SIGTERM))
+    _pass_on_term(first)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _, status = os.waitpid(first, 0)
     os._exit(max(0, os.waitstatus_to_exitcode(status)))
@@ -200,7 +212,7 @@ def run_in_node(argv: list[str]) -> int:
         child = os.fork()
         if child == 0:
             _enter(argv, directories, hierarchies)
-        previous = signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+        previous = _pass_on_term(child)
         _, status = os.waitpid(child, 0)
         signal.signal(signal.SIGTERM, previous)
         return os.waitstatus_to_exitcode(status)
