@@ -17,6 +17,9 @@ from rundlet.plan.container import Hooks, Outline, read_outline
 from rundlet.runtime.report import Report, let_go_on
 from rundlet.step import step
 
+_AHEAD_DELAY_S = 0.02
+"""What is asked for right after a start, a first probe perhaps, does not wait for what may be asked for later."""
+
 
 def reserve_container(core: Core, container_id: str, cgroup: str) -> Container:
     """Its directory, and its place among the others; AlreadyExists when that is taken."""
@@ -206,12 +209,16 @@ class Creation:
         if container.status == "created" and pending.error is None:
             container.status = "running"
             self._run_poststart(container, pending.hooks, pending)
-            if not self._pending:  # with many at once there is no time to work ahead
-                self._launcher.expect_another(pending)
+            self._core.loop.later(_AHEAD_DELAY_S, lambda: self._work_ahead(pending))
         elif container.status == "creating":
             self._ending.failed[container.id] = pending  # told when nothing is left of it
         elif pending.error is not None:
             pending.fail(pending.error)
+
+    def _work_ahead(self, pending: Pending) -> None:
+        """With many starts at once there is no time for that."""
+        if not self._pending:
+            self._launcher.expect_another(pending)
 
     def _hear_last_words(self, container: Container) -> None:
         """All that its first process reported before it ended, or that its helper did."""
