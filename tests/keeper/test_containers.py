@@ -414,9 +414,7 @@ def test_no_time_left_is_no_lost_connection(keeper: Keeper, bundle: Path) -> Non
     handle.close()
 
 
-def test_a_start_of_what_a_dead_caller_is_starting_gets_the_same_answer(
-    keeper: Keeper, bundle: Path
-) -> None:
+def test_a_start_of_what_a_dead_caller_is_starting_gets_the_same_answer(keeper: Keeper, bundle: Path) -> None:
     """The second came before the keeper had heard of the first caller's end, and was refused."""
     keeper.create(plan("c", config("sleep", "1000"), bundle))
     args = {"container_id": "c"}
