@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -67,3 +69,28 @@ def test_what_keeps_an_image_is_explained_and_prune_asks(image):
 def test_no_store_is_told(tmp_path, capsys):
     assert run(["image", "check", "--root", str(tmp_path / "nothing")]) == 1
     assert "there is no store at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [("check",), ("repair", "--offline"), ("repair", "--dry-run")])
+def test_a_directory_that_is_no_store_is_told_and_stays_as_it_is(tmp_path, capsys, command):
+    (tmp_path / "notes").write_text("mine")
+    assert run(["image", "--root", str(tmp_path), "--run-root", str(tmp_path / "run"), *command]) == 1
+    assert f"there is no store at {tmp_path}\nhint:" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["notes"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's part is played by root")
+def test_a_store_of_root_refuses_others_with_a_hint(root):
+    """The modules are loaded before the user changes: another one may not reach this interpreter's files."""
+    program = f"""
+import os
+from rundlet.cli.main import run
+words = ["image", "--root", "{root}", "--run-root", "{root.parent}/run", "images"]
+assert run(words) == 0
+os.setgid(65534); os.setuid(65534)
+raise SystemExit(run(words))
+"""
+    os.chmod(root, 0o700)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"rundlet: store {root}: permission denied", "hint: run it as root"]

@@ -104,8 +104,11 @@ def cli(ctx: click.Context, /, **given: Any) -> None:
 
 def _report(error: Error) -> None:
     print(f"rundlet: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+    hint = error.hint
+    if not hint and isinstance(error.__cause__, PermissionError) and os.geteuid() != 0:
+        hint = "run it as root"
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -50,11 +50,16 @@ def check_places(places: Places, *, read_data: bool = False) -> tuple[Finding, .
 
     Raises NotFound when there is no store, PermissionDenied.
     """
-    if not os.path.isdir(places.root):
-        raise NotFound(f"there is no store at {places.root}")
     database = f"{places.root}/state.db"
-    if is_database_lost(places):
-        return (Finding("database-lost", database),)
+    with translating(f"store {places.root}"):
+        if is_database_lost(places):
+            return (Finding("database-lost", database),)
+        try:
+            os.stat(database)
+        except (FileNotFoundError, NotADirectoryError) as error:  # nor content: opening it would make a store
+            raise NotFound(
+                f"there is no store at {places.root}", hint="name its directory with --root"
+            ) from error
     try:
         store = Store.open_untidied(places)
         try:

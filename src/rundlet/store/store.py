@@ -236,4 +236,4 @@ def is_database_lost(places: Places) -> bool:
     if os.path.exists(path) and os.path.getsize(path):
         return False
     kept = [f"{places.image_root}/{name}" for name in ("blobs/sha256", "layers", "images")]
-    return any(os.listdir(path) for path in (*kept, f"{places.root}/snapshots"))
+    return any(os.path.isdir(path) and os.listdir(path) for path in (*kept, f"{places.root}/snapshots"))
