@@ -209,6 +209,25 @@ def test_log_ins(image, registry, tmp_path, monkeypatch):
     assert image("login", "--get-login", registry).code == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [
+        (("login", "registry.example"), "--username"),
+        (("login", "-u", "ann", "registry.example"), "--password-stdin"),
+        (("generate-sigstore-key", "--output-prefix", "key"), "--passphrase-file"),
+    ],
+)
+def test_a_question_without_a_terminal_is_one_line_and_a_hint(tmp_path, words, instead):
+    done = subprocess.run(
+        [sys.executable, "-m", "rundlet.cli.main", "image", "--root", f"{tmp_path}/root", *words],
+        stdin=subprocess.DEVNULL, start_new_session=True, capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    message, hint = done.stderr.splitlines()
+    assert "there is no terminal to ask for it" in message
+    assert instead in hint
+
+
 # --- the store --------------------------------------------------------------------
 
 

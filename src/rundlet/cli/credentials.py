@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from rundlet.cli.ask import ask
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.errors import InvalidArgument
 
@@ -29,9 +30,8 @@ def auth_config(creds: str, auth: str, username: str) -> api.AuthConfig | None:
     if sum(map(bool, (creds, auth, username))) > 1:
         raise InvalidArgument("--creds, --auth and --username exclude each other")
     if username:
-        return api.AuthConfig(
-            username=username, password=click.prompt("Enter Password", hide_input=True, err=True)
-        )
+        password = ask("Enter password", hidden=True, instead="give both with --creds USER:PASSWORD")
+        return api.AuthConfig(username=username, password=password)
     if creds:
         user, _, password = creds.partition(":")
         return api.AuthConfig(username=user, password=password)

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from rundlet.cli.ask import ask
 from rundlet.cli.image_options import image_command, open_host, read_access
 from rundlet.errors import InvalidArgument
 
@@ -81,7 +82,7 @@ def _ask(user: str, password: str, *, stdin: bool) -> tuple[str, str]:
         raise InvalidArgument("--password and --password-stdin exclude each other")
     if stdin and not user:
         raise InvalidArgument("--password-stdin needs --username")
-    user = user or click.prompt("Username", err=True)
+    user = user or ask("Username", instead="name the user with --username")
     if stdin:
         return user, sys.stdin.read().rstrip("\r\n")
-    return user, password or click.prompt("Password", hide_input=True, err=True)
+    return user, password or ask("Password", hidden=True, instead="pipe it in with --password-stdin")

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from rundlet.cli.ask import ask
 from rundlet.cli.image_options import image_command
 from rundlet.errors import InvalidArgument
 from rundlet.image.documents import digest_manifest
@@ -68,8 +69,11 @@ def generate_key(output_prefix: str, passphrase_file: str, **_given: Any) -> Non
 
     passphrase = _read_passphrase(passphrase_file)
     if passphrase is None:
-        passphrase = click.prompt(
-            "Passphrase for the private key", hide_input=True, confirmation_prompt=True, err=True
+        passphrase = ask(
+            "Passphrase for the private key",
+            hidden=True,
+            twice=True,
+            instead="put it in a file and name that with --passphrase-file",
         )
     if not passphrase:
         raise InvalidArgument("the passphrase is empty")
