@@ -12,7 +12,8 @@ POD_A, POD_B = "a1" * 32, "b2" * 32
 RUNNING, EXITED, CREATED = "c3" * 32, "d4" * 32, "e5" * 32
 COMMANDS = (
     "version info pull images inspecti rmi imagefsinfo runp pods inspectp statsp stopp rmp create start ps "
-    "inspect exec attach port-forward logs stats update stop rm runtime-config completion"
+    "inspect exec attach port-forward logs stats update stop rm runtime-config completion why trace bwrap "
+    "cni-install walk"
 ).split()
 
 

@@ -158,6 +158,9 @@ def test_unknown_names_are_an_error(daemon, stub):
     done = rundlet(daemon, "why", "nobody")
     assert (done.returncode, done.stdout) == (1, "")
     assert "nothing here is called 'nobody'" in done.stderr
+    done = rundlet(daemon, "trace", "nobody")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no step of 'nobody' is kept" in done.stderr
 
 
 def test_a_stream_that_is_left_frees_its_thread(stub):

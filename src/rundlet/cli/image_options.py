@@ -183,20 +183,21 @@ def access_options(prefix: str = "", *, daemon: bool = True) -> Callable[[Comman
     """--creds, --tls-verify and the others, each with "src-" or "dest-" before it; see `read_access`."""
     name, key = (f"--{prefix}-" if prefix else "--"), (f"{prefix}_" if prefix else "")
     side = {"src": " of the source", "dest": " of the destination"}.get(prefix, "")
+    there = {"src": " at the source", "dest": " at the destination"}.get(prefix, "")
     options: list[tuple[tuple[str, ...], dict[str, Any]]] = [
         ((f"{name}creds", f"{key}creds"), {"metavar": "USER[:PASSWORD]", "help": f"Credentials{side}."}),
         ((f"{name}username", f"{key}username"), {"help": f"User{side}."}),
         ((f"{name}password", f"{key}password"), {"help": f"Password{side}."}),
         (
             (f"{name}no-creds", f"{key}no_creds"),
-            {"is_flag": True, "default": False, "help": f"Be nobody{side}."},
+            {"is_flag": True, "default": False, "help": f"Be nobody{there}."},
         ),
         ((f"{name}registry-token", f"{key}registry_token"), {"help": f"Bearer token{side}."}),
         ((f"{name}authfile", f"{key}authfile"), {"metavar": "FILE", "help": f"auth.json{side}."}),
         ((f"{name}cert-dir", f"{key}cert_dir"), {"metavar": "DIR", "help": f"*.crt, *.cert, *.key{side}."}),
         (
             (f"{name}tls-verify/--no-{name[2:]}tls-verify", f"{key}tls_verify"),
-            {"default": None, "help": f"Require HTTPS with a certificate that verifies{side}."},
+            {"default": None, "help": f"Require HTTPS{there}, with a certificate that verifies."},
         ),
     ]
     if daemon:

@@ -10,6 +10,7 @@ from rundlet.cli.records import ask_daemon, open_records, roots_options
 from rundlet.cli.session import Session
 from rundlet.cli.tracetree import format_tree
 from rundlet.engine.insight import is_wanted
+from rundlet.errors import NotFound
 from rundlet.spec.json import encode
 from rundlet.trace.chrome import chrome_trace
 from rundlet.trace.view import StepView
@@ -49,7 +50,13 @@ def command(session: Session, /, names: tuple[str, ...], output: str, chrome: st
     """
     if given["follow"] and (chrome or given["last"]):
         raise click.UsageError("--follow never ends: leave --chrome and --last out")
-    steps = _choose(_find_steps(session, names, given), given["last"], failed=given["failed"])
+    found = _find_steps(session, names, given)
+    if names and found == []:  # what is followed is no list
+        raise NotFound(
+            f"no step of {', '.join(map(repr, names))} is kept",
+            hint="give an id, the beginning of one, or a name; without any, all that is kept is shown",
+        )
+    steps = _choose(found, given["last"], failed=given["failed"])
     if chrome:
         _write_chrome(chrome, steps)
         return

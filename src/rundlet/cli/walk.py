@@ -14,6 +14,7 @@ import time
 import click
 
 from rundlet.cli import walk_check, walk_image, walk_report
+from rundlet.cli.help import examples
 from rundlet.cli.walk_check import Leftover, Scope
 from rundlet.cli.walk_place import Place, Plugins
 from rundlet.cli.walk_steps import Step, Walk, steps_of
@@ -22,7 +23,14 @@ from rundlet.errors import Error, PermissionDenied
 SETTLE_TIMEOUT_S = 10.0
 
 
-@click.command("walk")
+@click.command(
+    "walk",
+    epilog=examples(
+        "rundlet walk",
+        "rundlet walk --image quay.io/crio/redis:alpine",
+        "rundlet walk --plugins debian --keep",
+    ),
+)
 @click.option("--image", default="", metavar="REF", help="An image with redis-server, from any registry.")
 @click.option("--on-host", is_flag=True, help="Walk on this machine's own network, not in a throw-away node.")
 @click.option("--keep", is_flag=True, help="Keep the walk's folder: store, logs, configuration.")
