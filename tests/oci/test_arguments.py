@@ -63,12 +63,15 @@ def test_help_tells_of_every_flag(name: str) -> None:
     table = COMMANDS[name].flags if name else GLOBAL_FLAGS
     for entry in table.split():
         assert f"--{entry.partition('=')[0].partition(',')[0]}" in text
+    assert f"  rundlet-runtime {name}" in text.split("Example")[1]
 
 
 def test_help_and_version() -> None:
     assert "Commands:" in run("--help").stdout
     assert "Usage: rundlet-runtime create [flags] ID" in run("create", "--help").stdout
     assert run("--version").stdout.startswith("rundlet-runtime version ")
+    assert json.loads(run("features").stdout)["ociVersionMax"] in run("--version").stdout
+    assert "(hint: --help lists" in run("create", "--nosuch", "id").stderr
     outcome = run("nosuch")
     assert (outcome.returncode, outcome.stdout) == (1, "")
     assert "no command 'nosuch'" in outcome.stderr

@@ -65,7 +65,9 @@ def _take_flag(
 ) -> None:
     given, equals, value = argument.lstrip("-").partition("=")
     if given not in kinds:
-        raise InvalidArgument(f"flag {argument.partition('=')[0]} is not known")
+        raise InvalidArgument(
+            f"flag {argument.partition('=')[0]} is not known", hint="--help lists those that are"
+        )
     name, kind = kinds[given]
     if kind == "switch":
         flags[name] = _read_switch(name, value) if equals else True

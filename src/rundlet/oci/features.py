@@ -16,6 +16,7 @@ from rundlet.oci.context import Context
 from rundlet.plan.mounts import option_names
 from rundlet.plan.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
 
+SPEC_VERSION = "1.3.0"  # the newest that is understood
 _HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 
@@ -28,7 +29,7 @@ def describe_features() -> dict[str, object]:
     """The document, with all that the specification 1.3 has and runc's annotations where they fit."""
     return {
         "ociVersionMin": "1.0.0",
-        "ociVersionMax": "1.3.0",
+        "ociVersionMax": SPEC_VERSION,
         "hooks": _HOOKS,
         "mountOptions": option_names(),
         "linux": {

@@ -2,6 +2,7 @@
 
 from rundlet import __version__
 from rundlet.oci.commands import COMMANDS, GLOBAL_FLAGS
+from rundlet.oci.features import SPEC_VERSION
 
 _ABOUT = {
     "additional-gids": "a further group for the process",
@@ -71,7 +72,8 @@ _ABOUT = {
     "quiet": "only ids",
     "resources": "file with the specification's resources, - for stdin",
     "root": "directory of the containers' states",
-    "rootless": "true, false or auto",
+    "rootless": "for the user who calls: a user namespace, no cgroup limits",
+    "rootless=text": "true, false or auto",
     "shell-job": "allow a shell's job with its terminal",
     "stats": "statistics once, then return",
     "status-fd": "criu writes \\0 there when lazy pages are ready",
@@ -83,11 +85,30 @@ _ABOUT = {
     "version": "print the version",
     "work-path": "directory of criu's logs",
 }
+_EXAMPLES = {
+    "checkpoint": "checkpoint --image-path /srv/checkpoint web",
+    "create": "create --bundle /srv/bundle web",
+    "delete": "delete --force web",
+    "events": "events --stats web",
+    "exec": "exec --tty web sh",
+    "features": "features",
+    "kill": "kill web KILL",
+    "list": "list --format json",
+    "pause": "pause web",
+    "ps": "ps web",
+    "restore": "restore --bundle /srv/bundle --image-path /srv/checkpoint web",
+    "resume": "resume web",
+    "run": "run --bundle /srv/bundle web",
+    "spec": "spec --bundle /srv/bundle",
+    "start": "start web",
+    "state": "state web",
+    "update": "update --memory 128m --pids-limit 100 web",
+}
 _KINDS = {"": "", "text": " VALUE", "number": " N", "list": " VALUE …", "size": " BYTES", "duration": " TIME"}
 
 
 def version() -> str:
-    return f"rundlet-runtime version {__version__}\nspec: 1.2.1\n"
+    return f"rundlet-runtime version {__version__}\nspec: {SPEC_VERSION}\n"
 
 
 def usage(name: str) -> str:
@@ -99,10 +120,12 @@ def usage(name: str) -> str:
             "Usage: rundlet-runtime [global flags] COMMAND [flags] [arguments]\n\nCommands:\n"
             + "\n".join(lines)
             + f"\n\nGlobal flags:\n{_flags(GLOBAL_FLAGS)}"
+            + f"\nExamples:\n  rundlet-runtime {_EXAMPLES['run']}\n  rundlet-runtime COMMAND --help\n"
         )
     text = f"Usage: rundlet-runtime {name} [flags] {command.words}".rstrip()
     flags = f"\nFlags:\n{_flags(command.flags)}" if command.flags else ""
-    return f"{text}\n\n{command.about.capitalize()}.\n{flags}"
+    about = command.about[0].upper() + command.about[1:]
+    return f"{text}\n\n{about}.\n{flags}\nExample:\n  rundlet-runtime {_EXAMPLES[name]}\n"
 
 
 def _flags(table: str) -> str:
@@ -111,5 +134,5 @@ def _flags(table: str) -> str:
         names, _, kind = entry.partition("=")
         name, _, short = names.partition(",")
         left = f"--{name}{_KINDS[kind]}" + (f", -{short}" if short else "")
-        lines.append(f"  {left:<32}{_ABOUT[name]}\n")
+        lines.append(f"  {left:<32}{_ABOUT.get(entry, _ABOUT[name])}\n")
     return "".join(lines)
