@@ -1,6 +1,7 @@
 """rundlet.toml: drop-ins, what is refused, what is printed."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
 from msgspec import structs
@@ -10,6 +11,7 @@ from rundlet.engine.configfile import NOTES, RUNTIME_NOTES, format_settings, for
 from rundlet.engine.criofile import format_taken, take_crio
 from rundlet.engine.handlers import BUILTIN, Features, Handlers, choose_runtimes
 from rundlet.engine.settings import USUAL_RUNTIMES, RuntimeSettings, Settings
+from rundlet.engine.telemetry import METRICS_NOTES, TRACING_NOTES
 from rundlet.errors import InvalidArgument, NotFound
 
 
@@ -208,3 +210,9 @@ def test_crio_conf_becomes_rundlet_toml(write):
     for left in ("crio.root", "crio.runtime.pids_limit = 0", "runtimes.crun.monitor_path", "runtimes.kata"):
         assert left in text.partition("no counterpart")[2]
     assert "default_env" not in text
+
+
+def test_every_key_is_in_the_documentation():
+    page = Path(__file__, "../../../docs/configuration.md").resolve().read_text()
+    keys = [*NOTES, *METRICS_NOTES, *TRACING_NOTES]
+    assert [key for key in keys if f"`{key}`" not in page and f"`[{key}" not in page] == []

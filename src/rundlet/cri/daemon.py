@@ -118,7 +118,9 @@ def _require_root() -> None:
 
 @click.group(
     invoke_without_command=True,
-    epilog="Example: rundletd --socket /run/rundlet/rundlet.sock --log-level info",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nExamples:\n  rundletd --log-level info\n  rundletd --config /etc/rundlet/rundlet.toml\n"
+    "  rundletd config",
 )
 @click.option("--socket", help="Unix socket to serve CRI on (/run/rundlet/rundlet.sock).")
 @click.option("--root", help="Directory of images and records.")
@@ -155,7 +157,12 @@ def command(ctx: click.Context, /, config: str, **given: object) -> None:
     run(settings, reread)
 
 
-@command.command("config", epilog="Example: rundletd config --from-crio /etc/crio/crio.conf")
+@command.command(
+    "config",
+    short_help="Print the configuration that rundletd would run with.",
+    epilog="\b\nExamples:\n  rundletd config\n  rundletd config --default > /etc/rundlet/rundlet.toml\n"
+    "  rundletd config --from-crio /etc/crio/crio.conf",
+)
 @click.option("--default", "default", is_flag=True, help="Print the defaults instead.")
 @click.option("--from-crio", "crio", default="", help="Print what a crio.conf says, in rundletd's words.")
 @click.pass_obj

@@ -20,6 +20,7 @@ from msgspec.structs import asdict, replace
 from rundlet.engine.settings import USUAL_RUNTIMES, RuntimeSettings, Settings, check_settings
 from rundlet.engine.telemetry import METRICS_NOTES, TRACING_NOTES
 from rundlet.errors import InvalidArgument, NotFound
+from rundlet.kernel.failure import translate_os_error
 from rundlet.spec.json import convert
 
 DEFAULT_FILE = "/etc/rundlet/rundlet.toml"
@@ -107,11 +108,13 @@ def list_files(path: str) -> list[str]:
 
 
 def read_table(path: str) -> Table:
-    """A TOML file; InvalidArgument with the line."""
+    """A TOML file; InvalidArgument with the line, NotFound, PermissionDenied."""
     try:
         with open(path, "rb") as file:
             return tomllib.load(file)
-    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+    except OSError as error:
+        raise translate_os_error(error, f"cannot read {path}", InvalidArgument) from error
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise InvalidArgument(f"cannot read {path}: {error}") from error
 
 
