@@ -15,7 +15,7 @@ has no use for it.
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from rundlet.errors import InvalidArgument
@@ -24,7 +24,7 @@ from rundlet.kernel.madvise import own_memory
 from rundlet.plan.container import decode_plan
 from rundlet.plan.process import decode_process
 from rundlet.plan.steps import JoinCgroup, Step, Unshare
-from rundlet.runtime.init import Machine, Stdio, be_first, be_further, detach, live
+from rundlet.runtime.init import Machine, Origin, Stdio, be_first, be_further, detach, live
 
 
 class Work(NamedTuple):
@@ -62,16 +62,17 @@ def be_newborn(report: socket.socket, machine: Machine, *, ahead: bool) -> NoRet
 def _do(
     work: Work, args: dict[str, Any], fds: list[int], report: socket.socket, machine: Machine
 ) -> NoReturn:
-    special, *stdio = fds
+    gate_or_pidfd, *stdio = fds
+    origin = Origin(work.steps(), machine, Stdio(*stdio), report)
     try:
         if "plan" in args:
             plan = decode_plan(args["plan"])
             what = f"container {plan.container_id}"
-            become = lambda: be_first(plan, work.steps(), machine, Stdio(*stdio), report, special)  # noqa: E731
+            become: Callable[[], None] = lambda: be_first(plan, origin, gate_or_pidfd)  # noqa: E731
         else:
             process = decode_process(args["process"])
             what = "exec"
-            become = lambda: be_further(process, work.steps(), machine, Stdio(*stdio), report, special)  # noqa: E731
+            become = lambda: be_further(process, origin, gate_or_pidfd)  # noqa: E731
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidArgument(f"keeper: bad request: {error!r}") from error
     live(become, report, what)

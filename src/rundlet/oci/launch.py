@@ -12,7 +12,7 @@ from rundlet.oci.interpreter import needs_private_interpreter
 from rundlet.plan.container import ContainerPlan, Hooks
 from rundlet.plan.process import ProcessPlan
 from rundlet.plan.steps import JoinCgroup
-from rundlet.runtime.init import Inheritance, run_exec, run_first
+from rundlet.runtime.init import Inheritance, Origin, run_exec, run_first
 from rundlet.runtime.process import Machine
 from rundlet.runtime.report import let_go_on, receive_report
 from rundlet.runtime.stdio import Stdio
@@ -59,7 +59,7 @@ def launch_first(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = _clone(flags, "" if plan.needs_helper else plan.pid_namespace)
     if child.pid == 0:
-        run_first(plan, (join,), machine, stdio, theirs, gate_fd, inheritance)
+        run_first(plan, Origin((join,), machine, stdio, theirs, inheritance), gate_fd)
     theirs.close()
     return Child(child.pid, child.pidfd, ours)
 
@@ -95,7 +95,7 @@ def launch_exec(
     namespace.setns(pidfd, namespace.CLONE_NEWPID)
     child = _clone_and_return(0, home)
     if child.pid == 0:
-        run_exec(plan, (join,), machine, stdio, theirs, pidfd, inheritance)
+        run_exec(plan, Origin((join,), machine, stdio, theirs, inheritance), pidfd)
     theirs.close()
     return Child(child.pid, child.pidfd, ours)
 

@@ -42,6 +42,7 @@ from rundlet.step import step as named
 __all__ = [
     "Inheritance",
     "Machine",
+    "Origin",
     "Stdio",
     "be_first",
     "be_further",
@@ -72,39 +73,36 @@ class Inheritance(NamedTuple):
     is_guarded: bool = False
 
 
-def run_first(
-    plan: ContainerPlan,
-    arrival: tuple[Step, ...],
-    machine: Machine,
-    stdio: Stdio,
-    report: socket.socket,
-    gate_fd: int,
-    inheritance: Inheritance = Inheritance(),
-) -> NoReturn:
+class Origin(NamedTuple):
+    """What a new process has from whoever made it.
+
+    `arrival` is what it has to do to be where its creator wanted it: join the cgroup, say.
+    """
+
+    arrival: tuple[Step, ...]
+    machine: Machine
+    stdio: Stdio
+    report: socket.socket
+    inheritance: Inheritance = Inheritance()
+
+
+def run_first(plan: ContainerPlan, origin: Origin, gate_fd: int) -> NoReturn:
     """A container's first process.  Never returns.
 
-    `arrival` is what a process has to do to be where its creator wanted it: join the cgroup, say.
     Where `plan.needs_helper` the caller clones without any namespace: the
     process becomes the helper, and says the first process's pid and pidfd.
     """
 
     def life() -> None:
-        detach({*stdio, gate_fd, report.fileno()}, inheritance)
-        be_first(plan, arrival, machine, stdio, report, gate_fd, inheritance)
+        detach({*origin.stdio, gate_fd, origin.report.fileno()}, origin.inheritance)
+        be_first(plan, origin, gate_fd)
 
-    live(life, report, f"container {plan.container_id}", inheritance)
+    live(life, origin.report, f"container {plan.container_id}", origin.inheritance)
 
 
-def be_first(
-    plan: ContainerPlan,
-    arrival: tuple[Step, ...],
-    machine: Machine,
-    stdio: Stdio,
-    report: socket.socket,
-    gate_fd: int,
-    inheritance: Inheritance = Inheritance(),
-) -> None:
+def be_first(plan: ContainerPlan, origin: Origin, gate_fd: int) -> None:
     """What `run_first` does, in a process that has detached itself."""
+    arrival, machine, stdio, report, inheritance = origin
     context = Context(report, plan.hooks)
     timed: list[tuple[str, int, int]] = []
     if plan.traced:
@@ -153,34 +151,19 @@ def _enter(plan: ContainerPlan, context: Context, stdio: Stdio, report: socket.s
     give_birth(plan, context, stdio, report)
 
 
-def run_exec(
-    plan: ProcessPlan,
-    arrival: tuple[Step, ...],
-    machine: Machine,
-    stdio: Stdio,
-    report: socket.socket,
-    pidfd: int,
-    inheritance: Inheritance = Inheritance(),
-) -> NoReturn:
+def run_exec(plan: ProcessPlan, origin: Origin, pidfd: int) -> NoReturn:
     """A further process in the container whose first process is open on `pidfd`.  Never returns."""
 
     def life() -> None:
-        detach({*stdio, pidfd, report.fileno()}, inheritance)
-        be_further(plan, arrival, machine, stdio, report, pidfd, inheritance)
+        detach({*origin.stdio, pidfd, origin.report.fileno()}, origin.inheritance)
+        be_further(plan, origin, pidfd)
 
-    live(life, report, "exec", inheritance)
+    live(life, origin.report, "exec", origin.inheritance)
 
 
-def be_further(
-    plan: ProcessPlan,
-    arrival: tuple[Step, ...],
-    machine: Machine,
-    stdio: Stdio,
-    report: socket.socket,
-    pidfd: int,
-    inheritance: Inheritance = Inheritance(),
-) -> None:
+def be_further(plan: ProcessPlan, origin: Origin, pidfd: int) -> None:
     """What `run_exec` does, in a process that has detached itself."""
+    arrival, machine, stdio, report, inheritance = origin
     context = Context()
     load(plan.attributes)
     if plan.affinity[0]:
