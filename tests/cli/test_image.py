@@ -209,6 +209,12 @@ def test_log_ins(image, registry, tmp_path, monkeypatch):
     assert image("login", "--get-login", registry).code == 1
 
 
+def test_a_directory_for_temporary_files_that_is_not_there_is_one_line(image, source, tmp_path):
+    done = image("copy", "--tmpdir", f"{tmp_path}/nothing", source, f"docker-archive:{tmp_path}/out.tar")
+    assert done.code == 2
+    assert done.stderr.splitlines()[-1].startswith("Error: Invalid value for '--tmpdir': Directory")
+
+
 @pytest.mark.parametrize(
     ("words", "instead"),
     [

@@ -70,7 +70,14 @@ _GLOBAL: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--override-arch",), {"metavar": "ARCH", "help": "Choose images for this architecture."}),
     (("--override-variant",), {"metavar": "VARIANT", "help": "Choose images for this variant."}),
     (("--command-timeout",), {"type": DURATION, "help": "Give up after this time."}),
-    (("--tmpdir",), {"metavar": "DIR", "help": "For temporary files."}),
+    (
+        ("--tmpdir",),
+        {
+            "metavar": "DIR",
+            "type": click.Path(exists=True, file_okay=False, writable=True),
+            "help": "For temporary files.",
+        },
+    ),
     (("--user-agent-prefix",), {"metavar": "TEXT", "help": "Said to registries before rundlet's own name."}),
     (("--root",), {"metavar": "DIR", "envvar": "RUNDLET_ROOT", "help": f"The store ({DEFAULT_ROOT})."}),
     (
