@@ -209,6 +209,12 @@ def test_log_ins(image, registry, tmp_path, monkeypatch):
     assert image("login", "--get-login", registry).code == 1
 
 
+def test_what_is_no_tar_is_refused_as_a_layer_by_its_name(image, tmp_path):
+    (tmp_path / "notes").write_text("no tar")
+    done = image("add-layer", "--image", f"{tmp_path}/layout:1", f"{tmp_path}/notes")
+    assert (done.code, done.stderr) == (1, f"rundlet: layer {tmp_path}/notes: archive ends inside a header\n")
+
+
 def test_a_directory_for_temporary_files_that_is_not_there_is_one_line(image, source, tmp_path):
     done = image("copy", "--tmpdir", f"{tmp_path}/nothing", source, f"docker-archive:{tmp_path}/out.tar")
     assert done.code == 2

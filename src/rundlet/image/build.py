@@ -100,13 +100,21 @@ def add_layer(
             for chunk in open_decompressed(file):
                 out.write(chunk)
 
-    with translating(f"layer {archive}"), open(archive, "rb") as file:
-        for _ in TarReader(ByteStream(open_decompressed(file), _LAYER_BYTES_MAX)):
-            pass  # it is a tar to its end
+    _check_tar(archive)
     with pack_layer(write, build.temporary) as layer:
         return _put_on_top(
             source, destination, layer, change, f"rundlet image add-layer {os.path.basename(archive)}"
         )
+
+
+def _check_tar(archive: str) -> None:
+    """Raises InvalidArgument unless it is a tar to its end."""
+    with translating(f"layer {archive}"), open(archive, "rb") as file:
+        try:
+            for _ in TarReader(ByteStream(open_decompressed(file), _LAYER_BYTES_MAX)):
+                pass
+        except InvalidArgument as error:
+            raise InvalidArgument(f"layer {archive}: {error.message}", hint=error.hint) from error
 
 
 def configure(source: Source, destination: Destination, change: Change) -> Digest:
