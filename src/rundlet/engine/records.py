@@ -18,6 +18,7 @@ A row in state "creating" reserves the name and is seen by nobody else.
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -68,6 +69,8 @@ SCHEMA = (
     """,
 )
 
+
+_KEPT_DECODED = 2048  # a thousand containers
 
 PodState = Literal["creating", "ready", "notready"]
 ContainerState = Literal["creating", "created", "running", "exited", "unknown"]
@@ -145,6 +148,10 @@ class Exit(Struct, frozen=True):
 
 def _has_labels(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     return not wanted or all(labels.get(key) == value for key, value in wanted.items())
+
+
+_decode = lru_cache(_KEPT_DECODED)(decode)
+"""What a record asks for never changes and what it became seldom does, while lists are asked for all the time."""
 
 
 def _text(value: Struct) -> str:
@@ -279,7 +286,7 @@ def _read_pod(row: sqlite3.Row) -> PodRecord:
     """`row` has the table's columns in their order."""
     pod_id, _, _, _, _, state, owner, created_at_ns, options, facts = row
     what = f"pod record {pod_id}"
-    asked, became = decode(options, PodOptions, what), decode(facts, PodFacts, what)
+    asked, became = _decode(options, PodOptions, what), _decode(facts, PodFacts, what)
     return PodRecord(pod_id, asked, state, owner, created_at_ns, became)
 
 
@@ -374,7 +381,7 @@ def _read_container(row: sqlite3.Row) -> ContainerRecord:
     """`row` has the table's columns in their order."""
     container_id, pod_id, _, _, state, owner, created, started, finished, code, reason, message, *rest = row
     what = f"container record {container_id}"
-    asked, became = decode(rest[0], ContainerOptions, what), decode(rest[1], ContainerFacts, what)
+    asked, became = _decode(rest[0], ContainerOptions, what), _decode(rest[1], ContainerFacts, what)
     return ContainerRecord(
         container_id, pod_id, asked, state, owner, created, started, finished, code, reason, message, became
     )
