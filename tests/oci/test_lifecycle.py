@@ -302,6 +302,24 @@ def test_a_detached_terminal_needs_a_console_socket(ours: Runtime, bundle: Path)
     assert ours.leftovers() == []
 
 
+def test_a_terminal_without_one_of_our_own_is_refused(ours: Runtime, bundle: Path) -> None:
+    """It waited for ever for a line that nobody could type."""
+    prepare(bundle, "sh", terminal=True)
+    argv = [ours.program, "--root", str(ours.root), "run", "--bundle", str(bundle), "c1"]
+    done = subprocess.run(
+        argv,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "has none itself" in done.stderr
+    assert ours.leftovers() == []
+
+
 def test_descriptors_are_passed_on_when_asked(ours: Runtime, bundle: Path, tmp_path: Path) -> None:
     prepare(bundle, "sh", "-c", "cat <&3; echo $LISTEN_FDS $LISTEN_PID; ls /proc/self/fd")
     given = tmp_path / "given"

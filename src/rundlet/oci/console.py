@@ -23,6 +23,22 @@ def check_console(terminal: bool, arguments: Arguments) -> None:
         raise InvalidArgument("cannot allocate a terminal for a detached container without --console-socket")
     if not terminal and given:
         raise InvalidArgument("flag --console-socket: set although process.terminal is false")
+    if terminal and not given and not _has_terminal():
+        raise InvalidArgument(
+            "cannot give the container a terminal: this process has none itself",
+            hint="use --console-socket, or set process.terminal to false",
+        )
+
+
+def _has_terminal() -> bool:
+    """One of stdio, or the controlling one (tty(4)): without any, nobody could answer the program."""
+    if any(map(os.isatty, (2, 1, 0))):
+        return True
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def send_master(path: str, master: int) -> None:
