@@ -1,7 +1,10 @@
 """Containers in user namespaces, on the real kernel."""
 
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,6 @@ from rundlet.errors import FailedPrecondition
 from rundlet.keeper.client import Keeper
 from rundlet.plan.container import CgroupPlan
 from rundlet.plan.planner import Host, Overlay, plan_container, plan_process
-from rundlet.runtime.userns import make_user_namespace, read_mappings_of
 from rundlet.spec import runtime as spec
 from tests.keeper.bundle import config, plan
 from tests.keeper.conftest import read_log
@@ -170,19 +172,35 @@ def test_overlay_layers_keep_their_owners(keeper: Keeper, bundle: Path, tmp_path
     assert (snapshot / "upper/a/b").stat().st_uid == 0
 
 
-def test_a_user_namespace_joined_by_path(run: Run, tmp_path: Path) -> None:
-    fd = make_user_namespace(((0, ROOT_ID, 1000),), ((0, ROOT_ID, 1000),))
-    try:
-        assert read_mappings_of(fd) == (((0, ROOT_ID, 1000),), ((0, ROOT_ID, 1000),))
-        joined = with_namespace(
-            config("sh", "-c", "readlink /proc/self/ns/user; id -u; echo x >/dev/stdout; hostname"),
-            "user",
-            f"/proc/{os.getpid()}/fd/{fd}",
-        )
-        outcome = run(joined)
-        assert outcome.stdout.split() == [os.readlink(f"/proc/self/fd/{fd}"), "0", "x", "box"]
-    finally:
-        os.close(fd)
+HOLDER = f"""
+import sys
+from rundlet.runtime.userns import make_user_namespace, read_mappings_of
+fd = make_user_namespace(((0, {ROOT_ID}, 1000),), ((0, {ROOT_ID}, 1000),))
+print(fd, read_mappings_of(fd), flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def user_namespace() -> Iterator[tuple[str, str]]:
+    """The path of a new one, and its mappings; made by a process of one thread, which a test runner is not (clone3)."""
+    command = [sys.executable, "-c", HOLDER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        fd, mappings = holder.stdout.readline().strip().split(" ", 1)
+        try:
+            yield f"/proc/{holder.pid}/fd/{fd}", mappings
+        finally:
+            holder.stdin.close()
+
+
+def test_a_user_namespace_joined_by_path(run: Run) -> None:
+    with user_namespace() as (path, mappings):
+        assert mappings == str((((0, ROOT_ID, 1000),), ((0, ROOT_ID, 1000),)))
+        script = "readlink /proc/self/ns/user; id -u; echo x >/dev/stdout; hostname"
+        outcome = run(with_namespace(config("sh", "-c", script), "user", path))
+        assert outcome.stdout.split() == [os.readlink(path), "0", "x", "box"]
 
 
 def test_exec_enters_the_user_namespace_too(keeper: Keeper, bundle: Path) -> None:
