@@ -19,50 +19,13 @@ def names(kind: str) -> list[str]:
     return [name.removeprefix("check_") for name in functions if name.startswith("check_")]
 
 
-@pytest.mark.xdist_group("unified")
-@pytest.mark.parametrize("check", names("unified"))
-def test_cgroup_version_2(results, check):
-    found = results("unified")
-    assert found[check].startswith("ok"), found[check]
+GUESTS = ("unified", "systemd", "hybrid", "checkpoint", "kubelet", "selinux", "engine")
+CHECKED = [
+    pytest.param(kind, check, marks=pytest.mark.xdist_group(kind)) for kind in GUESTS for check in names(kind)
+]
 
 
-@pytest.mark.xdist_group("systemd")
-@pytest.mark.parametrize("check", names("systemd"))
-def test_systemd(results, check):
-    found = results("systemd")
-    assert found[check].startswith("ok"), found[check]
-
-
-@pytest.mark.xdist_group("hybrid")
-@pytest.mark.parametrize("check", names("hybrid"))
-def test_hybrid_host(results, check):
-    found = results("hybrid")
-    assert found[check].startswith("ok"), found[check]
-
-
-@pytest.mark.xdist_group("checkpoint")
-@pytest.mark.parametrize("check", names("checkpoint"))
-def test_checkpoint_and_restore(results, check):
-    found = results("checkpoint")
-    assert found[check].startswith("ok"), found[check]
-
-
-@pytest.mark.xdist_group("kubelet")
-@pytest.mark.parametrize("check", names("kubelet"))
-def test_pods_in_slices(results, check):
-    found = results("kubelet")
-    assert found[check].startswith("ok"), found[check]
-
-
-@pytest.mark.xdist_group("selinux")
-@pytest.mark.parametrize("check", names("selinux"))
-def test_engine_with_selinux(results, check):
-    found = results("selinux")
-    assert found[check].startswith("ok"), found[check]
-
-
-@pytest.mark.xdist_group("engine")
-@pytest.mark.parametrize("check", names("engine"))
-def test_engine(results, check):
-    found = results("engine")
+@pytest.mark.parametrize(("kind", "check"), CHECKED)
+def test_in_a_guest(results, kind, check):
+    found = results(kind)
     assert found[check].startswith("ok"), found[check]
