@@ -199,6 +199,30 @@ def test_signing_files(image, source, tmp_path):
     assert (tmp_path / "out" / "signature-1").read_bytes().startswith(b"\0sigstore-json\n")
 
 
+def test_signing_by_a_parameter_file(image, source, tmp_path):
+    (tmp_path / "passphrase").write_text("secret\n")
+    made = ("--passphrase-file", f"{tmp_path}/passphrase", "--output-prefix", f"{tmp_path}/key")
+    assert image("generate-sigstore-key", *made).code == 0
+    parameters = f"privateKeyFile: {tmp_path}/key.private\nprivateKeyPassphraseFile: {tmp_path}/passphrase\n"
+    (tmp_path / "parameters").write_text(parameters)
+    signed = (
+        "copy",
+        "-q",
+        "--sign-by-sigstore",
+        f"{tmp_path}/parameters",
+        "--sign-identity",
+        "a.example/a:1",
+    )
+    assert image(*signed, source, f"dir:{tmp_path}/out").code == 0
+    assert (tmp_path / "out" / "signature-1").read_bytes().startswith(b"\0sigstore-json\n")
+    (tmp_path / "parameters").write_text(f"{parameters}rekorURL: https://rekor.example\n")
+    done = image(*signed, source, f"dir:{tmp_path}/other")
+    assert done.code == 1
+    assert done.stderr.startswith(
+        f"rundlet: signing parameters {tmp_path}/parameters: rekorURL: signing with"
+    )
+
+
 def test_log_ins(image, registry, tmp_path, monkeypatch):
     monkeypatch.setenv("REGISTRY_AUTH_FILE", f"{tmp_path}/auth.json")
     monkeypatch.setattr(sys, "stdin", io.StringIO("secret\n"))

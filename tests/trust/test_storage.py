@@ -11,9 +11,15 @@ from rundlet.errors import FailedPrecondition, InvalidArgument, NotFound
 from rundlet.registry.access import Registries
 from rundlet.registry.client import RegistrySettings
 from rundlet.registry.places import find_places
+from rundlet.registry.repository import list_referrers
 from rundlet.registry.server import RegistryServer
+from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import Digest
+from rundlet.spec.json import encode
+from rundlet.spec.manifest import Manifest
+from rundlet.spec.mediatype import OCI_EMPTY, OCI_MANIFEST
 from rundlet.spec.reference import parse_reference
+from rundlet.trust.bundle import BUNDLE_MEDIA_TYPE
 from rundlet.trust.signature import (
     COSIGN_MEDIA_TYPE,
     SIGNATURE_ANNOTATION,
@@ -23,6 +29,7 @@ from rundlet.trust.signature import (
     encode_signature,
 )
 from rundlet.trust.storage import SignatureStorage
+from tests.registry.debian import debian_registries
 
 DIGEST = Digest.of(b"manifest")
 SIMPLE = [bytes([0x90, number]) for number in range(3)]
@@ -112,6 +119,79 @@ def test_attachments_in_the_registry(place):
     storage.add(remote, DIGEST, [sigstore(2), sigstore(1)])
     assert storage.read(remote, DIGEST) == (sigstore(1), sigstore(2))
     assert remote.client.list_tags(remote.reference) == [f"sha256-{DIGEST.hex}.sig"]
+
+
+def bundle(number):
+    return encode_signature(SigstoreSignature(BUNDLE_MEDIA_TYPE, b'{"number": %d}' % number, {}))
+
+
+def push_signed(remote):
+    """A manifest to sign; its digest."""
+    config = b"{}"
+    remote.client.push_blob(remote.reference, Digest.of(config), config)
+    described = Descriptor("application/vnd.oci.image.config.v1+json", str(Digest.of(config)), 2)
+    raw = encode(Manifest(2, described, (), media_type=OCI_MANIFEST))
+    return remote.client.push_manifest(remote.reference, raw, OCI_MANIFEST)
+
+
+def push_referrer(remote, digest, artifact_type, layer, content, annotations):
+    remote.client.push_blob(remote.reference, Digest.of(content), content)
+    remote.client.push_blob(remote.reference, Digest.of(b"{}"), b"{}")
+    manifest = Manifest(
+        2,
+        Descriptor(OCI_EMPTY, str(Digest.of(b"{}")), 2),
+        (layer,),
+        media_type=OCI_MANIFEST,
+        artifact_type=artifact_type,
+        subject=Descriptor(OCI_MANIFEST, str(digest), 5),
+        annotations=annotations,
+    )
+    raw = encode(manifest)
+    remote.client.push_manifest(remote.reference.with_digest(Digest.of(raw)), raw, OCI_MANIFEST)
+
+
+def test_bundles_are_referrers_of_the_image(place):
+    storage, remote = place("default-docker: {use-sigstore-attachments: true}")
+    digest = push_signed(remote)
+    storage.add(remote, digest, [bundle(1), sigstore(1)])
+    storage.add(remote, digest, [bundle(2), bundle(1)])
+    assert sorted(storage.read(remote, digest)) == sorted([sigstore(1), bundle(1), bundle(2)])
+    listed = list_referrers(remote, digest)
+    assert [one.artifact_type for one in listed] == [BUNDLE_MEDIA_TYPE] * 2
+    assert listed[0].annotations["dev.sigstore.bundle.predicateType"] == "https://sigstore.dev/cosign/sign/v1"
+    off, remote = place("docker: {}")
+    assert off.read(remote, digest) == ()
+
+
+def test_attestations_are_no_signatures(place):
+    storage, remote = place("default-docker: {use-sigstore-attachments: true}")
+    digest, content = push_signed(remote), b'{"provenance": 1}'
+    layer = Descriptor(BUNDLE_MEDIA_TYPE, str(Digest.of(content)), len(content))
+    notes = {"dev.sigstore.bundle.predicateType": "https://slsa.dev/provenance/v1"}
+    push_referrer(remote, digest, BUNDLE_MEDIA_TYPE, layer, content, notes)
+    assert storage.read(remote, digest) == ()
+
+
+def test_signatures_that_cosign_2_made_as_referrers(place):
+    storage, remote = place("default-docker: {use-sigstore-attachments: true}")
+    digest, content = push_signed(remote), b"payload 7"
+    layer = Descriptor(
+        COSIGN_MEDIA_TYPE, str(Digest.of(content)), len(content), annotations={SIGNATURE_ANNOTATION: "s7"}
+    )
+    push_referrer(remote, digest, "application/vnd.dev.cosign.artifact.sig.v1+json", layer, content, {})
+    assert storage.read(remote, digest) == (sigstore(7),)
+
+
+def test_bundles_in_a_registry_without_the_referrers_api(place, tmp_path):
+    """Debian's docker-registry lists them under a tag."""
+    storage, remote = place("default-docker: {use-sigstore-attachments: true}")
+    with debian_registries(tmp_path) as start:
+        remote = remote._replace(reference=parse_reference(f"{start()}/team/app:v1"))
+        digest = push_signed(remote)
+        storage.add(remote, digest, [bundle(1)])
+        storage.add(remote, digest, [bundle(2)])
+        assert set(storage.read(remote, digest)) == {bundle(1), bundle(2)}
+        assert f"sha256-{digest.hex}" in remote.client.list_tags(remote.reference)
 
 
 def test_attachments_are_off_unless_switched_on(place):

@@ -1,7 +1,7 @@
 """What the commands that copy have in common: their options, signers, and a copy as it is shown."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -18,6 +18,9 @@ from rundlet.image.recode import Packing, check_packing
 from rundlet.image.transport import Document
 from rundlet.spec.descriptor import parse_platform
 from rundlet.spec.reference import Reference, parse_reference
+
+if TYPE_CHECKING:
+    from rundlet.spec.signingparams import SigningParameters
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -65,6 +68,10 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (
         ("--sign-by-sigstore-private-key",),
         {"default": "", "metavar": "FILE", "help": "Sign by this sigstore key."},
+    ),
+    (
+        ("--sign-by-sigstore",),
+        {"default": "", "metavar": "FILE", "help": "Sign as these sigstore parameters (YAML) say."},
     ),
     (("--sign-passphrase-file",), {"default": "", "metavar": "FILE", "help": "The key's passphrase."}),
     (("--sign-identity",), {"default": "", "metavar": "NAME", "help": "What the signature calls the image."}),
@@ -135,7 +142,12 @@ def read_packing(compress: bool, decompress: bool, name: str, level: int) -> Pac
 def make_signer(given: dict[str, Any], target: Location) -> Signer | None:
     """Who signs what has been copied, None for nobody; the values are taken out of `given`."""
     key, sealed = given.pop("sign_by"), given.pop("sign_by_sigstore_private_key")
-    passphrase = _read_passphrase(given.pop("sign_passphrase_file"))
+    passphrase_file, parameters_file = given.pop("sign_passphrase_file"), given.pop("sign_by_sigstore")
+    if parameters_file:
+        parameters = _read_parameters(parameters_file)
+        sealed = parameters.private_key_file
+        passphrase_file = passphrase_file or parameters.private_key_passphrase_file
+    passphrase = _read_passphrase(passphrase_file)
     identity = given.pop("sign_identity")
     if not (key or sealed):
         return None
@@ -150,6 +162,14 @@ def make_signer(given: dict[str, Any], target: Location) -> Signer | None:
         return (*made, sign_sigstore(document.digest, reference, sealed, passphrase or ""))
 
     return sign
+
+
+def _read_parameters(path: str) -> "SigningParameters":
+    from rundlet.image.files import read_document
+    from rundlet.spec.signingparams import parse_signing_parameters
+
+    what = f"signing parameters {path}"
+    return parse_signing_parameters(read_document(path, what).decode(errors="replace"), what)
 
 
 def _read_passphrase(path: str) -> str | None:

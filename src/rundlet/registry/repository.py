@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from rundlet.errors import Error, InvalidArgument, NotFound, Unavailable, Unimplemented
 from rundlet.registry.access import Remote
 from rundlet.registry.message import Response, StreamBody
-from rundlet.registry.retry import Clock, backoff_delay_s
+from rundlet.registry.retry import Clock, Limits, backoff_delay_s
 from rundlet.spec import mediatype
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import Digest
@@ -103,16 +103,18 @@ def delete_manifest(remote: Remote, reference: str) -> None:
         raise Unimplemented(f"{error.message}", hint="the registry does not allow deletion") from error
 
 
-def list_referrers(remote: Remote, digest: Digest) -> tuple[Descriptor, ...]:
+def list_referrers(
+    remote: Remote, digest: Digest, *, deadline_ns: int | None = None
+) -> tuple[Descriptor, ...]:
     """Manifests whose subject is `digest`: by the API, else by the tag that stands in for it."""
     what = f"referrers of {digest}"
     found: list[Descriptor] = []
     endpoint = f"referrers/{digest}"
     for _ in range(_PAGES_MAX):
         try:
-            answer = _ask(remote, "GET", endpoint, what)
+            answer = _ask(remote, "GET", endpoint, what, deadline_ns=deadline_ns)
         except NotFound:
-            return _read_fallback(remote, digest)
+            return _read_fallback(remote, digest, deadline_ns)
         found += parse_document(answer.body, Index, f"{remote.reference.domain}: {what}").manifests
         following = _NEXT_LINK.search(answer.headers.get("Link", ""))
         if not following:
@@ -126,9 +128,10 @@ def fallback_tag(digest: Digest) -> str:
     return f"{digest.algorithm}-{digest.hex}"[:128]
 
 
-def _read_fallback(remote: Remote, digest: Digest) -> tuple[Descriptor, ...]:
+def _read_fallback(remote: Remote, digest: Digest, deadline_ns: int | None = None) -> tuple[Descriptor, ...]:
+    target = remote.reference.with_tag(fallback_tag(digest))
     try:
-        fetched = remote.client.resolve(remote.reference.with_tag(fallback_tag(digest)), remote.credentials)
+        fetched = remote.client.resolve(target, remote.credentials, deadline_ns=deadline_ns)
     except NotFound:
         return ()
     return parse_document(fetched.raw, Index, f"{remote.reference.domain}: referrers of {digest}").manifests
@@ -195,6 +198,7 @@ def _ask(
     actions: str = "pull",
     headers: dict[str, str] | None = None,
     body: bytes = b"",
+    deadline_ns: int | None = None,
 ) -> Response:
     answer, _ = remote.client.request(
         remote.reference,
@@ -206,5 +210,6 @@ def _ask(
         headers=headers or {},
         body=body,
         credentials=remote.credentials,
+        limits=Limits(Clock(), deadline_ns) if deadline_ns is not None else None,
     )
     return answer

@@ -26,13 +26,13 @@ _CREATOR = f"rundlet {__version__}"
 
 
 class Claim(NamedTuple):
-    """`reference` has neither tag nor digest when the whole repository is claimed.
+    """`reference` has neither tag nor digest when the whole repository is claimed, None when no name is.
 
     `timestamp_s` is Unix time, 0 when the signer did not say.
     """
 
     digest: Digest
-    reference: Reference
+    reference: Reference | None
     creator: str = ""
     timestamp_s: int = 0
 

@@ -1,11 +1,13 @@
 """Sigstore signatures beside an image, in its registry, as cosign keeps them.
 
-tag <algorithm>-<hex>.sig       of the manifest that is signed
+tag <algorithm>-<hex>.sig       of the manifest that is signed: cosign before version 3
   manifest
     layers[n].mediaType         application/vnd.dev.cosign.simplesigning.v1+json
     layers[n].annotations       the signature, its certificate, Rekor's bundle
     layers[n] (blob)            what is signed: the claim
     config (blob)               an image config that lists the blobs as diff ids
+
+Version 3 keeps them as referrers (`trust.referrers`).
 """
 
 from collections.abc import Sequence
@@ -23,7 +25,7 @@ from rundlet.spec.reference import Reference
 from rundlet.trust.signature import SigstoreSignature
 
 _PAYLOAD_SIZE_MAX: Final = 4 << 20
-_SIGNATURES_MAX: Final = 128
+SIGNATURES_MAX: Final = 128
 
 
 def attachment_reference(reference: Reference, digest: Digest) -> Reference:
@@ -36,9 +38,15 @@ def read_attachments(
 ) -> list[SigstoreSignature]:
     """All that is attached to the manifest, signatures and what else has their form; none is verified."""
     manifest = _read_manifest(remote, digest, deadline_ns)
-    layers = manifest.layers if manifest else ()
-    if len(layers) > _SIGNATURES_MAX:
-        raise ResourceExhausted(f"{remote.name}: more than {_SIGNATURES_MAX} signatures attached")
+    return read_layers(remote, manifest.layers if manifest else (), deadline_ns)
+
+
+def read_layers(
+    remote: Remote, layers: Sequence[Descriptor], deadline_ns: int | None
+) -> list[SigstoreSignature]:
+    """The signatures that these layers of a manifest of signatures are."""
+    if len(layers) > SIGNATURES_MAX:
+        raise ResourceExhausted(f"{remote.name}: more than {SIGNATURES_MAX} signatures attached")
     return [_read_signature(remote, layer, deadline_ns) for layer in layers]
 
 

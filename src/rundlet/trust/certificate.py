@@ -57,13 +57,13 @@ def verify_signer(
 ) -> Signer:
     """Who the one certificate was given to, when it leads to one of `roots` and was valid at `at_s`.
 
-    `chain_pem` came with the signature: it may help to find the way, its last one (a root) is
-    never believed.  Raises PermissionDenied, InvalidArgument (malformed).
+    `chain_pem` came with the signature: it may help to find the way, a root in it is never believed.
+     Raises PermissionDenied, InvalidArgument (malformed).
     """
     leaves = parse_certificates(certificate_pem, "certificate")
     if len(leaves) != 1:
         raise InvalidArgument(f"certificate: expected one, got {len(leaves)}")
-    offered = parse_certificates(chain_pem, "certificate chain")[:-1] if chain_pem else []
+    offered = parse_certificates(chain_pem, "certificate chain") if chain_pem else []
     verifier = (
         PolicyBuilder()
         .store(Store(roots))

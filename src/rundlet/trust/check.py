@@ -16,6 +16,7 @@ from rundlet.errors import Error, InvalidArgument, PermissionDenied
 from rundlet.spec.claim import SIMPLE_TYPE, Claim, parse_claim
 from rundlet.spec.digest import Digest
 from rundlet.spec.policy import AcceptAnything, Policy, Reject, Requirement, SignedBy, SigstoreSigned
+from rundlet.trust.bundle import is_bundle
 from rundlet.trust.gpg import Keyring, import_keys
 from rundlet.trust.identity import Applied, ImageIdentity, find_requirements
 from rundlet.trust.keyfile import read_key
@@ -159,13 +160,16 @@ def _sort(requirement: SignedBy | SigstoreSigned, signatures: Sequence[bytes]) -
         except InvalidArgument as error:
             faults.append(error.message)
             continue
-        # Attestations are attached as signatures are, with other media types.
-        if isinstance(signature, kind) and getattr(signature, "media_type", _CLAIMED) == _CLAIMED:
+        if isinstance(signature, kind) and _may_claim(signature):
             fitting.append(signature)
     return _Sorted(fitting, tuple(faults))
 
 
-_CLAIMED = COSIGN_MEDIA_TYPE
+def _may_claim(signature: Signature) -> bool:
+    """False for attestations of the old form: they are attached as signatures are, with other media types."""
+    if isinstance(signature, SimpleSignature):
+        return True
+    return signature.media_type == COSIGN_MEDIA_TYPE or is_bundle(signature.media_type)
 
 
 @contextmanager
@@ -199,5 +203,7 @@ def _find_fault(
     if not manifest.has(claim.digest):
         return f"it signs another manifest, {claim.digest}"
     if not matches(requirement.signed_identity, identity.reference, claim.reference):
+        if claim.reference is None:
+            return "it signs no name, which does only for an image that is asked for by its digest"
         return f"it signs the name {claim.reference}, which is not accepted here"
     return ""

@@ -6,12 +6,17 @@ matchRepoDigestOrExact           registry.example/app:v1      or app@sha256:…
 matchRepository                  registry.example/app:other   or app@sha256:…
 exactReference, exactRepository  the policy names it, whatever it was pulled as
 remapIdentity                    mirror.example/x/app:v1, with the prefix exchanged
+
+A signature that names no image (cosign's bundles) vouches for a digest alone: it does where the image was
+asked for by its digest and the policy names no other image.  By a tag it would let in whatever else
+the key has ever signed.
 """
 
 from rundlet.spec.policy import (
     ExactReference,
     ExactRepository,
     MatchExact,
+    MatchRepoDigestOrExact,
     MatchRepository,
     RemapIdentity,
     SignedIdentity,
@@ -19,8 +24,14 @@ from rundlet.spec.policy import (
 from rundlet.spec.reference import Reference, is_registry_host, parse_reference
 
 
-def matches(wanted: SignedIdentity, image: Reference | None, claimed: Reference) -> bool:
-    """`image` is None where the image's place has no name: then only the exact… kinds can hold."""
+def matches(wanted: SignedIdentity, image: Reference | None, claimed: Reference | None) -> bool:
+    """`image` is None where the image's place has no name: then only the exact… kinds can hold.
+
+    `claimed` is None where the signer named none.
+    """
+    if claimed is None:
+        pinned = image is not None and image.digest is not None
+        return pinned and isinstance(wanted, MatchExact | MatchRepoDigestOrExact | MatchRepository)
     if isinstance(wanted, ExactReference):
         return _is_same(parse_reference(wanted.docker_reference, default_tag=""), claimed)
     if isinstance(wanted, ExactRepository):

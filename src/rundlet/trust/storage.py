@@ -10,7 +10,9 @@ from rundlet.spec.digest import Digest
 from rundlet.spec.reference import Reference
 from rundlet.spec.registriesd import RegistriesD, merge_registries_d, parse_registries_d
 from rundlet.trust.attachments import add_attachments, read_attachments
+from rundlet.trust.bundle import is_bundle
 from rundlet.trust.lookaside import add_lookaside, read_lookaside
+from rundlet.trust.referrers import add_referrers, read_referrers
 from rundlet.trust.signature import SimpleSignature, decode_signature, encode_signature
 
 
@@ -46,6 +48,7 @@ class SignatureStorage:
         )
         if conf.uses_attachments(remote.reference):
             attached = read_attachments(remote, digest, deadline_ns=deadline_ns)
+            attached += read_referrers(remote, digest, deadline_ns=deadline_ns)
             found += [encode_signature(signature) for signature in attached]
         return tuple(found)
 
@@ -66,8 +69,12 @@ class SignatureStorage:
                 f"{remote.reference}: sigstore signatures are switched off for this registry",
                 hint="registries.d: use-sigstore-attachments: true",
             )
-        if attached:
-            add_attachments(remote, digest, attached)
+        bundles = [one for one in attached if is_bundle(one.media_type)]
+        claims = [one for one in attached if not is_bundle(one.media_type)]
+        if claims:
+            add_attachments(remote, digest, claims)
+        if bundles:
+            add_referrers(remote, digest, bundles)
 
     def _lookaside(self, conf: RegistriesD, reference: Reference, *, write: bool = False) -> str:
         usual = f"file://{self._registries.places.lookaside_dir}"
