@@ -28,7 +28,8 @@ class RegistrySettings(NamedTuple):
     Loopback hosts may speak plain HTTP without being listed.  Each of `certs_dirs` may hold
     `<host[:port]>/{*.crt,*.cert,*.key}`, the first that does is used; `cert_dir` is one such
     directory for every host instead.  `retries` counts further attempts after the first, for
-    answers and failures that may pass.
+    answers and failures that may pass.  An answer that brings fewer than `rate_min_bytes_s` while
+    it was waited for `rate_window_s` counts as broken off.
     """
 
     insecure_hosts: tuple[str, ...] = ()
@@ -38,3 +39,5 @@ class RegistrySettings(NamedTuple):
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 30.0
     retries: int = 4
+    rate_min_bytes_s: float = 1024.0
+    rate_window_s: float = 30.0

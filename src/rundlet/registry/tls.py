@@ -7,13 +7,15 @@ certs.d/<host[:port]>/       (containers-certs.d(5))
 
 import os
 import ssl
-import warnings
-
-from urllib3.exceptions import InsecureRequestWarning
+from collections.abc import Callable
+from typing import BinaryIO, TypeVar
 
 from rundlet.errors import FailedPrecondition
+from rundlet.registry.connection import Stream
 from rundlet.registry.settings import RegistrySettings
 
+T = TypeVar("T")
+_RECORD_BYTES = 1 << 16
 # What OpenSSL calls it when the peer answers the handshake with something that
 # is not TLS: an HTTP server's "HTTP/1.1 400".
 _NOT_TLS = frozenset(
@@ -34,8 +36,6 @@ def make_tls_context(cert_dir: str, authority: str, *, verify: bool) -> ssl.SSLC
     """
     context = ssl.create_default_context()
     if not verify:
-        # urllib3 warns at every such request; here the user has listed the host.
-        warnings.filterwarnings("ignore", category=InsecureRequestWarning)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     for name in _list_directory(cert_dir):
@@ -79,3 +79,58 @@ def explain_tls_error(error: ssl.SSLError) -> tuple[str, str]:
     if speaks_no_tls(error):
         return "it does not speak TLS", "list it as an insecure host to allow plain HTTP"
     return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}", ""
+
+
+def is_tls(sock: object) -> bool:
+    return isinstance(sock, ssl.SSLSocket | NestedTls)
+
+
+class NestedTls:
+    """TLS inside a connection that is TLS itself (an https proxy's), with what `Connection` uses of a socket."""
+
+    def __init__(self, outer: Stream, context: ssl.SSLContext, host: str) -> None:
+        self._outer = outer
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._run(self._tls.do_handshake)
+
+    def _run(self, action: Callable[[], T]) -> T:
+        """`action`, carrying what it wants to say and to hear over the outer connection."""
+        while True:
+            try:
+                result = action()
+            except ssl.SSLWantReadError:
+                self._flush()
+                data = self._outer.recv(_RECORD_BYTES)
+                self._incoming.write(data) if data else self._incoming.write_eof()
+            else:
+                self._flush()
+                return result
+
+    def _flush(self) -> None:
+        if data := self._outgoing.read():
+            self._outer.sendall(data)
+
+    def recv(self, size: int) -> bytes:
+        try:
+            return self._run(lambda: self._tls.read(size))
+        except ssl.SSLZeroReturnError:
+            return b""
+
+    def sendall(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._run(lambda: self._tls.write(view)) :]  # noqa: B023 - called at once
+
+    def sendfile(self, file: BinaryIO) -> None:
+        while data := file.read(_RECORD_BYTES):
+            self.sendall(data)
+
+    def settimeout(self, timeout_s: float) -> None:
+        self._outer.settimeout(timeout_s)
+
+    def fileno(self) -> int:
+        return self._outer.fileno()
+
+    def close(self) -> None:
+        self._outer.close()
