@@ -170,6 +170,7 @@ def stop_signal(number: int, path: str) -> str:
 def pod_filter(message: api.PodSandboxFilter) -> PodFilter:
     return PodFilter(
         id=message.id,
+        origin="cri",
         state=choose(_POD_STATES, message.state.state, "filter.state.state")
         if message.HasField("state")
         else "",
@@ -181,6 +182,7 @@ def container_filter(message: api.ContainerFilter) -> ContainerFilter:
     has_state = message.HasField("state")
     return ContainerFilter(
         id=message.id,
+        origin="cri",
         pod_id=message.pod_sandbox_id,
         state=choose(_CONTAINER_STATES, message.state.state, "filter.state.state") if has_state else "",
         labels=dict(message.label_selector),
@@ -188,8 +190,10 @@ def container_filter(message: api.ContainerFilter) -> ContainerFilter:
 
 
 def container_stats_filter(message: api.ContainerStatsFilter) -> ContainerFilter:
-    return ContainerFilter(id=message.id, pod_id=message.pod_sandbox_id, labels=dict(message.label_selector))
+    return ContainerFilter(
+        id=message.id, origin="cri", pod_id=message.pod_sandbox_id, labels=dict(message.label_selector)
+    )
 
 
 def pod_stats_filter(message: api.PodSandboxStatsFilter) -> PodFilter:
-    return PodFilter(id=message.id, labels=dict(message.label_selector))
+    return PodFilter(id=message.id, origin="cri", labels=dict(message.label_selector))

@@ -13,13 +13,15 @@ from rundlet.engine.limits import clamp_oom_score, plan_limits
 from rundlet.engine.mounts import PodFiles, plan_mounts, root_propagation, spec_mappings
 from rundlet.engine.options import ContainerOptions, NamespaceMode, PodOptions
 from rundlet.engine.options import Mount as MountOption
+from rundlet.engine.options import Rlimit as RlimitOption
 from rundlet.engine.selinux import Defaults, Labels
 from rundlet.engine.users import Identity
 from rundlet.errors import InvalidArgument
 from rundlet.spec.image import ExecutionConfig
-from rundlet.spec.runtime import Device, Linux, Namespace, Process, Root, RuntimeConfig, Seccomp, User
+from rundlet.spec.runtime import Device, Linux, Namespace, Process, Rlimit, Root, RuntimeConfig, Seccomp, User
 
 OCI_VERSION = "1.2.0"
+_UNLIMITED = (1 << 64) - 1  # RLIM_INFINITY
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What leaks host state or lets a container change it, although it lies in /proc and /sys.
 MASKED_PATHS = (
@@ -143,12 +145,18 @@ def _build_process(
         user=User(uid=identity.uid, gid=identity.gid, additional_gids=list(identity.groups)),
         capabilities=capabilities.choose(security.capabilities, privileged=security.privileged),
         no_new_privileges=security.no_new_privileges,
+        rlimits=[_rlimit(limit) for limit in options.rlimits] or None,
         apparmor_profile=facts.apparmor_profile,
         selinux_label=facts.labels.process,
         oom_score_adj=clamp_oom_score(
             options.resources.oom_score_adj, own=host.oom_score_adj, may_lower=host.may_lower_oom_score
         ),
     )
+
+
+def _rlimit(limit: RlimitOption) -> Rlimit:
+    soft, hard = (_UNLIMITED if value == -1 else value for value in (limit.soft, limit.hard))
+    return Rlimit(type=limit.name, soft=soft, hard=hard)
 
 
 def _build_linux(pod: PodView, facts: ContainerView, options: ContainerOptions, host: HostFacts) -> Linux:

@@ -13,6 +13,8 @@ import signal
 import time
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from rundlet.engine.checkpoint import take_checkpoint
 from rundlet.engine.containerlimits import change_limits
 from rundlet.engine.creation import build_container, bundle_path
@@ -64,8 +66,10 @@ class Containers:
 
     # -- life -------------------------------------------------------------------
 
-    def create(self, pod_prefix: str, options: ContainerOptions) -> str:
+    def create(self, pod_prefix: str, options: ContainerOptions, container_id: str = "") -> str:
         """Make a container in a ready pod and answer its id; its process waits for `start`.
+
+        The id is `container_id` when that is given (a fresh one of `names.new_id`).
 
         Raises NotFound for the pod or the image, FailedPrecondition for a stopped pod,
         AlreadyExists for a taken (name, attempt), InvalidArgument for wrong options.
@@ -73,7 +77,7 @@ class Containers:
         pod_id = self._parts.pods.resolve(pod_prefix)
         key = (pod_id, options.name, options.attempt)
         with self._operation("create", "", options.name):
-            return self._twins.run(key, options, lambda: self._create(pod_id, options))
+            return self._twins.run(key, options, lambda: self._create(pod_id, options, container_id))
 
     def offer_again(self, options: ContainerOptions, container_id: str) -> None:
         """Whoever asked for the container did not hear its id: the next to ask for the same gets it."""
@@ -89,13 +93,14 @@ class Containers:
         except NotFound:
             return False
 
-    def _create(self, pod_id: str, options: ContainerOptions) -> str:
+    def _create(self, pod_id: str, options: ContainerOptions, container_id: str) -> str:
         with self._parts.locks.hold(pod_id), Undo() as undo:
             pod = self._parts.pods.get(pod_id)
             require_state(pod, "ready", action="create a container in")
             check_container(options, pod.options)
             identity = self._parts.identity
-            record = ContainerRecord(new_id(), pod_id, options, "creating", identity, time.time_ns())
+            container_id = container_id or new_id()
+            record = ContainerRecord(container_id, pod_id, options, "creating", identity, time.time_ns())
             identify(record.id)
             with step("container.reserve", record.id):
                 self._records.reserve(record)
@@ -106,6 +111,26 @@ class Containers:
                 self._records.publish(record.id, facts)
             undo.keep()
         return record.id
+
+    def revive(self, prefix: str) -> None:
+        """Make a container that has ended ready to start again, with its id, its files and its log.
+
+        Raises FailedPrecondition unless it has ended and its pod is ready.  After a failure it has still ended.
+        """
+        container_id = self._records.resolve(prefix)
+        pod_id = self._records.get(container_id).pod_id
+        with self._operation("revive", container_id), self._parts.locks.hold(pod_id), Undo() as undo:
+            record = self._records.get(container_id)
+            require_state(record, "exited", action="revive")
+            pod = self._parts.pods.get(pod_id)
+            require_state(pod, "ready", action="revive a container of")
+            self._clear_life(record)
+            facts = replace(record.facts, lives=record.facts.lives + 1)
+            self._watcher.ensure()
+            facts = build_container(self._parts, pod, replace(record, facts=facts), undo)
+            with step("container.revive", container_id):
+                self._records.revive(container_id, facts)
+            undo.keep()
 
     def start(self, prefix: str) -> None:
         """Raises FailedPrecondition unless the container is created and waits.
@@ -198,6 +223,18 @@ class Containers:
 
     def clear(self, record: ContainerRecord) -> None:
         """Remove what a container without processes has left, its record last."""
+        self._clear_life(record)
+        with step("container.remove-snapshot", record.id):
+            self._parts.store.snapshots.remove(record.id)
+            remove_directory(volumes_path(self._parts.settings.root, record.id))
+            remove_directory(restore_path(self._parts.settings.root, record.id))
+        self._stats.forget(record.id)
+        self._started_unheard.discard(record.id)
+        with step("container.forget", record.id):
+            self._records.delete(record.id)
+
+    def _clear_life(self, record: ContainerRecord) -> None:
+        """What it had to run, but not its files."""
         with step("container.delete", record.id):
             self._parts.keeper.delete(record.id)
         if record.facts.cgroups_path:
@@ -207,16 +244,8 @@ class Containers:
         with step("container.unmount", record.id):
             unmount_rootfs(bundle)
             unmount_volumes(self._parts, record.id, bundle, record.options.mounts)
-        with step("container.remove-snapshot", record.id):
-            self._parts.store.snapshots.remove(record.id)
-            remove_directory(volumes_path(self._parts.settings.root, record.id))
-            remove_directory(restore_path(self._parts.settings.root, record.id))
         with step("container.remove-bundle", record.id):
             remove_directory(bundle)
-        self._stats.forget(record.id)
-        self._started_unheard.discard(record.id)
-        with step("container.forget", record.id):
-            self._records.delete(record.id)
 
     def _signal(self, container_id: str, number: int) -> None:
         """Whoever has just ended needs no signal any more."""

@@ -47,12 +47,15 @@ from rundlet.engine.undo import Undo
 from rundlet.engine.users import Identity, needs_files, resolve_identity
 from rundlet.engine.volumes import Volumes, mount_volumes
 from rundlet.errors import InvalidArgument, NotFound
+from rundlet.keeper.protocol import UNLIMITED, LogLimit
 from rundlet.kernel.failure import translating
 from rundlet.plan.planner import Overlay
 from rundlet.spec.runtime import RuntimeConfig
 from rundlet.step import step
 from rundlet.store.images import ImageRecord
 from rundlet.store.snapshots import Snapshot
+
+_LOG_FILES = 2  # the one being written, and the one before it
 
 
 class _Made(NamedTuple):
@@ -108,6 +111,7 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
         pid=pid,
         runtime_handler=handler.name,
         runtime_type=handler.type if checkpoint is None else "oci",
+        lives=record.facts.lives,
         own_sandbox=handler.own_sandbox,
         volumes=volumes.images,
         user=UserStatus(looked.identity.uid, looked.identity.gid, looked.identity.groups),
@@ -130,8 +134,16 @@ def _create(
     undo.add(f"delete container {record.id}", parts.keeper.delete, record.id)
     with step("container.process", record.id):
         return parts.keeper.create(
-            plan, log_path=log_path, stdin=options.stdin, stdin_once=options.stdin_once
+            plan,
+            log_path=log_path,
+            log_limit=_limit_log(options),
+            stdin=options.stdin,
+            stdin_once=options.stdin_once,
         )
+
+
+def _limit_log(options: ContainerOptions) -> LogLimit:
+    return LogLimit(options.log_limit_bytes, _LOG_FILES) if options.log_limit_bytes else UNLIMITED
 
 
 def _create_external(
@@ -151,7 +163,11 @@ def _create_external(
     undo.add(f"delete container {record.id}", parts.keeper.delete, record.id)
     with step("container.process", record.id):
         return parts.keeper.create_external(
-            plan, log_path=log_path, stdin=options.stdin, stdin_once=options.stdin_once
+            plan,
+            log_path=log_path,
+            log_limit=_limit_log(options),
+            stdin=options.stdin,
+            stdin_once=options.stdin_once,
         )
 
 
@@ -163,6 +179,10 @@ def _find_image(parts: Parts, text: str) -> ImageRecord:
 
 
 def _prepare_snapshot(parts: Parts, container_id: str, image: ImageRecord, undo: Undo) -> Snapshot:
+    """A new one, but for a container that has lived before: that goes on with its files."""
+    kept = parts.store.snapshots.find(container_id)
+    if kept is not None:
+        return kept
     undo.add(f"remove snapshot {container_id}", parts.store.snapshots.remove, container_id)
     with step("container.snapshot", container_id):
         return parts.store.snapshots.prepare(container_id, image.id)

@@ -6,8 +6,9 @@ import threading
 from rundlet.engine.exits import record_exit
 from rundlet.engine.parts import Parts
 from rundlet.engine.reconcile import reconcile_containers
-from rundlet.errors import Error
+from rundlet.errors import Error, NotFound
 from rundlet.keeper.handles import Watch
+from rundlet.keeper.protocol import ExitRecord
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 0.5
@@ -52,6 +53,19 @@ class ExitWatcher:
                 _log.debug("no exits from the keeper for now: %s", error)
             self._closing.wait(_RETRY_S)
 
+    def _record(self, end: ExitRecord) -> None:
+        """Of a container that has lived before this may be an end that is forgotten already: the keeper knows."""
+        try:
+            record = self._parts.containers.get(end.container_id)
+        except NotFound:
+            return  # removed meanwhile
+        if record.facts.lives > 1:
+            state = self._parts.keeper.state(end.container_id)
+            if state.exit is None:
+                return
+            end = state.exit
+        record_exit(self._parts.containers, end)
+
     def _listen(self) -> None:
         watch = self._parts.keeper.watch()
         try:
@@ -61,7 +75,7 @@ class ExitWatcher:
                     return
             reconcile_containers(self._parts)
             for end in watch:
-                record_exit(self._parts.containers, end)
+                self._record(end)
         finally:
             with self._guard:
                 self._watch = None

@@ -48,11 +48,11 @@ def _check_mount(mount: MountOption, where: str) -> None:
         )
     if clean_path(mount.container_path) == "/":
         raise InvalidArgument(f"{where}.container_path: cannot be the root directory")
-    if bool(mount.host_path) == bool(mount.image):
-        raise InvalidArgument(f"{where}: exactly one of host_path and image must be given")
+    if [bool(mount.host_path), bool(mount.image), mount.tmpfs is not None].count(True) != 1:
+        raise InvalidArgument(f"{where}: exactly one of host_path, image and tmpfs must be given")
     _check_image(mount, where)
     _check_mappings(mount, where)
-    if not mount.image and not mount.host_path.startswith("/"):
+    if mount.host_path and not mount.host_path.startswith("/"):
         raise InvalidArgument(f"{where}.host_path: must be an absolute path, got {mount.host_path!r}")
     if mount.recursive_readonly and not mount.readonly:
         raise InvalidArgument(f"{where}.recursive_readonly: needs readonly")
@@ -83,6 +83,8 @@ def resolve_sources(mounts: Sequence[MountOption]) -> list[MountOption]:
 
 
 def _resolve_source(mount: MountOption, where: str) -> MountOption:
+    if mount.tmpfs is not None:
+        return mount
     path = os.path.realpath(mount.host_path)
     try:
         if not os.path.exists(path):
@@ -98,7 +100,7 @@ def plan_mounts(wanted: Sequence[MountOption], files: PodFiles, *, privileged: b
     defaults = [*_system_mounts(privileged=privileged), *_pod_mounts(files)]
     kept = [mount for mount in defaults if mount.destination not in custom]
     mine = sorted(wanted, key=lambda mount: clean_path(mount.container_path).count("/"))
-    return kept + [_bind(mount) for mount in mine]
+    return kept + [_bind(mount) if mount.tmpfs is None else _tmpfs(mount, mount.tmpfs) for mount in mine]
 
 
 def _system_mounts(*, privileged: bool) -> list[Mount]:
@@ -152,6 +154,16 @@ def _bind(mount: MountOption) -> Mount:
         options=["rbind", _PROPAGATION[mount.propagation], access, *mount.options],
         uid_mappings=spec_mappings(mount.uid_mappings),
         gid_mappings=spec_mappings(mount.gid_mappings),
+    )
+
+
+def _tmpfs(mount: MountOption, options: Sequence[str]) -> Mount:
+    access = ["ro"] if mount.readonly else []
+    return Mount(
+        destination=clean_path(mount.container_path),
+        type="tmpfs",
+        source="tmpfs",
+        options=["nosuid", "nodev", *access, *mount.options, *options],
     )
 
 

@@ -121,10 +121,23 @@ class PortMapping(_Options, frozen=True):
     protocol: Literal["tcp", "udp", "sctp"] = "tcp"
 
 
+class NetworkUse(_Options, frozen=True):
+    """One network of a pod, by name, and what the pod asks of it; empty values leave the choice to its plugins."""
+
+    name: str
+    ips: tuple[str, ...] = ()
+    mac: str = ""
+    aliases: tuple[str, ...] = ()
+
+
 class PodOptions(_Options, frozen=True):
     """A pod sandbox (CRI PodSandboxConfig and runtime handler).
 
     `resources` are those of all its containers together, `overhead` what the sandbox takes beside them.
+    `origin` says who made it, so that fronts leave each other's alone.  `networks` are those of
+    the machine's own directory in place of the node's; the first gives the address.  A pod that is
+    not `connected` has a loopback and nothing else.  `hosts` are further (address,
+    name) pairs of /etc/hosts; a `shm_size_bytes` of 0 is the engine's.
     """
 
     name: str
@@ -143,10 +156,18 @@ class PodOptions(_Options, frozen=True):
     resources: Resources = Resources()
     overhead: Resources = Resources()
     runtime_handler: str = ""
+    origin: Literal["cri", "local"] = "cri"
+    networks: tuple[NetworkUse, ...] = ()
+    connected: bool = True
+    hosts: tuple[tuple[str, str], ...] = ()
+    shm_size_bytes: int = 0
 
 
 class Mount(_Options, frozen=True):
-    """A host path, or an image's files when `image` is set, seen at `container_path`."""
+    """A host path, an image's files when `image` is set, or a file system in memory, seen at `container_path`.
+
+    `tmpfs` are tmpfs(5)'s options, as size=64m; None is no such file system.
+    """
 
     container_path: str
     host_path: str = ""
@@ -159,6 +180,15 @@ class Mount(_Options, frozen=True):
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
     selinux_relabel: bool = False
+    tmpfs: tuple[str, ...] | None = None
+
+
+class Rlimit(_Options, frozen=True):
+    """getrlimit(2): `name` with RLIMIT_; -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
 
 
 class Device(_Options, frozen=True):
@@ -168,7 +198,10 @@ class Device(_Options, frozen=True):
 
 
 class ContainerOptions(_Options, frozen=True):
-    """A container in a pod (CRI ContainerConfig)."""
+    """A container in a pod (CRI ContainerConfig).
+
+    `origin` is the pod's.  A log of `log_limit_bytes` (0: no limit) is rotated by the keeper; one older file is kept.
+    """
 
     name: str
     image: str
@@ -191,6 +224,9 @@ class ContainerOptions(_Options, frozen=True):
     security: Security = Security()
     seccomp_inline: Seccomp | None = None
     stop_signal: str = ""
+    rlimits: tuple[Rlimit, ...] = ()
+    log_limit_bytes: int = 0
+    origin: Literal["cri", "local"] = "cri"
 
 
 class PodFilter(_Options, frozen=True):
@@ -198,6 +234,7 @@ class PodFilter(_Options, frozen=True):
 
     id: str = ""
     state: Literal["", "ready", "notready"] = ""
+    origin: Literal["", "cri", "local"] = ""
     labels: dict[str, str] = {}
 
 
@@ -205,4 +242,5 @@ class ContainerFilter(_Options, frozen=True):
     id: str = ""
     pod_id: str = ""
     state: Literal["", "created", "running", "exited", "unknown"] = ""
+    origin: Literal["", "cri", "local"] = ""
     labels: dict[str, str] = {}

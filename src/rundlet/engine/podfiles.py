@@ -57,6 +57,7 @@ def write_files(
         hosts = _read_host_file("/etc/hosts")
     else:
         hosts = format_hosts(hostname, ips)
+    hosts += "".join(f"{ip}\t{name}\n" for ip, name in options.hosts)
     resolv_conf = format_resolv_conf(options.dns) or _read_host_file("/etc/resolv.conf")
     with translating(f"write the files of a pod in {directory}"), step("pod.files"):
         for name, text in (("hosts", hosts), ("hostname", f"{hostname}\n"), ("resolv.conf", resolv_conf)):

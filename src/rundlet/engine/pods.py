@@ -35,6 +35,7 @@ from rundlet.engine.validate import check_pod, check_port
 from rundlet.errors import InvalidArgument, NotFound
 from rundlet.keeper.protocol import PodNamespaces
 from rundlet.kernel.failure import translating
+from rundlet.network.loopback import set_loopback_up
 from rundlet.network.pod import HostPort, PodNetns, PodNetwork
 from rundlet.plan.steps import IdMap
 from rundlet.step import step
@@ -53,8 +54,10 @@ class Pods:
         self._containers = containers
         self._twins = Twins(self._is_ready)
 
-    def run(self, options: PodOptions) -> str:
+    def run(self, options: PodOptions, pod_id: str = "") -> str:
         """Make a pod and answer its id; it is ready then.
+
+        The id is `pod_id` when that is given (a fresh one of `names.new_id`).
 
         The same call in parallel waits, and gets the same pod.
         Raises InvalidArgument for wrong options, AlreadyExists for a taken
@@ -62,7 +65,7 @@ class Pods:
         """
         check_pod(options)
         with self._operation("run", "", _label(options)):
-            return self._twins.run(_key(options), options, lambda: self._run(options))
+            return self._twins.run(_key(options), options, lambda: self._run(options, pod_id))
 
     def offer_again(self, options: PodOptions, pod_id: str) -> None:
         """Whoever asked for the pod did not hear its id: the next to ask for the same gets it."""
@@ -77,9 +80,25 @@ class Pods:
         except NotFound:
             return False
 
-    def _run(self, options: PodOptions) -> str:
+    def revive(self, prefix: str) -> None:
+        """Make a stopped pod ready again, with its id; its network is a new one, its containers stay ended.
+
+        Raises FailedPrecondition unless it is stopped.  After a failure it is still stopped.
+        """
+        pod_id = self._records.resolve(prefix)
+        with self._operation("revive", pod_id), self._parts.locks.hold(pod_id), Undo() as undo:
+            record = self._records.get(pod_id)
+            require_state(record, "notready", action="revive")
+            self._stop(pod_id)  # what a reboot or a failed stop has left
+            self._clear_files(record)
+            facts = self._build(pod_id, record.options, record.facts.runtime_handler, undo)
+            with step("pod.publish", pod_id):
+                self._records.publish(pod_id, facts)
+            undo.keep()
+
+    def _run(self, options: PodOptions, pod_id: str) -> str:
         handler = self._choose_handler(options)
-        record = PodRecord(new_id(), options, "creating", self._parts.identity, time.time_ns())
+        record = PodRecord(pod_id or new_id(), options, "creating", self._parts.identity, time.time_ns())
         with self._parts.locks.hold(record.id), Undo() as undo:
             identify(record.id)
             with step("pod.reserve", record.id):
@@ -253,7 +272,8 @@ class Pods:
             group.settle()
         if "ipc" in kinds:
             directory = f"{self._parts.settings.pods_dir}/{pod_id}"
-            mount_shm(directory, self._parts.settings.shm_size_bytes, files_label)
+            size_bytes = options.shm_size_bytes or self._parts.settings.shm_size_bytes
+            mount_shm(directory, size_bytes, files_label)
         return namespaces
 
     def _make_init_group(self, path: str, undo: Undo) -> Group:
@@ -275,6 +295,9 @@ class Pods:
     ) -> tuple[str, ...]:
         if options.security.namespaces.network == "node":
             return ()
+        if not options.connected:
+            set_loopback_up(namespaces.route_fd)
+            return ()
         network = _plan_network(pod_id, options)
         path = namespaces.paths["net"]
         undo.add(f"detach the network of pod {pod_id}", self._parts.network.detach, network, path)
@@ -286,7 +309,7 @@ class Pods:
         record = self._records.get(pod_id)
         for container in self._parts.containers.list(ContainerFilter(pod_id=pod_id)):
             self._containers.stop(container.id, 0)
-        if "net" in record.facts.namespaces:
+        if "net" in record.facts.namespaces and record.options.connected:
             # Not taken away yet, or a plugin failed the last time and gets its second chance.
             network = _plan_network(pod_id, record.options)
             path = record.facts.namespaces["net"]
@@ -308,7 +331,7 @@ class Pods:
 
     def abandon(self, record: PodRecord) -> None:
         """Undo a half-made pod whose maker died; any of its parts may be there."""
-        if record.options.security.namespaces.network == "pod":
+        if record.options.security.namespaces.network == "pod" and record.options.connected:
             self._parts.network.detach(_plan_network(record.id, record.options), "")
         self._parts.keeper.remove_pod(record.id)
         parent = self._parts.parent_of(record.id, record.options.cgroup_parent)
@@ -316,6 +339,11 @@ class Pods:
 
     def _clear(self, record: PodRecord) -> None:
         """Remove files, cgroups and the record of a pod whose processes and network are gone."""
+        self._clear_files(record)
+        with step("pod.forget", record.id):
+            self._records.delete(record.id)
+
+    def _clear_files(self, record: PodRecord) -> None:
         with step("pod.remove-files", record.id):
             remove_files(f"{self._parts.settings.pods_dir}/{record.id}")
         parent = record.facts.cgroup_parent
@@ -323,8 +351,6 @@ class Pods:
             with step("pod.remove-cgroup", record.id):
                 self._remove_init_group(self._parts.child_of(parent, record.id))
                 self._parts.groups.remove(parent)
-        with step("pod.forget", record.id):
-            self._records.delete(record.id)
 
 
 def _label(options: PodOptions) -> str:

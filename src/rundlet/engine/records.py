@@ -12,6 +12,7 @@ States and who may follow whom:
     pod         creating → ready → notready
     container   creating → created → running → exited
                            created, running → unknown → exited
+    revived     pod notready → ready, container exited → created
 
 A row in state "creating" reserves the name and is seen by nobody else.
 """
@@ -104,7 +105,8 @@ class PodRecord(Struct, frozen=True):
 class ContainerFacts(Struct, frozen=True):
     """`log_path` is absolute, or empty when nothing is logged; `volumes` has images by container path; no `runtime_handler` means the default one.
 
-    `restore` is the directory of the checkpoint that it begins with, until it is started.
+    `restore` is the directory of the checkpoint that it begins with, until it is started;
+    `lives` counts how often it was made ready to start.
     """
 
     image_id: str = ""
@@ -120,6 +122,7 @@ class ContainerFacts(Struct, frozen=True):
     own_sandbox: bool = False
     user: UserStatus = UserStatus(0, 0, ())
     restore: str = ""
+    lives: int = 1
 
 
 class ContainerRecord(Struct, frozen=True):
@@ -274,7 +277,9 @@ class PodRecords(_Table):
         return [
             record
             for record in map(_read_pod, rows)
-            if wanted.state in ("", record.state) and _has_labels(record.options.labels, wanted.labels)
+            if wanted.state in ("", record.state)
+            and wanted.origin in ("", record.options.origin)
+            and _has_labels(record.options.labels, wanted.labels)
         ]
 
     def list_unfinished(self) -> Sequence[PodRecord]:
@@ -321,6 +326,17 @@ class ContainerRecords(_Table):
             "created",
         )
 
+    def revive(self, full_id: str, facts: ContainerFacts) -> None:
+        """exited → created: what its last life came to is forgotten."""
+        self._update(
+            full_id,
+            "state = 'created', started_at_ns = 0, finished_at_ns = 0, exit_code = NULL, reason = '',"
+            " message = '', facts = ?",
+            (_text(facts),),
+            "",
+            "created",
+        )
+
     def save_facts(self, full_id: str, facts: ContainerFacts) -> None:
         self._update(full_id, "facts = ?", (_text(facts),), "", None)
 
@@ -361,7 +377,9 @@ class ContainerRecords(_Table):
         return [
             record
             for record in map(_read_container, rows)
-            if wanted.state in ("", record.state) and _has_labels(record.options.labels, wanted.labels)
+            if wanted.state in ("", record.state)
+            and wanted.origin in ("", record.options.origin)
+            and _has_labels(record.options.labels, wanted.labels)
         ]
 
     def list_unfinished(self) -> Sequence[ContainerRecord]:
