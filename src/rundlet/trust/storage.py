@@ -1,4 +1,4 @@
-"""Where the signatures of images in registries are, by registries.d: read from both kinds of places, added to them."""
+"""Where the signatures of images in registries are, by registries.d: read from all kinds of places, added to them."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,7 @@ from rundlet.spec.reference import Reference
 from rundlet.spec.registriesd import RegistriesD, merge_registries_d, parse_registries_d
 from rundlet.trust.attachments import add_attachments, read_attachments
 from rundlet.trust.bundle import is_bundle
+from rundlet.trust.extension import add_extension, keeps_signatures, read_extension
 from rundlet.trust.lookaside import add_lookaside, read_lookaside
 from rundlet.trust.referrers import add_referrers, read_referrers
 from rundlet.trust.signature import SimpleSignature, decode_signature, encode_signature
@@ -39,13 +40,7 @@ class SignatureStorage:
     def read(self, remote: Remote, digest: Digest, *, deadline_ns: int | None = None) -> tuple[bytes, ...]:
         """All signatures of the manifest `digest`, none of them verified."""
         conf = load_registries_d(self._registries.places, self._directory)
-        base = self._lookaside(conf, remote.reference)
-        found = read_lookaside(
-            base,
-            remote.reference,
-            digest,
-            lambda url: self._registries.read_url(url, deadline_ns=deadline_ns),
-        )
+        found = self._read_simple(conf, remote, digest, deadline_ns)
         if conf.uses_attachments(remote.reference):
             attached = read_attachments(remote, digest, deadline_ns=deadline_ns)
             attached += read_referrers(remote, digest, deadline_ns=deadline_ns)
@@ -61,7 +56,9 @@ class SignatureStorage:
         decoded = [decode_signature(signature) for signature in signatures]
         simple = [one.message for one in decoded if isinstance(one, SimpleSignature)]
         attached = [one for one in decoded if not isinstance(one, SimpleSignature)]
-        if simple:
+        if simple and keeps_signatures(remote):
+            add_extension(remote, digest, simple)
+        elif simple:
             base = self._lookaside(conf, remote.reference, write=True)
             add_lookaside(base, remote.reference, digest, simple)
         if attached and not conf.uses_attachments(remote.reference):
@@ -75,6 +72,18 @@ class SignatureStorage:
             add_attachments(remote, digest, claims)
         if bundles:
             add_referrers(remote, digest, bundles)
+
+    def _read_simple(
+        self, conf: RegistriesD, remote: Remote, digest: Digest, deadline_ns: int | None
+    ) -> list[bytes]:
+        if keeps_signatures(remote, deadline_ns=deadline_ns):
+            return read_extension(remote, digest, deadline_ns=deadline_ns)
+        return read_lookaside(
+            self._lookaside(conf, remote.reference),
+            remote.reference,
+            digest,
+            lambda url: self._registries.read_url(url, deadline_ns=deadline_ns),
+        )
 
     def _lookaside(self, conf: RegistriesD, reference: Reference, *, write: bool = False) -> str:
         usual = f"file://{self._registries.places.lookaside_dir}"
