@@ -30,15 +30,20 @@ from rundlet.network.collect import Collector
 from rundlet.network.conf import ConfDirectory, Loaded
 from rundlet.network.leases import storage_error
 from rundlet.network.loopback import set_loopback_up
+from rundlet.network.named import NamedNetworks
 from rundlet.network.namespace import open_route_socket
 from rundlet.network.pod import (
     IFNAME,
     Attached,
+    Choice,
+    Link,
     PodNetns,
     PodNetwork,
+    describe_link,
     plan_args,
     plan_capabilities,
     plan_further_capabilities,
+    plan_memberships,
     plan_networks,
 )
 from rundlet.network.program import Program
@@ -59,6 +64,7 @@ class NetworkSettings(NamedTuple):
 
     A plugin program that takes longer than `plugin_timeout_s` is killed.
     `engine` names the owner of this object's pods where several share `cache_dir`.
+    `named_dir` has the networks that pods ask for by `PodNetwork.only`; see `network.named`.
     """
 
     conf_dir: str = "/etc/cni/net.d"
@@ -67,6 +73,7 @@ class NetworkSettings(NamedTuple):
     builtin: tuple[str, ...] = BUILTIN
     plugin_timeout_s: float = 60.0
     engine: str = "rundlet"
+    named_dir: str = "/etc/rundlet/networks"
 
 
 class NetworkStatus(NamedTuple):
@@ -90,6 +97,7 @@ class Network:
         self._engine = settings.engine
         self._program = Program(settings.bin_dirs, timeout_s=settings.plugin_timeout_s)
         self._directory = ConfDirectory(settings.conf_dir)
+        self._named = NamedNetworks(settings.named_dir)
         self._cache = Cache(settings.cache_dir, settings.engine)
         self._retiring: list[threading.Thread] = []
         self._retiring_lock = threading.Lock()
@@ -110,13 +118,13 @@ class Network:
 
         Raises AlreadyExists for a pod that is attached and for a host port that is
         taken, ResourceExhausted when no address is left, Unavailable without a
-        network configuration, NotFound for a further network that is not configured,
+        network configuration, NotFound for a network by name that is not configured,
         and what the plugins raise.
         """
         networks = self._choose_networks(pod)
         # Before anything is made: DEL would miss the same program and could never end.
-        for network, _ in networks:
-            self._require_plugins(network)
+        for choice in networks:
+            self._require_plugins(choice.network)
         if not _CONTAINER_ID.fullmatch(pod.pod_id):
             raise InvalidArgument(f"pod id {pod.pod_id!r} cannot be a CNI container id")
         with ExitStack() as stack:
@@ -124,7 +132,7 @@ class Network:
             self._clear(pod.pod_id)
             with step("network.loopback", pod.pod_id):
                 self._loopback_up(attachments[0])
-            results = self._add_all([network for network, _ in networks], attachments)
+            results = self._add_all([choice.network for choice in networks], attachments)
         ips = tuple(str(ipaddress.ip_interface(ip.address).ip) for ip in pod_ips(results[0]))
         return Attached(ips, results[0], tuple(results[1:]))
 
@@ -171,6 +179,15 @@ class Network:
                 )
                 self._chain(network).check(inside, result)
 
+    def links(self, pod_id: str) -> list[Link]:
+        """What the pod has on each of its networks, the first of them first."""
+        return [_describe(entry) for entry in reversed(self._cache.find(pod_id)) if entry.result]
+
+    def members(self, network: str) -> dict[str, Link]:
+        """Who is on the network now: the pods' ends by pod id."""
+        found = [entry for entry in self._cache.entries() if entry.network.name == network and entry.result]
+        return {entry.attachment.container_id: _describe(entry) for entry in found}
+
     def collect(self, list_pods: Callable[[], Iterable[str]]) -> list[Error]:
         """Remove whatever is left of pods that are not among those that `list_pods` gives (CNI's GC).
 
@@ -192,9 +209,12 @@ class Network:
             )
         return loaded.network
 
-    def _choose_networks(self, pod: PodNetwork) -> list[tuple[NetworkConf, str]]:
-        """Each network of the pod and its interface on it, the first the one that gives the pod its address."""
-        found = [(self._load(), IFNAME)]
+    def _choose_networks(self, pod: PodNetwork) -> list[Choice]:
+        """Each network of the pod, the first the one that gives the pod its address."""
+        if pod.only:
+            return plan_memberships(pod, self._named.find)
+        first = self._load()
+        found = [Choice(first, IFNAME, plan_capabilities(first, pod))]
         known = {network.name: network for network in self._directory.load().networks()}
         for wanted in plan_networks(pod):
             if wanted.network not in known:
@@ -202,7 +222,7 @@ class Network:
                     f"network {wanted.network} is not configured in {self._directory.path}",
                     hint=f"there are: {', '.join(known)}",
                 )
-            found.append((known[wanted.network], wanted.ifname))
+            found.append(Choice(known[wanted.network], wanted.ifname, plan_further_capabilities(pod)))
         return found
 
     def _require_plugins(self, network: NetworkConf) -> None:
@@ -301,15 +321,15 @@ class Network:
                 self._unretired.append(network)
 
 
-def _plan_attachments(
-    networks: list[tuple[NetworkConf, str]], pod: PodNetwork, netns: PodNetns
-) -> list[Attachment]:
-    found = []
-    for network, ifname in networks:
-        first = ifname == IFNAME
-        capabilities = plan_capabilities(network, pod) if first else plan_further_capabilities(pod)
-        found.append(Attachment(pod.pod_id, ifname, *netns, plan_args(pod), capabilities))
-    return found
+def _plan_attachments(networks: list[Choice], pod: PodNetwork, netns: PodNetns) -> list[Attachment]:
+    return [
+        Attachment(pod.pod_id, choice.ifname, *netns, plan_args(pod), choice.capabilities)
+        for choice in networks
+    ]
+
+
+def _describe(entry: Entry) -> Link:
+    return describe_link(entry.network.name, entry.attachment.ifname, entry.result or Result())
 
 
 def _complete(netns: PodNetns, stack: ExitStack) -> PodNetns:

@@ -1,10 +1,12 @@
 """What the network needs to know of a pod, and what that means for plugins."""
 
+import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from rundlet.errors import FailedPrecondition, InvalidArgument
+from rundlet.network.call import pod_ips
 from rundlet.spec.cni import NetworkConf, Result
 
 IFNAME = "eth0"
@@ -17,6 +19,7 @@ _BANDWIDTH_ANNOTATIONS = {
     "egress": "kubernetes.io/egress-bandwidth",
 }
 _QUANTITY = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<suffix>[kKMGT]i?|)")
+_EVERYWHERE = ("0.0.0.0/0", "::/0")
 _POWERS = "kMGT"
 # As CRI-O and containerd: no limit on what may go at once but the type's.
 _BURST_MAX_BITS = (1 << 32) - 1
@@ -45,6 +48,17 @@ class HostPort(NamedTuple):
     host_ip: str = ""
 
 
+class Membership(NamedTuple):
+    """A network of the machine's own by name, and what the pod wants there.
+
+    `ifname` "" is the next of eth0, eth1 …; `capabilities` as in PodNetwork, of this network alone.
+    """
+
+    network: str
+    ifname: str = ""
+    capabilities: Mapping[str, Any] = {}
+
+
 class PodNetwork(NamedTuple):
     """What the network needs to know of a pod; `port_mappings` with host_port 0 ask for nothing.
 
@@ -52,6 +66,7 @@ class PodNetwork(NamedTuple):
     "@" if it matters; the annotation k8s.v1.cni.cncf.io/networks says the same.
     `capabilities` are values by the names of CNI's conventions (ips, mac, dns,
     ipRanges, aliases, bandwidth …) for the plugins that declare them.
+    `only` are the pod's networks in place of the node's; the first gives the address.
     """
 
     pod_id: str
@@ -62,6 +77,26 @@ class PodNetwork(NamedTuple):
     annotations: Mapping[str, str] = {}
     networks: tuple[str, ...] = ()
     capabilities: Mapping[str, Any] = {}
+    only: tuple[Membership, ...] = ()
+
+
+class Choice(NamedTuple):
+    """A network that a pod is put on: its interface there, and what plugins are told of the pod."""
+
+    network: NetworkConf
+    ifname: str
+    capabilities: dict[str, Any]
+
+
+class Link(NamedTuple):
+    """A pod's end of one attachment; `ips` without prefix length, `gateways` beside them ("" where none)."""
+
+    network: str
+    ifname: str
+    ips: tuple[str, ...]
+    prefix_lengths: tuple[int, ...]
+    gateways: tuple[str, ...]
+    mac: str
 
 
 class Attached(NamedTuple):
@@ -101,6 +136,57 @@ def plan_networks(pod: PodNetwork) -> list[Wanted]:
     if len(set(names)) != len(names):
         raise InvalidArgument(f"networks of pod {pod.name}: one interface is asked for twice")
     return found
+
+
+def plan_memberships(pod: PodNetwork, find: Callable[[str], NetworkConf]) -> list[Choice]:
+    """The networks of `pod.only`; host ports and the default route are those of the first.
+
+    InvalidArgument for a network or an interface that is asked for twice.
+    """
+    found = []
+    for number, wanted in enumerate(pod.only):
+        network = find(wanted.network)
+        capabilities = plan_further_capabilities(pod) if number else plan_capabilities(network, pod)
+        if number:
+            network = without_default_route(network)
+        found.append(
+            Choice(network, wanted.ifname or f"eth{number}", capabilities | dict(wanted.capabilities))
+        )
+    for what, names in (
+        ("network", [choice.network.name for choice in found]),
+        ("interface", [choice.ifname for choice in found]),
+    ):
+        if len(set(names)) != len(names):
+            raise InvalidArgument(f"networks of pod {pod.name}: one {what} is asked for twice")
+    return found
+
+
+def without_default_route(network: NetworkConf) -> NetworkConf:
+    """The network for whoever has a default route elsewhere."""
+    plugins = []
+    for plugin in network.plugins:
+        raw = {key: value for key, value in plugin.raw.items() if key != "isDefaultGateway"}
+        ipam = raw.get("ipam")
+        if isinstance(ipam, dict) and "routes" in ipam:
+            routes = [route for route in ipam["routes"] if route.get("dst") not in _EVERYWHERE]
+            raw["ipam"] = ipam | {"routes": routes}
+        plugins.append(plugin._replace(raw=raw))
+    return network._replace(plugins=tuple(plugins))
+
+
+def describe_link(network: str, ifname: str, result: Result) -> Link:
+    """What the pod has on one network, of the result of its ADD."""
+    ips = pod_ips(result)
+    own = [ipaddress.ip_interface(ip.address) for ip in ips]
+    macs = [one.mac for one in result.interfaces if one.sandbox and one.name == ifname]
+    return Link(
+        network,
+        ifname,
+        tuple(str(ip.ip) for ip in own),
+        tuple(ip.network.prefixlen for ip in own),
+        tuple(ip.gateway for ip in ips),
+        macs[0] if macs else "",
+    )
 
 
 def plan_capabilities(network: NetworkConf, pod: PodNetwork) -> dict[str, Any]:

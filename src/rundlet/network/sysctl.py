@@ -1,5 +1,7 @@
 """Settings under /proc/sys of the network namespace that the calling thread is in."""
 
+import os
+
 from rundlet.network.leases import storage_error
 
 _ROOT = "/proc/sys"
@@ -31,5 +33,22 @@ def skip_address_detection(interface: str) -> None:
 
 
 def enable_forwarding(version: int) -> None:
-    """Forwarding is per network namespace, and off in a new one."""
-    write_sysctl("net/ipv4/ip_forward" if version == 4 else "net/ipv6/conf/all/forwarding", "1")
+    """Forwarding is per network namespace, and off in a new one.
+
+    A host that forwards IPv6 no longer heeds router advertisements unless told to (accept_ra 2,
+    kernel's ip-sysctl.rst): an interface that has its address from them would lose it.
+    """
+    if version == 4:
+        write_sysctl("net/ipv4/ip_forward", "1")
+    elif read_sysctl("net/ipv6/conf/all/forwarding") != "1":
+        for interface in os.listdir(f"{_ROOT}/net/ipv6/conf"):
+            if interface not in ("all", "default") and _heeds_routers(interface):
+                write_sysctl(f"net/ipv6/conf/{interface}/accept_ra", "2")
+        write_sysctl("net/ipv6/conf/all/forwarding", "1")
+
+
+def _heeds_routers(interface: str) -> bool:
+    try:
+        return read_sysctl(f"net/ipv6/conf/{interface}/accept_ra") == "1"
+    except OSError:
+        return False  # it has gone meanwhile
