@@ -38,6 +38,7 @@ NOTES = {
     "cni_conf_dir": "CNI network configurations; the first by name is used.",
     "cni_bin_dirs": "Where CNI plugins are looked for.",
     "cni_cache_dir": "Kept CNI results and host-local's leases.",
+    "networks_dir": "Networks of `rundlet network`; never those of a kubelet's pods.",
     "cni_builtin": "Plugins that are done without their program; empty: none.",
     "cdi_dirs": "Where CDI specifications of devices are looked for; the later directory wins.",
     "insecure_registries": "Hosts (host or host:port) that are spoken to by plain HTTP.",

@@ -180,4 +180,5 @@ def _choose_network(settings: Settings) -> NetworkSettings:
         cache_dir=settings.cni_cache_dir,
         builtin=settings.cni_builtin,
         engine=settings.root,
+        named_dir=settings.networks_dir,
     )

@@ -9,6 +9,7 @@ They are written before the first container is made and go with the pod.
 """
 
 import os
+from collections.abc import Sequence
 
 from rundlet.archive.tree import remove_tree
 from rundlet.engine.mounts import PodFiles
@@ -26,6 +27,10 @@ ff00::0\tip6-mcastprefix
 ff02::1\tip6-allnodes
 ff02::2\tip6-allrouters
 """
+
+
+_NEIGHBOURS = "# on the same networks\n"
+_NEIGHBOURS_END = "# end of neighbours\n"
 
 
 def format_resolv_conf(dns: Dns) -> str:
@@ -64,6 +69,26 @@ def write_files(
             _write_text(f"{directory}/{name}", text)
             if label:
                 relabel(f"{directory}/{name}", label, "pod")
+
+
+def format_neighbours(text: str, neighbours: Sequence[tuple[str, str]]) -> str:
+    """hosts(5) `text` with its block of neighbours (address, name) replaced; what others wrote stays."""
+    before, begin, rest = text.partition(_NEIGHBOURS)
+    after = rest.partition(_NEIGHBOURS_END)[2] if begin else ""
+    block = "".join(f"{ip}\t{name}\n" for ip, name in neighbours)
+    return before + (f"{_NEIGHBOURS}{block}{_NEIGHBOURS_END}" if block else "") + after
+
+
+def write_neighbours(path: str, neighbours: Sequence[tuple[str, str]]) -> None:
+    """In place, for containers have the file bound: one write, then the rest of the longer one is cut off."""
+    with translating(f"write {path}"), open(path, "r+", encoding="utf-8", errors="surrogateescape") as file:
+        old = file.read()
+        new = format_neighbours(old, neighbours)
+        if new != old:
+            raw = new.encode(errors="surrogateescape")
+            size = len(old.encode(errors="surrogateescape"))
+            os.pwrite(file.fileno(), raw.ljust(size, b"\n"), 0)
+            os.ftruncate(file.fileno(), len(raw))
 
 
 def _read_host_file(path: str) -> str:

@@ -20,9 +20,9 @@ from rundlet.engine.describe import describe_pod
 from rundlet.engine.handlers import Handler
 from rundlet.engine.limits import check_resources
 from rundlet.engine.names import new_id
-from rundlet.engine.options import ContainerFilter, PodFilter, PodOptions, Resources
+from rundlet.engine.options import ContainerFilter, NetworkUse, PodFilter, PodOptions, Resources
 from rundlet.engine.parts import Parts
-from rundlet.engine.podfiles import mount_shm, remove_files, write_files
+from rundlet.engine.podfiles import mount_shm, remove_files, write_files, write_neighbours
 from rundlet.engine.podlimits import apply_pod_limits, change_pod_limits
 from rundlet.engine.records import PodFacts, PodRecord, require_state
 from rundlet.engine.selinux import check_label, choose_pod_label, file_label
@@ -36,7 +36,7 @@ from rundlet.errors import InvalidArgument, NotFound
 from rundlet.keeper.protocol import PodNamespaces
 from rundlet.kernel.failure import translating
 from rundlet.network.loopback import set_loopback_up
-from rundlet.network.pod import HostPort, PodNetns, PodNetwork
+from rundlet.network.pod import HostPort, Link, Membership, PodNetns, PodNetwork
 from rundlet.plan.steps import IdMap
 from rundlet.step import step
 from rundlet.trace.span import Span, identify
@@ -147,6 +147,20 @@ class Pods:
     def list(self, wanted: PodFilter = PodFilter()) -> Sequence[PodStatus]:  # noqa: B008 - immutable
         """Newest first."""
         return [describe_pod(record) for record in self._records.list(wanted)]
+
+    def links(self, prefix: str) -> Sequence[Link]:
+        """The pod's end of each of its networks, the first of them first; none when it is stopped."""
+        return self._parts.network.links(self._records.resolve(prefix))
+
+    def name_neighbours(self, prefix: str, neighbours: Sequence[tuple[str, str]]) -> None:
+        """Say in the pod's /etc/hosts, which its containers have open, who its neighbours (address, name) are now.
+
+        Nothing happens for a pod that is not ready: it has no file.
+        """
+        pod_id = self._records.resolve(prefix)
+        with self._parts.locks.hold(pod_id):
+            if self._records.get(pod_id).state == "ready":
+                write_neighbours(f"{self._parts.settings.pods_dir}/{pod_id}/hosts", neighbours)
 
     def stats(self, prefix: str) -> PodStats:
         """Raises NotFound for an unknown pod."""
@@ -401,7 +415,13 @@ def _plan_network(pod_id: str, options: PodOptions) -> PodNetwork:
         ports,
         annotations=options.annotations,
         capabilities={"dns": dns} if any(dns.values()) else {},
+        only=tuple(map(_plan_membership, options.networks)),
     )
+
+
+def _plan_membership(use: NetworkUse) -> Membership:
+    wanted = {"ips": list(use.ips), "mac": use.mac, "aliases": list(use.aliases)}
+    return Membership(use.name, capabilities={name: value for name, value in wanted.items() if value})
 
 
 def _close(*fds: int) -> None:

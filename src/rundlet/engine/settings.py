@@ -53,6 +53,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cni_conf_dir: str = "/etc/cni/net.d"
     cni_bin_dirs: tuple[str, ...] = ("/opt/cni/bin", "/usr/lib/cni")
     cni_cache_dir: str = "/var/lib/cni"
+    networks_dir: str = "/etc/rundlet/networks"
     cni_builtin: tuple[str, ...] = BUILTIN
     cdi_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
     insecure_registries: tuple[str, ...] = ()
@@ -93,7 +94,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"{self.root}/seccomp"
 
 
-_PATHS = ("root", "run_root", "cni_conf_dir", "cni_cache_dir", "default_cgroup_parent")
+_PATHS = ("root", "run_root", "cni_conf_dir", "cni_cache_dir", "networks_dir", "default_cgroup_parent")
 _OPTIONAL_PATHS = (
     "imagestore",
     "registry_certs_dir",
