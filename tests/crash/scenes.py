@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rundlet.engine.engine import Engine
-from rundlet.engine.idmap import can_idmap
+from rundlet.engine.idmap import read_abilities
 from rundlet.engine.options import (
     ContainerOptions,
     IdMapping,
@@ -155,7 +155,7 @@ _PLAIN_LIFE = (create_plain, *_LIFE[1:])
 
 
 def _lacks_idmap(root: str) -> str:
-    return "" if can_idmap(root, (99, 0)) else f"idmapped mounts of {root}"
+    return "" if read_abilities([root], (99, 0)).idmap else f"idmapped mounts of {root}"
 
 
 def _lacks(program: str) -> Callable[[str], str]:

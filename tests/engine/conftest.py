@@ -56,24 +56,25 @@ def make_layer(busybox: bytes) -> bytes:
     return raw.getvalue()
 
 
-def push(address: str, name: str, layer: bytes, config: dict[str, object]) -> str:
-    """Push an image of one layer; the reference to pull."""
+def push(address: str, name: str, layer: bytes, config: dict[str, object], *above: bytes) -> str:
+    """Push an image of one layer and those above it; the reference to pull."""
     reference = parse_reference(f"{address}/{name}")
+    layers = (layer, *above)
     document = {
         "architecture": "amd64",
         "os": "linux",
         "config": config,
-        "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(layer))]},
+        "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(each)) for each in layers]},
     }
     raw_config = json.dumps(document).encode()
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": describe(raw_config, "application/vnd.oci.image.config.v1+json"),
-        "layers": [describe(layer, "application/vnd.oci.image.layer.v1.tar")],
+        "layers": [describe(each, "application/vnd.oci.image.layer.v1.tar") for each in layers],
     }
     client = RegistryClient()
-    for blob in (raw_config, layer):
+    for blob in (raw_config, *layers):
         client.push_blob(reference, Digest.of(blob), blob)
     client.push_manifest(reference, json.dumps(manifest).encode(), manifest["mediaType"])
     client.close()

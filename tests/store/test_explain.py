@@ -118,7 +118,13 @@ def test_images_may_be_kept_elsewhere(tmp_path):
     store = Store.open(str(tmp_path / "root"), str(tmp_path / "run"), image_root=str(tmp_path / "images"))
     image = add_image(store)
     snapshot = store.snapshots.prepare("box", image.id)
-    assert sorted(os.listdir(tmp_path / "root")) == ["snapshots", "state.db", "state.db-shm", "state.db-wal"]
+    assert sorted(os.listdir(tmp_path / "root")) == [
+        "shifted",
+        "snapshots",
+        "state.db",
+        "state.db-shm",
+        "state.db-wal",
+    ]
     assert all(path.startswith(str(tmp_path / "images" / "layers")) for path in snapshot.lower)
     assert snapshot.upper.startswith(str(tmp_path / "root" / "snapshots"))
     store.close()

@@ -25,6 +25,7 @@ from rundlet.engine.podfiles import remove_directory
 from rundlet.engine.process import read_config
 from rundlet.engine.records import ContainerRecord, PodRecord
 from rundlet.engine.undo import attempt
+from rundlet.engine.userns import choose_mappings
 from rundlet.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -53,7 +54,7 @@ def take_checkpoint(
     Raises Unimplemented where there is no criu, AlreadyExists for a file that is there,
     DeadlineExceeded, and FailedPrecondition with what criu said; nothing is left then.
     """
-    _check_ability(parts, record)
+    _check_ability(parts, pod, record)
     _check_location(location)
     directory = f"{parts.settings.root}/checkpoints/{record.id}"
     with translating(f"make {directory}"):
@@ -73,11 +74,13 @@ def find_criu() -> str:
     return shutil.which("criu", path=_PATH) or ""
 
 
-def _check_ability(parts: Parts, record: ContainerRecord) -> None:
+def _check_ability(parts: Parts, pod: PodRecord, record: ContainerRecord) -> None:
     if parts.settings.checkpoints == "none":
         raise Unimplemented("checkpoints are switched off", hint="see `checkpoints` in rundlet.toml")
     if record.facts.runtime_type == "bwrap" or record.facts.own_sandbox:
         raise Unimplemented(f"runtime handler {record.facts.runtime_handler!r} cannot make checkpoints")
+    if choose_mappings(pod.options):
+        raise Unimplemented("no checkpoints are made of pods with a user namespace")
     if not find_criu():
         raise Unimplemented("checkpoints are made by criu, which is not on this host", hint="install criu")
 

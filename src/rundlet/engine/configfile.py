@@ -53,6 +53,7 @@ NOTES = {
     "default_cgroup_parent": "Where pods go whose caller names no cgroup.",
     "shm_size_bytes": "Size of a pod's /dev/shm.",
     "image_volumes": "The VOLUMEs of images: mkdir (in the container's layer), bind (a directory beside it) or ignore.",
+    "userns_rootfs": "Root file systems in user namespaces: idmap, metacopy, copy (of the layers), auto: the first that works.",
     "checkpoints": "checkpoint_only, checkpoint_restore (containers may be made from checkpoints, too) or none.",
     "exec_output_limit_bytes": "How much of each stream ExecSync keeps.",
     "stream_address": "Where exec, attach and port-forward are served: the address in the URLs that CRI gives out.",

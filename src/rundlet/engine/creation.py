@@ -36,6 +36,7 @@ from rundlet.engine.restore import (
     adapt_options,
     apply_files,
     check_mounts,
+    check_pod,
     open_checkpoint,
     prepare_restore,
 )
@@ -44,8 +45,9 @@ from rundlet.engine.selinux import Labels, check_label, choose_labels, relabel
 from rundlet.engine.signals import format_signal, parse_signal
 from rundlet.engine.status import UserStatus
 from rundlet.engine.undo import Undo
+from rundlet.engine.userns import Owners, choose_owners
 from rundlet.engine.users import Identity, needs_files, resolve_identity
-from rundlet.engine.volumes import Volumes, mount_volumes
+from rundlet.engine.volumes import Looks, Volumes, mount_volumes
 from rundlet.errors import InvalidArgument, NotFound
 from rundlet.keeper.protocol import UNLIMITED, LogLimit
 from rundlet.kernel.failure import translating
@@ -62,6 +64,7 @@ class _Made(NamedTuple):
     image: ImageRecord
     snapshot: Snapshot
     bundle: str
+    owners: Owners = Owners()
 
 
 def bundle_path(parts: Parts, container_id: str) -> str:
@@ -72,16 +75,19 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
     """Make the container of a reserved record; its first process waits behind the gate."""
     checkpoint = open_checkpoint(parts, record, undo)
     if checkpoint is not None:
+        check_pod(pod)
         record = replace(record, options=adapt_options(record.options, checkpoint))
     options = record.options
     image = _find_image(parts, options.image)
     made = _Made(
         image, _prepare_snapshot(parts, record.id, image, undo), _make_bundle(parts, record.id, undo)
     )
+    made = made._replace(owners=choose_owners(parts, pod.options, made.snapshot))
     if checkpoint is not None:
         apply_files(checkpoint, made.snapshot)
     labels = _choose_labels(parts, pod, options)
-    volumes = mount_volumes(parts, record.id, made.bundle, options.mounts, labels.mount, undo)
+    looks = Looks(labels.mount, made.owners.shift)
+    volumes = mount_volumes(parts, record.id, made.bundle, options.mounts, looks, undo)
     volumes = _add_image_volumes(parts, made, volumes, undo)
     looked = _look_up(parts, pod, record, made, volumes, labels)
     view = _view_pod(parts, pod)
@@ -121,14 +127,18 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
 
 def _add_image_volumes(parts: Parts, made: _Made, volumes: Volumes, undo: Undo) -> Volumes:
     declared = made.image.config.config.volumes
-    binds = make_image_volumes(parts, made.snapshot, made.bundle, declared, volumes.mounts, undo)
+    binds = make_image_volumes(parts, made.snapshot, made.bundle, declared, volumes.mounts, made.owners, undo)
     return volumes._replace(mounts=(*volumes.mounts, *binds))
 
 
 def _create(
     parts: Parts, record: ContainerRecord, config: RuntimeConfig, made: _Made, log_path: str, undo: Undo
 ) -> int:
-    overlay = Overlay(made.snapshot.lower, made.snapshot.upper, made.snapshot.work)
+    if made.owners.stack:
+        overlay = None
+        _mount_rootfs(record.id, made, config, undo)
+    else:
+        overlay = Overlay(made.snapshot.lower, made.snapshot.upper, made.snapshot.work)
     plan = plan_create(parts, record.id, config, made.bundle, overlay)
     options = record.options
     undo.add(f"delete container {record.id}", parts.keeper.delete, record.id)
@@ -155,9 +165,7 @@ def _create_external(
     log_path: str,
     undo: Undo,
 ) -> int:
-    undo.add(f"unmount the root file system of {record.id}", unmount_rootfs, made.bundle)
-    with step("container.mount", record.id):
-        mount_rootfs(made.bundle, made.snapshot, config.linux.mount_label if config.linux else "")
+    _mount_rootfs(record.id, made, config, undo)
     plan = plan_external(parts, handler, record.id, config, made.bundle)
     options = record.options
     undo.add(f"delete container {record.id}", parts.keeper.delete, record.id)
@@ -169,6 +177,14 @@ def _create_external(
             stdin=options.stdin,
             stdin_once=options.stdin_once,
         )
+
+
+def _mount_rootfs(container_id: str, made: _Made, config: RuntimeConfig, undo: Undo) -> None:
+    """On the host's side, where whoever makes the container finds it."""
+    undo.add(f"unmount the root file system of {container_id}", unmount_rootfs, made.bundle)
+    label = config.linux.mount_label if config.linux else ""
+    with step("container.mount", container_id):
+        mount_rootfs(made.bundle, made.snapshot, label, made.owners.stack)
 
 
 def _find_image(parts: Parts, text: str) -> ImageRecord:

@@ -9,6 +9,7 @@ away again with the container:
 
 import errno
 import os
+from collections.abc import Sequence
 
 from rundlet.cgroup.systemd import is_unit_path
 from rundlet.engine.handlers import Handler
@@ -22,6 +23,7 @@ from rundlet.plan.bwrap import covered_paths, plan_bwrap
 from rundlet.plan.external import BwrapPlan, ExternalPlan, OciPlan
 from rundlet.runtime.kinds import find_kinds
 from rundlet.spec.runtime import Mount, Resources, Root, RuntimeConfig, User
+from rundlet.store.shifted import ShiftedStack
 from rundlet.store.snapshots import Snapshot
 
 # cri-api's pkg/errors: the kubelet knows this failure by the beginning of the message.
@@ -31,11 +33,16 @@ _OPTIONS_MAX = 4000  # one page less the terminator and what mount(2) may add
 _OCI_VERSION = "1.0.2"
 
 
-def mount_rootfs(bundle: str, snapshot: Snapshot, label: str = "") -> None:
-    """The snapshot's overlay on <bundle>/rootfs, in this process's mount namespace, with the SELinux `label` if any."""
-    lower = ":".join(map(_escape, snapshot.lower))
-    options = f"lowerdir={lower},upperdir={_escape(snapshot.upper)},workdir={_escape(snapshot.work)}"
-    options += f',context="{label}"' if label else ""
+def mount_rootfs(
+    bundle: str, snapshot: Snapshot, label: str = "", shifted: ShiftedStack | None = None
+) -> None:
+    """The snapshot's overlay on <bundle>/rootfs, in this process's mount namespace, with the SELinux `label` if any.
+
+    `shifted` takes the place of the snapshot's layers.
+    """
+    layers, metacopy = shifted or ShiftedStack(snapshot.lower, metacopy=False)
+    options = overlay_options(layers, label, metacopy=metacopy)
+    options += f",upperdir={_escape(snapshot.upper)},workdir={_escape(snapshot.work)}"
     if len(options) > _OPTIONS_MAX:
         raise InvalidArgument(
             f"image: {len(snapshot.lower)} layers are too many to mount for this runtime handler",
@@ -45,6 +52,13 @@ def mount_rootfs(bundle: str, snapshot: Snapshot, label: str = "") -> None:
         mount("overlay", f"{bundle}/rootfs", "overlay", 0, options)
         # A container with shared propagation must not show its mounts to the host.
         mount(None, f"{bundle}/rootfs", None, MS_PRIVATE)
+
+
+def overlay_options(layers: Sequence[str], label: str, *, metacopy: bool) -> str:
+    """mount(2)'s options for the `layers`, top first; `label` is what SELinux takes the files for, if any."""
+    lower = ":".join(map(_escape, layers))
+    context = f',context="{label}"' if label else ""
+    return f"lowerdir={lower}{',metacopy=on' if metacopy else ''}{context}"
 
 
 def _escape(path: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from rundlet.engine.idmap import can_idmap
+from rundlet.engine.idmap import Abilities, can_map_users, read_abilities, uses_idmap
 from rundlet.engine.settings import USUAL_RUNTIMES, RuntimeSettings, Settings
 from rundlet.errors import InvalidArgument
 from rundlet.spec.json import convert, decode, encode
@@ -52,7 +52,9 @@ class Handlers:
 
     def __init__(self, settings: Settings) -> None:
         self._cache = f"{settings.root}/features.json"
-        self._layers_root = settings.root
+        self._layer_roots = (settings.imagestore or settings.root, *settings.additional_image_stores)
+        self._userns_rootfs = settings.userns_rootfs
+        self._abilities: Abilities | None = None
         self._features: dict[str, Features] = {}
         self.reload(settings)
 
@@ -96,8 +98,17 @@ class Handlers:
 
     def _examine_kernel(self, _: Handler) -> Features:
         """What the built-in runtime can do depends on the kernel, and on the file system of the layers."""
-        kernel = _kernel_version()
-        return Features(kernel >= _RECURSIVE_READONLY_SINCE, can_idmap(self._layers_root, kernel))
+        users = can_map_users(self._userns_rootfs, self._read_abilities())
+        return Features(_kernel_version() >= _RECURSIVE_READONLY_SINCE, users)
+
+    def uses_idmap(self) -> bool:
+        """Whether the built-in runtime shows layers through the mapping of a user namespace."""
+        return uses_idmap(self._userns_rootfs, self._read_abilities())
+
+    def _read_abilities(self) -> Abilities:
+        if self._abilities is None:
+            self._abilities = read_abilities(self._layer_roots, _kernel_version())
+        return self._abilities
 
     def _look_up(self, handler: Handler) -> Features:
         """From the cache file, where the answer stands beside the program's time of change."""

@@ -90,7 +90,8 @@ class Images:
     def fs_info(self) -> tuple[FilesystemUsage, ...]:
         """Where images are kept and what they take."""
         store = self._parts.store
-        used_bytes, inodes = store.usage()
+        is_whole = store.places.image_root == store.root
+        used_bytes, inodes = _add(store.usage(), store.shifted.usage() if is_whole else (0, 0))
         return (FilesystemUsage(time.time_ns(), store.places.image_root, used_bytes, inodes),)
 
     def container_fs_info(self) -> tuple[FilesystemUsage, ...]:
@@ -98,5 +99,9 @@ class Images:
         store = self._parts.store
         if store.places.image_root == store.root:
             return self.fs_info()
-        used_bytes, inodes = store.snapshots.total_usage()
+        used_bytes, inodes = _add(store.snapshots.total_usage(), store.shifted.usage())
         return (FilesystemUsage(time.time_ns(), store.root, used_bytes, inodes),)
+
+
+def _add(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    return one[0] + other[0], one[1] + other[1]

@@ -31,13 +31,13 @@ from rundlet.engine.status import PodStats, PodStatus
 from rundlet.engine.streams import Dial, dial_pod
 from rundlet.engine.twins import Twins
 from rundlet.engine.undo import Undo
+from rundlet.engine.userns import choose_mappings
 from rundlet.engine.validate import check_pod, check_port
 from rundlet.errors import InvalidArgument, NotFound
 from rundlet.keeper.protocol import PodNamespaces
 from rundlet.kernel.failure import translating
 from rundlet.network.loopback import set_loopback_up
 from rundlet.network.pod import HostPort, Link, Membership, PodNetns, PodNetwork
-from rundlet.plan.steps import IdMap
 from rundlet.step import step
 from rundlet.trace.span import Span, identify
 
@@ -201,7 +201,8 @@ class Pods:
         handler = self._parts.handlers.find(options.runtime_handler)
         if options.security.namespaces.user == "pod" and not self._parts.handlers.can_map_users(handler):
             raise InvalidArgument(
-                f"security.namespaces.user: runtime handler {handler.name!r} makes no user namespaces here"
+                f"security.namespaces.user: runtime handler {handler.name!r} makes no user namespaces here",
+                hint="`crictl info` has the handlers that do under runtimeHandlers",
             )
         return handler
 
@@ -280,7 +281,7 @@ class Pods:
                 hostname=hostname if "uts" in kinds else "",
                 sysctls=options.sysctls,
                 cgroup_join=group.join_files() if group else (),
-                user=_choose_user_namespace(options),
+                user=choose_mappings(options),
             )
         if group is not None:
             group.settle()
@@ -390,17 +391,6 @@ def _choose_kinds(options: PodOptions) -> tuple[str, ...]:
     kinds += ["ipc"] if namespaces.ipc == "pod" else []
     kinds += ["pid"] if namespaces.pid == "pod" else []
     return tuple(kinds)
-
-
-def _choose_user_namespace(options: PodOptions) -> tuple[IdMap, IdMap] | None:
-    namespaces = options.security.namespaces
-    if namespaces.user != "pod":
-        return None
-    uids, gids = (
-        tuple((item.container_id, item.host_id, item.length) for item in mappings)
-        for mappings in (namespaces.uid_mappings, namespaces.gid_mappings)
-    )
-    return uids, gids
 
 
 def _plan_network(pod_id: str, options: PodOptions) -> PodNetwork:

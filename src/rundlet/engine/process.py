@@ -96,7 +96,7 @@ def _security_modules() -> tuple[str, ...]:
 
 
 def plan_create(
-    parts: Parts, container_id: str, config: RuntimeConfig, bundle: str, overlay: Overlay
+    parts: Parts, container_id: str, config: RuntimeConfig, bundle: str, overlay: Overlay | None
 ) -> ContainerPlan:
     linux = config.linux
     if linux is None:

@@ -25,8 +25,9 @@ from rundlet.engine.options import ContainerOptions
 from rundlet.engine.parts import Parts
 from rundlet.engine.podfiles import remove_directory
 from rundlet.engine.process import read_config
-from rundlet.engine.records import ContainerFacts, ContainerRecord
+from rundlet.engine.records import ContainerFacts, ContainerRecord, PodRecord
 from rundlet.engine.undo import Undo, attempt
+from rundlet.engine.userns import choose_mappings
 from rundlet.errors import InvalidArgument, NotFound, Unimplemented
 from rundlet.kernel.failure import translating
 from rundlet.plan.external import OciPlan
@@ -74,6 +75,12 @@ def open_checkpoint(parts: Parts, record: ContainerRecord, undo: Undo) -> Checkp
         layout.unpack(text, directory)
     dump = layout.read_dump(directory)
     return Checkpoint(directory, _choose_image(parts, dump), layout.read_spec(directory))
+
+
+def check_pod(pod: PodRecord) -> None:
+    """Raises InvalidArgument for a pod that no container from a checkpoint can go into."""
+    if choose_mappings(pod.options):
+        raise InvalidArgument("image: a pod with a user namespace takes no container from a checkpoint")
 
 
 def _find_layer(parts: Parts, text: str) -> str:

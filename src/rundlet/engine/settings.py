@@ -68,6 +68,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default_cgroup_parent: str = "/rundlet"
     shm_size_bytes: int = 64 * MIB
     checkpoints: Literal["none", "checkpoint_only", "checkpoint_restore"] = "checkpoint_only"
+    userns_rootfs: Literal["auto", "idmap", "metacopy", "copy"] = "auto"
     image_volumes: Literal["mkdir", "bind", "ignore"] = "mkdir"
     exec_output_limit_bytes: int = 16 * MIB
     stream_address: str = "127.0.0.1"

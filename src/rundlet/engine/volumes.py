@@ -12,16 +12,18 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from rundlet.archive.shift import Shift
+from rundlet.engine.external import overlay_options
 from rundlet.engine.options import Mount
 from rundlet.engine.parts import Parts
 from rundlet.engine.undo import Undo
+from rundlet.engine.userns import shift_layers
 from rundlet.errors import Error, InvalidArgument, NotFound
 from rundlet.kernel import mount
 from rundlet.kernel.failure import translating
 from rundlet.kernel.openat2 import open_in_root
 from rundlet.step import step
 from rundlet.store.images import ImageRecord
-from rundlet.store.snapshots import Snapshot
 
 _FLAGS = mount.MS_RDONLY | mount.MS_NOSUID | mount.MS_NODEV
 
@@ -37,10 +39,17 @@ class Volumes(NamedTuple):
     images: dict[str, str]
 
 
+class Looks(NamedTuple):
+    """What an image's files are to a container: for SELinux, and in a user namespace of its pod's own."""
+
+    label: str = ""
+    shift: Shift | None = None
+
+
 def mount_volumes(
-    parts: Parts, container_id: str, bundle: str, mounts: Sequence[Mount], label: str, undo: Undo
+    parts: Parts, container_id: str, bundle: str, mounts: Sequence[Mount], looks: Looks, undo: Undo
 ) -> Volumes:
-    """`label` is what SELinux takes the images' files for.
+    """Mount the images among the `mounts`.
 
     Raises NotFound for an image that is not here, InvalidArgument for a path that it does not have.
     """
@@ -52,11 +61,14 @@ def mount_volumes(
             continue
         try:
             image = _find_image(parts, wanted.image, index)
-            path = _mount_image(parts, container_id, bundle, index, image, label, undo)
+            path = _mount_image(parts, container_id, bundle, index, image, looks, undo)
             source = _resolve(path, wanted.image_sub_path, index)
         except Error as error:
             raise type(error)(f"{VOLUME_FAILED}: {error.message}", hint=error.hint) from error
-        planned.append(replace(wanted, host_path=source, image="", readonly=True))
+        # The files have fitting owners already, and overlayfs cannot be seen through a mapping.
+        planned.append(
+            replace(wanted, host_path=source, image="", readonly=True, uid_mappings=(), gid_mappings=())
+        )
         images[wanted.container_path] = image.digests[0] if image.digests else image.id
     return Volumes(tuple(planned), images)
 
@@ -73,23 +85,22 @@ def _snapshot_key(container_id: str, index: int) -> str:
 
 
 def _mount_image(
-    parts: Parts, container_id: str, bundle: str, index: int, image: ImageRecord, label: str, undo: Undo
+    parts: Parts, container_id: str, bundle: str, index: int, image: ImageRecord, looks: Looks, undo: Undo
 ) -> str:
     key = _snapshot_key(container_id, index)
     undo.add(f"remove snapshot {key}", parts.store.snapshots.remove, key)
     snapshot = parts.store.snapshots.prepare(key, image.id)
+    layers, metacopy = snapshot.lower, False
+    if looks.shift:
+        layers, metacopy = shift_layers(parts, looks.shift, snapshot)
     path = f"{bundle}/volumes/{index}"
     undo.add(f"unmount {path}", _unmount, path)
     with translating(f"mount image {image.id} on {path}"), step("container.volume", container_id):
         os.makedirs(path, mode=0o711)
-        mount.mount("overlay", path, "overlay", _FLAGS, _options(snapshot, label))
+        # The empty upper directory is one more lower one: overlayfs wants two when nothing can be written.
+        options = overlay_options((snapshot.upper, *layers), looks.label, metacopy=metacopy)
+        mount.mount("overlay", path, "overlay", _FLAGS, options)
     return path
-
-
-def _options(snapshot: Snapshot, label: str) -> str:
-    """The empty upper directory is one more lower one: overlayfs wants two when nothing can be written."""
-    context = f',context="{label}"' if label else ""
-    return f"lowerdir={':'.join((snapshot.upper, *snapshot.lower))}{context}"
 
 
 def _resolve(path: str, sub_path: str, index: int) -> str:

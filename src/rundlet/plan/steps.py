@@ -21,6 +21,14 @@ IdMap = tuple[tuple[int, int, int], ...]
 """(id inside, id outside, how many), as in /proc/PID/uid_map (user_namespaces(7))."""
 
 
+def map_id(mapping: IdMap, inside: int) -> int:
+    """The id outside; -1 when it is not mapped."""
+    for first, outside, count in mapping:
+        if first <= inside < first + count:
+            return outside + inside - first
+    return -1
+
+
 class JoinCgroup(NamedTuple):
     """Attach this very process: write "0" to each file while single-threaded (72 µs; a foreign pid costs 5-15 ms)."""
 

@@ -26,11 +26,11 @@ from rundlet.kernel import capability, namespace, setfsuid
 from rundlet.kernel import mount as m
 from rundlet.kernel.clone import Cloned, clone
 from rundlet.plan.container import ContainerPlan
-from rundlet.plan.steps import Bind, BindRootfs, IdMap, MountOverlay, MoveNetDevice
+from rundlet.plan.steps import Bind, BindRootfs, IdMap, MountOverlay, MoveNetDevice, map_id
 from rundlet.runtime.context import Context, refusal
 from rundlet.runtime.mounts import map_ids, open_bind
 from rundlet.runtime.stdio import Stdio, own_stdio
-from rundlet.runtime.userns import become_root, map_id, raise_limits, read_mappings_of, write_mappings
+from rundlet.runtime.userns import become_root, raise_limits, read_mappings_of, write_mappings
 from rundlet.step import step as named
 
 _FDS_A_PACKET = 200  # SCM_MAX_FD is 253

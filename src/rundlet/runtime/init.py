@@ -30,7 +30,7 @@ from rundlet.errors import Error, FailedPrecondition, NotFound
 from rundlet.kernel import namespace, prctl
 from rundlet.plan.container import ContainerPlan
 from rundlet.plan.process import ProcessPlan
-from rundlet.plan.steps import MoveNetDevice, SetOomScore, Step
+from rundlet.plan.steps import MoveNetDevice, SetOomScore, Step, map_id
 from rundlet.runtime import process
 from rundlet.runtime.context import Context, refusal
 from rundlet.runtime.execute import execute, load
@@ -194,7 +194,7 @@ def _join_container(plan: ProcessPlan, stdio: Stdio, pidfd: int) -> int:
     if namespace.is_same(pid, "user"):
         namespace.setns(pidfd, _EXEC_NAMESPACES)
         return plan.uid
-    from rundlet.runtime.userns import become_root, map_id, raise_limits, read_mapping
+    from rundlet.runtime.userns import become_root, raise_limits, read_mapping
 
     own_stdio(stdio, map_id(read_mapping(pid, "uid_map"), plan.uid))
     raise_limits(plan.limits)

@@ -14,14 +14,6 @@ from rundlet.runtime.context import write_file
 from rundlet.runtime.process import set_limits
 
 
-def map_id(mapping: IdMap, inside: int) -> int:
-    """The id outside; -1 when it is not mapped."""
-    for first, outside, count in mapping:
-        if first <= inside < first + count:
-            return outside + inside - first
-    return -1
-
-
 def write_mappings(pid: int, uid_map: IdMap, gid_map: IdMap) -> None:
     """Of the user namespace of process `pid`, once for all; needs CAP_SETUID and CAP_SETGID outside."""
     for name, mapping in (("uid_map", uid_map), ("gid_map", gid_map)):

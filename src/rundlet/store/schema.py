@@ -14,6 +14,7 @@
       snapshots/<key>/upper     a container's own changes
       snapshots/<key>/work      overlayfs's
       snapshots/<key>/note.json what it stands on (`notes`)
+    shifted/<n>-<mapping>/    the layer <n> for a user namespace (`shifted`)
 
 With a separate image store blobs/, ingest/, layers/ and images/ are under that root instead.
 What an additional, read-only store has is a symbolic link here, in layers/ and blobs/, and a row
@@ -113,6 +114,21 @@ SCHEMA: Final = (
     ) STRICT, WITHOUT ROWID
     """,
     "CREATE INDEX IF NOT EXISTS snapshot_layers_by_layer ON snapshot_layers (layer_id)",
+    """
+    CREATE TABLE IF NOT EXISTS shifted_snapshots (
+        key     TEXT PRIMARY KEY REFERENCES snapshots (key) ON DELETE CASCADE,
+        mapping TEXT NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS shifted_layers (
+        layer_id   INTEGER NOT NULL,
+        mapping    TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        inodes     INTEGER NOT NULL,
+        PRIMARY KEY (layer_id, mapping)
+    ) STRICT, WITHOUT ROWID
+    """,
     """
     CREATE TABLE IF NOT EXISTS borrowed_images (
         image_id TEXT PRIMARY KEY REFERENCES images (id) ON DELETE CASCADE,

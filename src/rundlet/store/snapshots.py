@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from sqlite3 import Connection, IntegrityError
 from typing import Final, NamedTuple
 
@@ -28,11 +29,16 @@ class Snapshot(NamedTuple):
 
 
 class Snapshots:
-    def __init__(self, root: str, database: Database, layers: Layers, locks: Locks) -> None:
+    """`on_removed` is called when one is gone: what was there for it alone can go too."""
+
+    def __init__(
+        self, root: str, database: Database, layers: Layers, locks: Locks, on_removed: Callable[[], None]
+    ) -> None:
         self._root = f"{root}/snapshots"
         self._database = database
         self._layers = layers
         self._locks = locks
+        self._on_removed = on_removed
 
     def prepare(self, key: str, image_id: str) -> Snapshot:
         """A new snapshot of the image `image_id`, whose layers stay as long as it does.
@@ -77,6 +83,7 @@ class Snapshots:
             aside = self._move_away(key)
             with step("snapshot.remove", key):
                 remove_tree(aside)
+        self._on_removed()
 
     def is_leaving(self, key: str) -> bool:
         """Whether somebody is removing the snapshot right now."""

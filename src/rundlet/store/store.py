@@ -19,12 +19,13 @@ from rundlet.store.images import Images
 from rundlet.store.layers import Layers
 from rundlet.store.locks import Locks, Patience
 from rundlet.store.schema import SCHEMA
+from rundlet.store.shifted import ShiftedLayers
 from rundlet.store.snapshots import Snapshots
 from rundlet.store.sweeper import Sweeper
 
 # Under the root of images, and under that of everything else.
 _IMAGE_DIRECTORIES: Final = ("blobs/sha256", "ingest", "layers", "images")
-_DIRECTORIES: Final = ("snapshots",)
+_DIRECTORIES: Final = ("snapshots", "shifted")
 # Held shared by whoever brings content that no image names yet, exclusively by who frees content.
 _CONTENT_LOCK: Final = "content"
 
@@ -74,11 +75,14 @@ class Store:
         self.blobs = Blobs(places.image_root, self.database, self.locks, boot_id)
         self.layers = Layers(places.image_root, self.database, self.locks, boot_id)
         self.images = Images(places.image_root, self.database, self.blobs, self.collect, pinned)
-        self.snapshots = Snapshots(places.root, self.database, self.layers, self.locks)
+        self._sweeper = Sweeper()
+        self.shifted = ShiftedLayers(
+            places.root, self.database, self.layers, self.locks, self._sweeper, boot_id
+        )
+        self.snapshots = Snapshots(places.root, self.database, self.layers, self.locks, self.shifted.collect)
         self._durability = Durability(
             tuple(dict.fromkeys((places.image_root, places.root))), self.database, boot_id
         )
-        self._sweeper = Sweeper()
 
     @classmethod
     def open(
@@ -209,6 +213,7 @@ class Store:
         self._durability.forget_doubtful()
         self.layers.collect_stale()
         self.snapshots.collect_stale()
+        self.shifted.collect_stale()
         self.blobs.collect_stale()
         borrow_all(self.database, self.places.image_root, self.places.additional)
         self.images.collect_stale()
