@@ -7,12 +7,16 @@ from contextlib import contextmanager
 import pytest
 
 from rundlet.image.place import Host
+from rundlet.image.supply import Supply
+from rundlet.registry.access import Registries
 from rundlet.registry.client import RegistryClient, RegistrySettings
+from rundlet.registry.places import find_places
 from rundlet.registry.server import RegistryServer
 from rundlet.spec import mediatype
 from rundlet.spec.digest import Digest
 from rundlet.spec.reference import parse_reference
 from rundlet.store.store import Store
+from rundlet.trust.gate import Gate
 from tests.image.images import LayoutMaker
 from tests.registry.conftest import make_debian_registry
 
@@ -37,6 +41,29 @@ def client():
     client = RegistryClient(SETTINGS)
     yield client
     client.close()
+
+
+@pytest.fixture
+def make_supply(tmp_path):
+    """Makes what repairs fetch by; `places` members replace those of a user without any files."""
+    opened = []
+
+    def make(files=None, **places):
+        usual = find_places({"HOME": str(tmp_path)}, uid=1000)._replace(
+            registries_conf=str(tmp_path / "none"), registries_conf_dirs=(), auth=()
+        )
+        registries = Registries(SETTINGS, usual._replace(**places))
+        opened.append(registries)
+        return Supply(registries, files and Gate(registries, files))
+
+    yield make
+    for registries in opened:
+        registries.close()
+
+
+@pytest.fixture
+def supply(make_supply):
+    return make_supply()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from rundlet.errors import FailedPrecondition, InvalidArgument, NotFound
 from rundlet.image.api import CopyOptions, copy_image, delete_image, describe_copy, inspect_image, list_tags
-from rundlet.image.recode import Packing, check_packing
+from rundlet.image.plan import Packing, check_packing
 from rundlet.spec import mediatype
 from rundlet.spec.descriptor import parse_platform
 from rundlet.spec.digest import Digest

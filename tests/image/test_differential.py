@@ -160,7 +160,7 @@ def test_referrers_by_the_tag_that_stands_in(host, layout, make_debian_registry,
 
 @pytest.mark.parametrize("packing", ["gzip", "zstd"])
 def test_uploads_of_unknown_length_reach_debians_registry(host, layout, make_debian_registry, packing):
-    from rundlet.image.recode import Packing
+    from rundlet.image.plan import Packing
 
     source = layout.publish(layout.image(({"a": bytes(2_000_000)},), compression=""))
     target = f"docker://{make_debian_registry()}/a:1"

@@ -237,7 +237,7 @@ def test_memory_does_not_grow_with_a_layer(tmp_path):
     size_mb = int(os.environ.get("RUNDLET_LAYER_MB", "300"))  # 4096 in the long form
     program = f"""
 from rundlet.image.api import CopyOptions, Host, copy_image
-from rundlet.image.recode import Packing
+from rundlet.image.plan import Packing
 with Host({str(tmp_path / "root")!r}, {str(tmp_path / "run")!r}, insecure_policy=True) as host:
     copy_image(host, "oci:{tmp_path}/layout:big", "dir:{tmp_path}/copy")
     copy_image(host, "oci:{tmp_path}/layout:big", "oci:{tmp_path}/packed:big", CopyOptions(packing=Packing("gzip")))

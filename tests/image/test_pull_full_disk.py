@@ -91,7 +91,7 @@ def test_a_bundle_that_does_not_fit_is_none(disk, directory, tmp_path, capsys):
     assert os.listdir(disk) == []
 
 
-def test_a_repair_that_has_no_room_loses_nothing(tmp_path, client, registry):
+def test_a_repair_that_has_no_room_loses_nothing(tmp_path, client, supply, registry):
     """A layer that has changed is still better than none: it stays until there is room to unpack it again."""
     reference = f"{registry.address}/crio/image:1"
     push(client, reference, [make_layer(1, 20, 50_000)])
@@ -106,13 +106,13 @@ def test_a_repair_that_has_no_room_loses_nothing(tmp_path, client, registry):
         os.chmod(f"{places.root}/layers/1/1/f3", 0o600)
         free = os.statvfs(disk)
         (disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - 500_000))  # the layer takes 1 MB
-        report = repair_store(places, client)
+        report = repair_store(places, supply)
         assert [finding.kind for finding in report.left] == ["layer-changed"]
         store = Store.open(places.root, places.run)
         assert [each.id for each in store.images.list()] == [image.id]
         assert len(os.listdir(f"{places.root}/layers/1/1")) == 20
         store.close()
         (disk / "filler").unlink()
-        assert repair_store(places, client).left == ()
+        assert repair_store(places, supply).left == ()
     finally:
         umount(str(disk))

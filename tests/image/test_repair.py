@@ -170,13 +170,13 @@ ONLY_BY_READING = {
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="whiteouts need root")
 @pytest.mark.parametrize("what", QUICK)
-def test_damage_is_found_quickly_and_mended(damaged, client, what):
+def test_damage_is_found_quickly_and_mended(damaged, supply, what):
     harm, kind = QUICK[what]
     assert damaged.kinds() == set()
     harm(damaged)
     if what != "snapshot counted for nobody":
         assert kind in damaged.kinds()
-    report = repair_store(damaged.places, client)
+    report = repair_store(damaged.places, supply)
     assert report.left == (), report
     if what == "layer without a row":  # the rows that tied the snapshot to its layers were taken away as well
         store = Store.open(damaged.places.root, damaged.places.run)
@@ -189,12 +189,12 @@ def test_damage_is_found_quickly_and_mended(damaged, client, what):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="whiteouts need root")
 @pytest.mark.parametrize("what", ONLY_BY_READING)
-def test_damage_that_only_reading_finds(damaged, client, what):
+def test_damage_that_only_reading_finds(damaged, supply, what):
     harm, kind = ONLY_BY_READING[what]
     harm(damaged)
     assert damaged.kinds() == set()
     assert kind in damaged.kinds(read_data=True)
-    assert repair_store(damaged.places, client, read_data=True).left == ()
+    assert repair_store(damaged.places, supply, read_data=True).left == ()
     damaged.assert_whole()
 
 
@@ -279,11 +279,11 @@ def test_an_image_that_has_lost_a_layer_for_good_is_dropped(damaged):
     assert any("its layer 1 is lost" in step.describe() for step in report.done)
 
 
-def test_a_registry_that_does_not_answer_is_no_reason_to_drop_an_image(damaged, client):
+def test_a_registry_that_does_not_answer_is_no_reason_to_drop_an_image(damaged, supply):
     os.unlink(damaged.blob(damaged.layer_blob))
     os.unlink(f"{damaged.root}/layers/1/etc/motd")
     damaged.registry.stop()
-    report = repair_store(damaged.places, client)
+    report = repair_store(damaged.places, supply)
     assert {finding.kind for finding in report.left} == {"blob-missing", "layer-changed"}
     store = Store.open(damaged.places.root, damaged.places.run)
     assert [image.id for image in store.images.list()] == [damaged.image.id]
@@ -309,9 +309,9 @@ def test_what_changed_is_named(damaged):
     )
 
 
-def test_a_mended_layer_stays_where_a_container_may_have_it_mounted(damaged, client):
+def test_a_mended_layer_stays_where_a_container_may_have_it_mounted(damaged, supply):
     os.chmod(f"{damaged.root}/layers/1/etc/motd", 0o600)
-    assert repair_store(damaged.places, client).left == ()
+    assert repair_store(damaged.places, supply).left == ()
     (kept,) = [name for name in os.listdir(f"{damaged.root}/layers") if name.startswith("kept-1-")]
     assert os.path.exists(f"{damaged.root}/layers/{kept}/etc/motd")
     store = Store.open(damaged.places.root, damaged.places.run)

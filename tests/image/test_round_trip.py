@@ -118,7 +118,7 @@ def test_docker_archives_keep_config_and_diff_ids(world, transport, image):
 @given(image=images, compression=st.sampled_from(["gzip", "zstd", ""]))
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_recompressed_twice_the_same_bytes(world, image, compression):
-    from rundlet.image.recode import Packing
+    from rundlet.image.plan import Packing
 
     host, places = world
     source, _ = put(places, image)

@@ -11,7 +11,7 @@ from rundlet.image.api import CopyOptions, copy_image, inspect_image
 from rundlet.image.documents import digest_manifest
 from rundlet.image.location import parse_location
 from rundlet.image.place import Access, open_destination
-from rundlet.image.recode import Packing
+from rundlet.image.plan import Packing
 from rundlet.image.transport import Content
 from rundlet.registry import repository
 from rundlet.spec import mediatype

@@ -4,7 +4,6 @@ A command's module is imported when the command is used: `rundlet --help` and
 completion read the table below and nothing else.
 """
 
-import logging
 import os
 import sys
 from typing import Any
@@ -96,6 +95,8 @@ def cli(ctx: click.Context, /, **given: Any) -> None:
     CRI-O's, containerd's.
     """
     if given["debug"]:
+        import logging  # a slow import, and elsewhere nobody listens
+
         logging.basicConfig(
             level=logging.DEBUG, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
         )
@@ -121,7 +122,8 @@ def run(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except Error as error:
-        logging.getLogger(__name__).debug("the command failed", exc_info=error)
+        if logging := sys.modules.get("logging"):
+            logging.getLogger(__name__).debug("the command failed", exc_info=error)
         _report(error)
         return 1
     return code if isinstance(code, int) else 0

@@ -4,7 +4,6 @@ Each setting comes from the option, else the environment, else /etc/crictl.yaml,
 else the default.
 """
 
-import logging
 import os
 from functools import cached_property
 from types import TracebackType
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = "/etc/crictl.yaml"
 DEFAULT_TIMEOUT_S = 2.0
-
-log = logging.getLogger(__name__)
 
 
 class FileSettings(NamedTuple):
@@ -116,6 +113,9 @@ class Session:
         timeout_s: float | None = None,
     ) -> "Answer":
         """One call; no time limit unless given."""
+        import logging  # slow for commands that never come here
+
+        log = logging.getLogger(__name__)
         log.debug("request %s: %s", type(request).__name__, request)
         answer = self.client.call(rpc, request, timeout_s)
         log.debug("answer %s: %s", type(answer).__name__, answer)

@@ -6,12 +6,13 @@ finds and skips.
 
 import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from rundlet.errors import Cancelled
 from rundlet.image import documents
+from rundlet.image.parallel import run_parallel
 from rundlet.image.passage import Arrived, Passage, unchanged
 from rundlet.image.plan import BlobStep, CopyOptions, CopyPlan, ImagePlan, IndexPlan
 from rundlet.image.progress import CopyProgress, CopyWatcher
@@ -19,7 +20,9 @@ from rundlet.image.transport import Content, Destination, Document, Source
 from rundlet.spec import mediatype
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import Digest
-from rundlet.spec.schema1 import Schema1, convert_config
+
+if TYPE_CHECKING:
+    from rundlet.spec.schema1 import Schema1
 
 # Signatures for a manifest that has just been copied, each as `dir:` keeps it.
 Signer = Callable[[Document], tuple[bytes, ...]]
@@ -80,23 +83,9 @@ class _Copy:
     def _carry_all(self, plan: CopyPlan) -> None:
         """All blobs; when one fails the others end soon and its error is raised."""
         steps = list({step.key: step for step in plan.steps()}.values())
-        with ThreadPoolExecutor(self._options.parallel, thread_name_prefix="copy") as pool:
-            futures = [pool.submit(self._carry, step) for step in steps]
-            try:
-                for step, future in zip(steps, futures, strict=True):
-                    self._arrived[step.key] = future.result()
-            except Exception as error:  # noqa: BLE001 - raised again, or what caused it
-                self._stop.set()
-                raise _root_failure(futures, error) from error.__cause__
-            finally:
-                self._stop.set()
-
-    def _carry(self, step: BlobStep) -> Arrived:
-        try:
-            return self._move(step)
-        except BaseException:
-            self._stop.set()
-            raise
+        jobs = [partial(self._move, step) for step in steps]
+        arrived = run_parallel(jobs, self._options.parallel, self._stop.set)
+        self._arrived = {step.key: one for step, one in zip(steps, arrived, strict=True)}
 
     def _move(self, step: BlobStep) -> Arrived:
         self._check()
@@ -144,8 +133,10 @@ class _Copy:
             plan.document, plan.media_type, config, [layer.blob for layer in layers]
         )
 
-    def _modernize(self, plan: ImagePlan, old: Schema1, layers: list[Arrived]) -> Document:
+    def _modernize(self, plan: ImagePlan, old: "Schema1", layers: list[Arrived]) -> Document:
         """A schema 1 image with the config that it never had."""
+        from rundlet.spec.schema1 import convert_config
+
         raw = convert_config(old, [layer.diff_id for layer in layers])
         digest = Digest.of(raw)
         self._destination.put_blob(Content(lambda: nullcontext(iter((raw,))), digest, len(raw)))
@@ -158,9 +149,3 @@ class _Copy:
                 "layers": [layer.blob for layer in layers],
             }
         )
-
-
-def _root_failure(futures: "list[Future[Arrived]]", first: Exception) -> BaseException:
-    """The failure that is not just a blob that was told to stop by another's."""
-    errors = [error for future in futures if not future.cancelled() and (error := future.exception())]
-    return next((error for error in errors if not isinstance(error, Cancelled)), first)

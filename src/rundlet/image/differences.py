@@ -9,8 +9,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from rundlet.archive.tree import OPAQUE_XATTR
 from rundlet.kernel.failure import translating
+from rundlet.kernel.overlay import opaque_xattr
 
 
 class _Node(NamedTuple):
@@ -81,7 +81,7 @@ def _hide(merged: dict[str, _Node], path: str) -> None:
 
 def _is_opaque(path: str) -> bool:
     try:
-        return os.getxattr(path, OPAQUE_XATTR, follow_symlinks=False) == b"y"
+        return os.getxattr(path, opaque_xattr(), follow_symlinks=False) == b"y"
     except OSError:
         return False
 

@@ -1,7 +1,6 @@
 """Blobs and documents as files, for the transports that keep them so."""
 
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -39,7 +38,7 @@ def open_file(path: str, blob: Descriptor, what: str) -> Iterator[Chunks]:
 
 def write_file(directory: str, content: Content, place: Callable[[Digest], str]) -> Written:
     """Write a blob below `directory`; it appears at `place(digest)` at once and whole."""
-    draft = f"{directory}/.new-{secrets.token_hex(8)}"
+    draft = f"{directory}/.new-{os.urandom(8).hex()}"
     hasher = None if content.digest else digest_hasher("sha256")
     size_bytes = 0
     with translating(f"write to {directory}"):
@@ -68,7 +67,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 def write_document(path: str, data: bytes) -> None:
     """A small file, at once and whole."""
-    draft = f"{os.path.dirname(path)}/.new-{secrets.token_hex(8)}"
+    draft = f"{os.path.dirname(path)}/.new-{os.urandom(8).hex()}"
     with translating(f"write {path}"):
         with open(draft, "xb") as file:
             file.write(data)

@@ -1,6 +1,5 @@
 """One layer from the registry into a directory: downloaded, unpacked on the way, verified."""
 
-import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from rundlet.errors import DataLoss, Error, Internal
 from rundlet.image.follow import Follower, Restarted
 from rundlet.image.progress import PullProgress, Watcher
 from rundlet.kernel.failure import is_disk_full, translating
+from rundlet.kernel.namespace import can_make_devices
 from rundlet.registry.settings import Credentials
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import parse_digest
@@ -142,7 +142,7 @@ def _apply(reader: Follower | _ImpatientFile, plan: LayerPlan, path: str) -> Lay
     algorithm = parse_digest(plan.diff_id).algorithm
     try:
         with translating(f"layer {plan.descriptor.digest}"), step("layer.unpack"):
-            return apply_layer(reader, path, devices=os.geteuid() == 0, algorithm=algorithm, stop=reader.stop)
+            return apply_layer(reader, path, devices=can_make_devices(), algorithm=algorithm, stop=reader.stop)
     except Error as error:
         if error is reader.error:
             raise

@@ -11,6 +11,7 @@ from typing import Final
 from rundlet.errors import FailedPrecondition
 from rundlet.kernel import mount as kernel
 from rundlet.kernel.failure import translating
+from rundlet.kernel.overlay import marking_option
 from rundlet.store.images import ImageRecord
 from rundlet.store.store import Store
 
@@ -32,7 +33,7 @@ def mount_image(store: Store, run_root: str, image: ImageRecord) -> str:
             kernel.mount(lower[0], path, None, kernel.MS_BIND)
             kernel.mount(None, path, None, kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY)
         else:
-            kernel.mount("overlay", path, "overlay", kernel.MS_RDONLY, f"lowerdir={':'.join(lower)}")
+            kernel.mount("overlay", path, "overlay", kernel.MS_RDONLY, f"lowerdir={':'.join(lower)}{marking_option()}")
     return path
 
 

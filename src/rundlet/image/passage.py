@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from rundlet.image.files import verify_chunks
 from rundlet.image.plan import BlobStep, CopyOptions
 from rundlet.image.progress import CopyProgress, CopyWatcher
-from rundlet.image.recode import Meter, PlainMeter, check_diff_id, pack, unpack
 from rundlet.image.transport import Chunks, Content, Source, Written
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import parse_digest
 
 if TYPE_CHECKING:
     from rundlet.image.encryption import Sealing
+    from rundlet.image.recode import Meter, PlainMeter
 
 # Annotations that describe the bytes of a layer: they hold no longer when those change.
 _OF_THE_BYTES = ("io.github.containers.zstd-chunked.", "containerd.io/snapshot/stargz/")
@@ -35,8 +35,8 @@ class Passage:
         self._options = options
         self._watch = watch
         self._what = f"{source.name}: layer {step.blob.digest}"
-        self._plain = PlainMeter()
-        self._inner = Meter()
+        self._plain: PlainMeter | None = None
+        self._inner: Meter | None = None
         self._sealing: Sealing | None = None
 
     def content(self) -> Content:
@@ -51,7 +51,8 @@ class Passage:
     @contextmanager
     def open(self) -> Iterator[Chunks]:
         with self._source.open_blob(self._step.blob) as chunks:
-            yield self._recode(self._count(chunks))
+            counted = self._count(chunks)
+            yield self._recode(counted) if self._step.action == "recode" else counted
 
     def _count(self, chunks: Chunks) -> Chunks:
         blob, done = self._step.blob, 0
@@ -61,6 +62,8 @@ class Passage:
             yield chunk
 
     def _recode(self, chunks: Chunks) -> Chunks:
+        from rundlet.image.recode import PlainMeter, check_diff_id, pack, unpack
+
         recode = self._step.recode
         if recode.decrypt:
             chunks = self._decrypt(chunks)
@@ -84,6 +87,7 @@ class Passage:
 
     def _encrypt(self, chunks: Chunks) -> Chunks:
         from rundlet.image.encryption import Sealing
+        from rundlet.image.recode import Meter
 
         self._sealing, self._inner = Sealing(self._options.recipients), Meter()
         return self._sealing.encrypt(self._inner.measure(chunks))
@@ -102,13 +106,13 @@ class Passage:
             from rundlet.image.encryption import strip_annotations
 
             annotations = strip_annotations(annotations)
-        if self._sealing is not None:
+        if self._sealing and self._inner:
             annotations |= self._sealing.annotations(self._inner.digest)
         described = _describe(blob, step.media_type, digest, written.size_bytes, annotations)
         return Arrived(described, self._found_diff_id())
 
     def _found_diff_id(self) -> str:
-        return self._plain.diff_id if self._step.recode.measure else ""
+        return self._plain.diff_id if self._plain else ""
 
 
 def _describe(

@@ -12,20 +12,42 @@ A dry run ends with the plan's description.
 from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from rundlet.image.recode import Packing
+from rundlet.errors import InvalidArgument
 from rundlet.image.transport import Destination, Document, Source
 from rundlet.spec import mediatype
 from rundlet.spec.descriptor import Descriptor, Platform, host_platform
 from rundlet.spec.digest import Digest
-from rundlet.spec.schema1 import Schema1
 
 if TYPE_CHECKING:
     from rundlet.image.jwe import PrivateKey, PublicKey
+    from rundlet.spec.schema1 import Schema1
 
 FORMATS: Final = {"oci": mediatype.OCI_MANIFEST, "v2s2": mediatype.DOCKER_MANIFEST}
 
+PACKINGS: Final = ("gzip", "zstd")
 Instances = Literal["system", "all", "index-only"]
 Action = Literal["here", "mount", "copy", "recode", "leave"]
+
+
+class Packing(NamedTuple):
+    """How a layer is compressed; `format` "" leaves it plain, `level` 0 is the format's usual one."""
+
+    format: str = "gzip"
+    level: int = 0
+
+
+def check_packing(packing: Packing) -> Packing:
+    """InvalidArgument for a format or a level that is not there."""
+    if packing.format == "zstd:chunked":
+        raise InvalidArgument(
+            "zstd:chunked layers are read but not written", hint="zstd writes a layer that everybody reads"
+        )
+    if packing.format not in ("", *PACKINGS):
+        raise InvalidArgument(f"compression format {packing.format!r}: expected gzip or zstd")
+    highest = {"": 0, "gzip": 9, "zstd": 22}[packing.format]
+    if not 0 <= packing.level <= highest:
+        raise InvalidArgument(f"compression level {packing.level}: {packing.format} has 1 to {highest}")
+    return packing
 
 
 class CopyOptions(NamedTuple):
@@ -93,7 +115,7 @@ class ImagePlan(NamedTuple):
     media_type: str
     config: BlobStep | None
     layers: tuple[BlobStep, ...]
-    schema1: Schema1 | None = None
+    schema1: "Schema1 | None" = None
 
     def steps(self) -> tuple[BlobStep, ...]:
         return ((self.config,) if self.config else ()) + self.layers

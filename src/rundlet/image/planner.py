@@ -7,31 +7,32 @@ ask        which blobs need not move
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rundlet.errors import FailedPrecondition, InvalidArgument
 from rundlet.image import documents
 from rundlet.image.choice import DEPTH_MAX, choose_image, parse_any, read_entry
+from rundlet.image.parallel import run_parallel
 from rundlet.image.plan import (
     BlobStep,
     CopyOptions,
     CopyPlan,
     ImagePlan,
     IndexPlan,
+    Packing,
     Recode,
     Signed,
 )
-from rundlet.image.recode import Packing
 from rundlet.image.transport import Destination, Document, Source
 from rundlet.spec import mediatype
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.image import parse_image_config
 from rundlet.spec.manifest import Index, Manifest, select_platform
-from rundlet.spec.schema1 import Schema1
 
 if TYPE_CHECKING:
     from rundlet.image.judge import Admit
+    from rundlet.spec.schema1 import Schema1
 
 _INDEX_TYPES: Final = {
     mediatype.OCI_MANIFEST: mediatype.OCI_INDEX,
@@ -47,7 +48,7 @@ class _Node(NamedTuple):
     """A document that was read, and the images of it that are copied."""
 
     document: Document
-    parsed: Manifest | Index | Schema1
+    parsed: "Manifest | Index | Schema1"
     children: "tuple[_Node, ...]" = ()
 
     def walk(self) -> "Iterator[_Node]":
@@ -187,10 +188,10 @@ class _Planner:
         return current if current in accepted else self._check_type(current, accepted[0])
 
     def plan_image(self, node: _Node) -> ImagePlan:
-        if isinstance(node.parsed, Schema1):
-            return self._plan_schema1(node.document, node.parsed)
-        if not isinstance(node.parsed, Manifest):
+        if isinstance(node.parsed, Index):
             raise InvalidArgument(f"{self._source.name}: an index where an image was expected")
+        if not isinstance(node.parsed, Manifest):
+            return self._plan_schema1(node.document, node.parsed)
         manifest, wanted = node.parsed, self._manifest_type(node.document)
         if len(manifest.layers) > _LAYERS_MAX:
             raise InvalidArgument(f"{self._source.name}: more than {_LAYERS_MAX} layers")
@@ -300,7 +301,7 @@ class _Planner:
             raise InvalidArgument(f"{self._source.name}: {len(layers)} layers but {len(diff_ids)} diff ids")
         return tuple(layer._replace(diff_id=diff_id) for layer, diff_id in zip(layers, diff_ids, strict=True))
 
-    def _plan_schema1(self, document: Document, manifest: Schema1) -> ImagePlan:
+    def _plan_schema1(self, document: Document, manifest: "Schema1") -> ImagePlan:
         """Its config must be made from the layers' diff ids, so every layer is read."""
         wanted = self._options.format or (
             mediatype.OCI_MANIFEST if self._options.recipients else mediatype.DOCKER_MANIFEST
@@ -339,9 +340,8 @@ class _Inventory:
 
     def ask(self, plan: CopyPlan) -> CopyPlan:
         steps = {step.blob.digest: step for step in plan.steps() if step.action == "copy"}
-        with ThreadPoolExecutor(self._parallel, thread_name_prefix="inventory") as pool:
-            answers = pool.map(self._ask_one, steps.values())
-            self._found = dict(zip(steps, answers, strict=True))
+        answers = run_parallel([partial(self._ask_one, step) for step in steps.values()], self._parallel)
+        self._found = dict(zip(steps, answers, strict=True))
         return plan._replace(
             top=self._apply(plan.top), referrers=tuple(map(self._apply_image, plan.referrers))
         )

@@ -9,43 +9,22 @@ Every step is an iterator of chunks; nothing is ever held as a whole.
 
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from isal import isal_zlib
 
 from rundlet.archive.compression import open_decompressed
 from rundlet.errors import DataLoss, InvalidArgument
+from rundlet.image.plan import Packing
 from rundlet.image.transport import Chunks
 from rundlet.spec.digest import digest_hasher
 
-FORMATS: Final = ("gzip", "zstd")
 _GZIP_WINDOW: Final = 31  # zlib's word for "gzip, 32 KiB window"
 # isal's strongest level: about the size of zlib's level 4, five times as fast.
 _ISAL_LEVEL: Final = 3
 _ZSTD_LEVEL: Final = 3
 # How much is decompressed at a time, whatever the ratio.
 _PLAIN_BYTES: Final = 1 << 20
-
-
-class Packing(NamedTuple):
-    """How a layer is compressed; `format` "" leaves it plain, `level` 0 is the format's usual one."""
-
-    format: str = "gzip"
-    level: int = 0
-
-
-def check_packing(packing: Packing) -> Packing:
-    """InvalidArgument for a format or a level that is not there."""
-    if packing.format == "zstd:chunked":
-        raise InvalidArgument(
-            "zstd:chunked layers are read but not written", hint="zstd writes a layer that everybody reads"
-        )
-    if packing.format not in ("", *FORMATS):
-        raise InvalidArgument(f"compression format {packing.format!r}: expected gzip or zstd")
-    highest = {"": 0, "gzip": 9, "zstd": 22}[packing.format]
-    if not 0 <= packing.level <= highest:
-        raise InvalidArgument(f"compression level {packing.level}: {packing.format} has 1 to {highest}")
-    return packing
 
 
 def pack(chunks: Chunks, packing: Packing) -> Chunks:

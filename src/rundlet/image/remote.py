@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rundlet.errors import InvalidArgument, NotFound
 from rundlet.image.documents import describe_referrer, find_media_type, find_subject
@@ -29,7 +29,9 @@ from rundlet.registry.settings import Credentials
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import Digest, digest_hasher, parse_digest
 from rundlet.spec.reference import Reference
-from rundlet.trust.storage import SignatureStorage
+
+if TYPE_CHECKING:
+    from rundlet.trust.storage import SignatureStorage
 
 
 class KnownBlobs:
@@ -55,7 +57,7 @@ class Reach(NamedTuple):
     registries: Registries
     credentials: Credentials | None
     known: KnownBlobs
-    signatures: SignatureStorage
+    signatures: "SignatureStorage"
 
 
 def _reference_of(location: Location) -> Reference:

@@ -10,10 +10,11 @@ from rundlet.archive.inherit import copy_implied
 from rundlet.archive.tree import make_root, remove_tree
 from rundlet.errors import DataLoss, Error, InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
-from rundlet.registry.client import RegistryClient
+from rundlet.kernel.namespace import can_make_devices
+from rundlet.image.supply import Supply
+from rundlet.registry.access import Remote
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import Digest, parse_digest
-from rundlet.spec.reference import Reference, parse_reference
 from rundlet.store import repair
 from rundlet.store.check import check_places, check_store, check_tree, hash_file
 from rundlet.store.findings import Finding
@@ -55,16 +56,17 @@ def plan_repair(places: Places, *, read_data: bool = False) -> tuple[Step, ...]:
 
 def repair_store(
     places: Places,
-    client: RegistryClient | None,
+    supply: Supply | None,
     *,
     read_data: bool = False,
     watch: Watcher = lambda _step, _reason: None,
 ) -> Report:
     """Mend what can be mended, let go of what cannot, and look again.
 
-    Without a `client` nothing is fetched.  A full disk or a registry that does not answer is no
-    reason to let go of anything: then what could not be mended stays, and is told.  Raises NotFound (no store), FailedPrecondition (the
-    database must be made anew, but a process has it open), ResourceExhausted.
+    Without a `supply` nothing is fetched.  A full disk, a registry that does not answer or a policy
+    that refuses is no reason to let go of anything: then what could not be mended stays, and is
+    told.  Raises NotFound (no store), FailedPrecondition (the database must be made anew, but a
+    process has it open), ResourceExhausted.
     """
     done: list[Step] = []
     failed: list[tuple[Step, str]] = []
@@ -75,7 +77,7 @@ def repair_store(
         watch(step, "")
     store = Store.open_untidied(places)
     try:
-        mender = _Mender(store, client)
+        mender = _Mender(store, supply)
         findings = check_store(store, read_data=read_data)
         for plan in (repair.plan_repair, repair.plan_repair, repair.plan_losses):
             if not findings or (plan is repair.plan_losses and mender.may_pass):
@@ -97,9 +99,9 @@ def repair_store(
 class _Mender:
     """Carries out one step after the other; `may_pass` once one has failed for a reason that may go away."""
 
-    def __init__(self, store: Store, client: RegistryClient | None) -> None:
+    def __init__(self, store: Store, supply: Supply | None) -> None:
         self._store = store
-        self._client = client
+        self._supply = supply
         self._patience = Patience()
         self.may_pass = False
         self._acts: Final[dict[type, Callable[..., None]]] = {
@@ -208,28 +210,27 @@ class _Mender:
 
     def _fetch(self, digest: Digest, sources: Iterable[str]) -> None:
         """Download the blob from the first source that has it; the caller holds its lock."""
-        if self._client is None:
+        if self._supply is None:
             raise NotFound(f"blob {digest} is not whole, and nothing may be fetched")
         failure: Error = NotFound(f"blob {digest}: no source is known")
         for source in sources:
             try:
-                self._download(self._client, parse_reference(source), digest)
+                self._download(self._supply.open(self._store, source), digest)
                 return
             except Error as error:
                 failure = error if isinstance(failure, _FINAL) else failure
         raise failure
 
-    def _download(self, client: RegistryClient, reference: Reference, digest: Digest) -> None:
+    def _download(self, remote: Remote, digest: Digest) -> None:
         self._store.blobs.discard_ingest(digest)
         path = self._store.blobs.ingest_path(digest)
         try:
-            raw = client.fetch_manifest(reference, digest).raw
+            raw = remote.client.fetch_manifest(remote.reference, digest, remote.credentials).raw
             with open(path, "wb") as file:
                 file.write(raw)
         except NotFound:
-            client.download_blob(
-                reference, Descriptor("", str(digest), self._store.blobs.recorded_size(digest)), path
-            )
+            blob = Descriptor("", str(digest), self._store.blobs.recorded_size(digest))
+            remote.client.download_blob(remote.reference, blob, path, remote.credentials)
         self._store.blobs.adopt(digest, os.path.getsize(path))
 
     def _unpack(self, step: repair.UnpackLayer) -> None:
@@ -250,7 +251,7 @@ class _Mender:
         with self._store.layers.unpack_dir(layer.chain_id) as path:
             with translating(f"blob {digest}"), open(self._store.blobs.path(digest), "rb", 0) as file:
                 stats = apply_layer(
-                    file, path, devices=os.geteuid() == 0, algorithm=parse_digest(layer.diff_id).algorithm
+                    file, path, devices=can_make_devices(), algorithm=parse_digest(layer.diff_id).algorithm
                 )
             if str(stats.diff_id) != layer.diff_id:
                 raise DataLoss(f"blob {digest} unpacks to diff id {stats.diff_id}, not to {layer.diff_id}")

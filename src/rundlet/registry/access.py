@@ -8,7 +8,6 @@ Mirrors that do not answer in time, or not with the image, are passed over; the 
 itself is asked last and its error is the one that is told.
 """
 
-import logging
 import os
 import threading
 from collections.abc import Sequence
@@ -22,8 +21,6 @@ from rundlet.registry.endpoints import Endpoint, find_endpoints, find_home, reso
 from rundlet.registry.places import Places, find_places
 from rundlet.registry.settings import Credentials, RegistrySettings
 from rundlet.spec.reference import Reference, parse_reference
-
-log = logging.getLogger(__name__)
 
 # A mirror is there to be quick: with others to ask, none may hold up a pull for longer.
 _MIRROR_TIMEOUT_S = 15.0
@@ -86,8 +83,7 @@ class Registries:
         with self._lock:
             if stamp != self._stamp:
                 self._loaded, self._stamp = load_registries(self.places), stamp
-                for notice in self._loaded.notices:
-                    log.warning("%s", notice)
+                _warn(self._loaded.notices)
             return self._loaded
 
     def resolve_name(self, text: str) -> tuple[Reference, ...]:
@@ -175,6 +171,14 @@ class Registries:
             helpers = self.load().conf.credential_helpers
             credentials = find_credentials(endpoint.reference.name, self.places.auth, helpers)
         return Remote(name, endpoint.reference, self._clients[endpoint.insecure], credentials)
+
+
+def _warn(notices: Sequence[str]) -> None:
+    if notices:
+        import logging  # a slow import for a command
+
+        for notice in notices:
+            logging.getLogger(__name__).warning("%s", notice)
 
 
 def _explain(passed_over: Sequence[str], hint: str) -> str:

@@ -29,7 +29,6 @@ from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import Digest, digest_hasher, parse_digest
 from rundlet.spec.document import parse_document
 from rundlet.spec.reference import Reference
-from rundlet.spec.schema1 import signed_payload
 
 __all__ = ["Clock", "Credentials", "Fetched", "RegistryClient", "RegistrySettings"]
 
@@ -327,6 +326,8 @@ def _verify_manifest(response: Response, ref: Reference, what: str) -> Digest:
     wanted = ref.digest or _claimed_digest(response)
     content = response.body
     if _find_media_type(response) == mediatype.DOCKER_MANIFEST_V1_SIGNED:
+        from rundlet.spec.schema1 import signed_payload
+
         content = signed_payload(content, what)
     found = Digest.of(content, wanted.algorithm if wanted else "sha256")
     if wanted and found != wanted:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from select import POLLIN, poll
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
 from rundlet.registry.wire import Body, Garbled, Head, Inflow, write_head
@@ -19,22 +19,13 @@ from rundlet.registry.wire import Body, Garbled, Head, Inflow, write_head
 if TYPE_CHECKING:
     import ssl
 
+    from rundlet.registry.tls import Stream
+
 _IDLE_MAX: Final = 16
 _LABEL_MAX: Final = 63  # RFC 1035, 2.3.4
 _PORTS: Final = {"http": 80, "https": 443}
 
 Payload = bytes | BinaryIO | Iterator[bytes]
-
-
-class Stream(Protocol):
-    """What is used of a socket, and what TLS within TLS has of it."""
-
-    def recv(self, size: int, /) -> bytes: ...
-    def sendall(self, data: bytes, /) -> None: ...
-    def sendfile(self, file: BinaryIO, /) -> object: ...
-    def settimeout(self, timeout_s: float, /) -> None: ...
-    def fileno(self) -> int: ...
-    def close(self) -> None: ...
 
 
 class BadAddress(Exception):
@@ -81,7 +72,7 @@ class Connection:
     Raises OSError (TimeoutError, ssl.SSLError), Garbled.
     """
 
-    def __init__(self, sock: Stream, forward: str = "", authorization: str = "") -> None:
+    def __init__(self, sock: "Stream", forward: str = "", authorization: str = "") -> None:
         self._sock = sock
         self._forward = forward
         self._authorization = authorization
@@ -208,7 +199,7 @@ class Pool:
                 self._context = self._route.make_context()
             return self._context
 
-    def _dial_proxy(self, proxy: Proxy, timeout_s: float) -> Stream:
+    def _dial_proxy(self, proxy: Proxy, timeout_s: float) -> "Stream":
         try:
             sock = _dial(proxy.host, proxy.port, timeout_s)
             if proxy.scheme == "http" or self._route.make_proxy_context is None:
@@ -222,7 +213,7 @@ def _bracket(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _dial(host: str, port: int, timeout_s: float) -> Stream:
+def _dial(host: str, port: int, timeout_s: float) -> "Stream":
     if not host.isascii() or any(not 0 < len(each) <= _LABEL_MAX for each in host.rstrip(".").split(".")):
         raise BadAddress(host)
     # As bytes: text would be taken for an internationalized name, whose codec is a slow import.
@@ -231,7 +222,7 @@ def _dial(host: str, port: int, timeout_s: float) -> Stream:
     return sock
 
 
-def _wrap(sock: Stream, context: "ssl.SSLContext", host: str) -> Stream:
+def _wrap(sock: "Stream", context: "ssl.SSLContext", host: str) -> "Stream":
     """TLS over `sock`, which is closed when that fails."""
     from rundlet.registry.tls import NestedTls, is_tls
 
@@ -244,7 +235,7 @@ def _wrap(sock: Stream, context: "ssl.SSLContext", host: str) -> Stream:
         raise
 
 
-def _ask_tunnel(sock: Stream, target: str, authorization: str, timeout_s: float) -> None:
+def _ask_tunnel(sock: "Stream", target: str, authorization: str, timeout_s: float) -> None:
     """CONNECT (RFC 9110, 9.3.6)."""
     headers = {"Host": target} | ({"Proxy-Authorization": authorization} if authorization else {})
     try:

@@ -11,7 +11,6 @@ on stdout; one text of it means that it has nothing for this registry.
 
 import os
 import re
-import subprocess
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -67,6 +66,8 @@ def _run(helper: str, verb: Literal["get", "store", "erase", "list"], given: byt
     """
     if not _NAME.fullmatch(helper):
         raise InvalidArgument(f"credential helper {helper!r}: expected a name such as secretservice")
+    import subprocess  # a slow import, and most hosts have no helper
+
     program = f"docker-credential-{helper}"
     try:
         done = subprocess.run(

@@ -7,7 +7,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from rundlet.errors import Cancelled, DeadlineExceeded
@@ -74,6 +73,10 @@ def parse_retry_after(text: str, now_s: float) -> float:
     """Seconds to wait by a Retry-After header (RFC 9110, 10.2.3); 0 when absent or malformed."""
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    if not text:
+        return 0.0
+    from email.utils import parsedate_to_datetime  # a slow import, for a rare header
+
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
     except (ValueError, OverflowError):

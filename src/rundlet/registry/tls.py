@@ -8,10 +8,9 @@ certs.d/<host[:port]>/       (containers-certs.d(5))
 import os
 import ssl
 from collections.abc import Callable
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from rundlet.errors import FailedPrecondition
-from rundlet.registry.connection import Stream
 from rundlet.registry.settings import RegistrySettings
 
 T = TypeVar("T")
@@ -21,6 +20,17 @@ _RECORD_BYTES = 1 << 16
 _NOT_TLS = frozenset(
     {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
 )
+
+
+class Stream(Protocol):
+    """What is used of a socket, and what TLS within TLS has of it."""
+
+    def recv(self, size: int, /) -> bytes: ...
+    def sendall(self, data: bytes, /) -> None: ...
+    def sendfile(self, file: BinaryIO, /) -> object: ...
+    def settimeout(self, timeout_s: float, /) -> None: ...
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
 
 
 def find_cert_dir(settings: RegistrySettings, authority: str) -> str:

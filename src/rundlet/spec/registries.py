@@ -24,7 +24,6 @@ passed over, as others do with this file, but told as notices.
 """
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -119,6 +118,8 @@ def parse_registries(text: str, what: str, *, drop_in: bool = False) -> Registri
 
     The old [registries.search] form is read in the main file only.  Raises InvalidArgument.
     """
+    import tomllib  # a slow import
+
     try:
         table = tomllib.loads(text)
     except ValueError as error:

@@ -14,7 +14,6 @@ count as one; no scope may be there twice.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import yaml
 from msgspec import Struct
 
 from rundlet.errors import InvalidArgument
@@ -68,26 +67,30 @@ class _Document(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab")
     docker: dict[str, Section] | None = None
 
 
-class _UniqueLoader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
-    """Refuses a key that stands twice in one mapping; YAML's own rule, which PyYAML passes over."""
+def _load_yaml(text: str, what: str) -> Any:
+    """Plain values; a key that stands twice in one mapping is refused: YAML's own rule, which PyYAML passes over."""
+    import yaml  # a slow import, and most hosts have no such file
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is there twice", node.start_mark
-                )
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
+    class UniqueLoader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key!r} is there twice", node.start_mark
+                    )
+            found: dict[Any, Any] = super().construct_mapping(node, deep)
+            return found
+
+    try:
+        return yaml.load(text, Loader=UniqueLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise InvalidArgument(f"{what}: {' '.join(str(error).split())}") from error
 
 
 def parse_registries_d(text: str, what: str) -> RegistriesD:
     """One file; InvalidArgument "FILE: docker.quay.io.lookaside: …"."""
-    try:
-        value = yaml.load(text, Loader=_UniqueLoader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise InvalidArgument(f"{what}: {' '.join(str(error).split())}") from error
+    value = _load_yaml(text, what)
     if value is None:
         return RegistriesD()
     document = convert(value, _Document, what)
