@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import select
 import socket
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.keeper.client import Keeper
+from rundlet.keeper.place import keeper_dir
 from rundlet.spec import runtime as spec
 from tests.keeper.bundle import config, plan
 
@@ -159,3 +161,29 @@ def test_a_pod_with_a_user_namespace_owns_the_others(keeper: Keeper) -> None:
         close_fds(pod.netns_fd, pod.route_fd)
         keeper.remove_pod("p")
     assert os.listdir(f"{keeper.run_root}/keeper/pods") == []
+
+
+def test_pinned_namespaces_show_in_no_other_mount_namespace(keeper: Keeper) -> None:
+    """Where the host's mounts are shared, every pin would be mounted in each service's namespace as well."""
+    subprocess.run(["mount", "--make-rshared", "/"], check=True)
+    other = subprocess.Popen(["unshare", "-m", "--propagation", "slave", "cat"], stdin=subprocess.PIPE)
+    try:
+        pod = keeper.make_pod("p", ("uts",))
+        mounts = [Path(f"/proc/{pid}/mountinfo").read_text() for pid in ("self", other.pid)]
+        assert [pod.paths["uts"] in text for text in mounts] == [True, False]
+        keeper.remove_pod("p")
+    finally:
+        other.communicate()
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+
+
+def test_a_keeper_that_leaves_takes_its_own_mounts_along(keeper: Keeper) -> None:
+    place = keeper_dir(keeper.run_root)
+    keeper.make_pod("p", ("uts",))
+    assert os.path.ismount(f"{place}/pods")
+    keeper.remove_pod("p")
+    gone = os.pidfd_open(keeper.call("version", {}).message["pid"])
+    keeper.close()
+    select.select([gone], [], [], 10)
+    os.close(gone)
+    assert place not in Path("/proc/self/mountinfo").read_text()

@@ -8,6 +8,7 @@ from rundlet.errors import AlreadyExists, Error, FailedPrecondition
 from rundlet.keeper.container import Container
 from rundlet.keeper.core import Core, check_id
 from rundlet.keeper.ending import Ending
+from rundlet.keeper.files import make_volatile
 from rundlet.keeper.hooks import read_hooks, save_hooks, start_kinds
 from rundlet.keeper.identity import read_start_time
 from rundlet.keeper.launch import Launcher, Pending
@@ -26,11 +27,12 @@ def reserve_container(core: Core, container_id: str, cgroup: str) -> Container:
     if check_id(container_id) in core.containers:
         raise AlreadyExists(f"container {container_id} exists already")
     container = core.new_container(container_id, cgroup)
-    try:
-        with step("keeper.reserve"):
-            os.mkdir(container.directory, 0o700)
-    except FileNotFoundError:
-        os.makedirs(container.directory, mode=0o700)
+    top = os.path.dirname(container.directory)
+    if not os.path.isdir(top):
+        with step("keeper.containers-mount"):
+            make_volatile(top)
+    with step("keeper.reserve"):
+        os.mkdir(container.directory, 0o700)
     core.containers[container.id] = container
     return container
 

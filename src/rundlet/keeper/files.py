@@ -1,8 +1,12 @@
-"""The small files by which a supervisor tells its successor what it must know."""
+"""The small files by which a supervisor tells its successor what it must know, and where they lie."""
 
 import json
 import os
 from typing import Any
+
+from rundlet.kernel import mount
+
+_VOLATILE = mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC
 
 
 def write_json(path: str, value: object) -> None:
@@ -36,9 +40,29 @@ def remove_tree(directory: str) -> None:
     os.rmdir(directory)
 
 
-def remove_empty(directory: str) -> None:
-    """rmdir(2), when it is there."""
+def make_volatile(directory: str) -> None:
+    """A new directory for what ends with this boot: a tmpfs of its own, or a plain one without the right to mount.
+
+    On a disk each of some thirteen inodes a pod costs 0.1 ms and more (ext4 looks for one that was not
+    freed lately).  The mount is private: namespaces pinned in it show in no other mount namespace.
+    """
+    os.makedirs(directory, mode=0o700)
     try:
-        os.rmdir(directory)
-    except FileNotFoundError:
+        mount.mount("rundlet", directory, "tmpfs", _VOLATILE, "mode=700")
+        mount.mount(None, directory, None, mount.MS_PRIVATE)
+    except PermissionError:
         pass
+
+
+def remove_volatile(directory: str) -> None:
+    """Undo `make_volatile`, when nothing is in it; nothing to do when it is gone."""
+    try:
+        if os.listdir(directory):
+            return
+    except FileNotFoundError:
+        return
+    try:
+        mount.umount(directory, mount.MNT_DETACH | mount.UMOUNT_NOFOLLOW)
+    except OSError:
+        pass  # a plain one
+    os.rmdir(directory)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from rundlet.keeper.files import remove_empty
+from rundlet.keeper.files import make_volatile, remove_volatile
 from rundlet.kernel import mount, namespace, prctl
 from rundlet.kernel.clone import clone
 from rundlet.plan.steps import IdMap
@@ -73,7 +73,9 @@ class Pods:
         if unknown:
             raise InvalidArgument(f"pod {pod_id}: unknown namespace kinds {', '.join(sorted(unknown))}")
         directory = f"{self._directory}/{pod_id}"
-        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        if not os.path.isdir(self._directory):
+            with step("keeper.pods-mount"):
+                make_volatile(self._directory)
         try:
             with step("keeper.pod-directory"):
                 os.mkdir(directory, 0o700)
@@ -209,7 +211,7 @@ class Pods:
 
     def remove_directory(self) -> None:
         """When the keeper leaves; there are no pods then."""
-        remove_empty(self._directory)
+        remove_volatile(self._directory)
 
 
 def _write_sysctl(name: str, value: str) -> None:

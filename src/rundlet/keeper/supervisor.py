@@ -18,7 +18,7 @@ from rundlet.keeper.creation import Creation
 from rundlet.keeper.ending import Ending
 from rundlet.keeper.execs import Execs
 from rundlet.keeper.external import Externals
-from rundlet.keeper.files import remove_empty
+from rundlet.keeper.files import remove_volatile
 from rundlet.keeper.hold import Store
 from rundlet.keeper.launch import Launcher
 from rundlet.keeper.link import AnchorLink
@@ -101,7 +101,7 @@ class Supervisor:
 
     def _leave(self) -> NoReturn:
         self._pods.remove_directory()
-        remove_empty(f"{self._core.directory}/containers")
+        remove_volatile(f"{self._core.directory}/containers")
         os._exit(0)
 
     def _hear_anchor(self) -> None:
