@@ -17,6 +17,8 @@ from rundlet.image.place import DEFAULT_ROOT, DEFAULT_RUN_ROOT, Access, Host
 from rundlet.spec.descriptor import Platform, host_platform, parse_platform
 
 if TYPE_CHECKING:
+    from rundlet.engine.settings import Settings
+    from rundlet.image.supply import Supply
     from rundlet.registry.settings import Credentials, RegistrySettings
     from rundlet.store.store import Places
 
@@ -139,14 +141,42 @@ def _list_places() -> tuple[str, str, str, tuple[str, ...]]:
     """
     root, run_root, images = DEFAULT_ROOT, DEFAULT_RUN_ROOT, ""
     additional: tuple[str, ...] = ()
-    if not _setting("root") and os.path.isdir(_CONFIGURATION):  # importing what reads it takes a while
-        from rundlet.engine.configfile import load_settings
-
-        settings = load_settings()
+    settings = _load_settings()
+    if settings:
         root, run_root = settings.root, settings.run_root
         images, additional = settings.imagestore, settings.additional_image_stores
     root, run_root = _setting("root", root), _setting("run_root", run_root)
     return os.path.abspath(root), os.path.abspath(run_root), images, additional
+
+
+def _load_settings() -> "Settings | None":
+    """The daemon's settings where its store is meant; None where it has no file, or another store is named."""
+    if _setting("root") or not os.path.isdir(_CONFIGURATION):  # importing what reads it takes a while
+        return None
+    from rundlet.engine.configfile import load_settings
+
+    return load_settings()
+
+
+def open_supply(auth_file: str) -> "Supply":
+    """Registries and policy as the daemon's pulls have them, but for what the options name; closed at the end."""
+    from msgspec.structs import replace
+
+    from rundlet.engine.provenance import make_gate, open_registries
+    from rundlet.engine.settings import Settings
+    from rundlet.image.supply import Supply
+
+    named = {
+        "registry_auth_file": auth_file,
+        "signature_policy": _setting("policy"),
+        "registries_d": _setting("registries_d"),
+    }
+    absolute = {key: os.path.abspath(path) for key, path in named.items() if path}
+    settings = replace(_load_settings() or Settings(), **absolute)
+    registries = open_registries(settings)
+    click.get_current_context().call_on_close(registries.close)
+    gate = None if _setting("insecure_policy", False) else make_gate(settings, registries)
+    return Supply(registries, gate)
 
 
 def _registry_settings(user_agent_prefix: str) -> "RegistrySettings | None":

@@ -9,9 +9,9 @@ from rundlet.archive.apply import apply_layer
 from rundlet.archive.inherit import copy_implied
 from rundlet.archive.tree import make_root, remove_tree
 from rundlet.errors import DataLoss, Error, InvalidArgument, NotFound
+from rundlet.image.supply import Supply
 from rundlet.kernel.failure import translating
 from rundlet.kernel.namespace import can_make_devices
-from rundlet.image.supply import Supply
 from rundlet.registry.access import Remote
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import Digest, parse_digest
@@ -222,15 +222,16 @@ class _Mender:
         raise failure
 
     def _download(self, remote: Remote, digest: Digest) -> None:
+        """As a blob, or as the manifest that it may be; docker-registry fails (500) when asked the other way round."""
         self._store.blobs.discard_ingest(digest)
         path = self._store.blobs.ingest_path(digest)
+        blob = Descriptor("", str(digest), self._store.blobs.recorded_size(digest))
         try:
+            remote.client.download_blob(remote.reference, blob, path, remote.credentials)
+        except NotFound:
             raw = remote.client.fetch_manifest(remote.reference, digest, remote.credentials).raw
             with open(path, "wb") as file:
                 file.write(raw)
-        except NotFound:
-            blob = Descriptor("", str(digest), self._store.blobs.recorded_size(digest))
-            remote.client.download_blob(remote.reference, blob, path, remote.credentials)
         self._store.blobs.adopt(digest, os.path.getsize(path))
 
     def _unpack(self, step: repair.UnpackLayer) -> None:
