@@ -23,8 +23,10 @@ DEFAULT_SUBNETS = ("10.86.0.0/16", "fd72:6e64:6c65:7400::/64")
 class NamedNetworks:
     """Thread-safe."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, data_dir: str) -> None:
+        """`data_dir` has the leases of the default network."""
         self._directory = ConfDirectory(directory)
+        self._data_dir = data_dir
 
     def find(self, name: str) -> NetworkConf:
         """Raises NotFound, which names a file's fault where that may be why."""
@@ -33,7 +35,7 @@ class NamedNetworks:
             if network.name == name:
                 return network
         if name == DEFAULT_NETWORK:
-            return default_network()
+            return default_network(self._data_dir)
         faults = [fault for fault in loaded.faults if f"/{name}.conflist" in fault]
         raise NotFound(
             f"there is no network {name}" + (f": {faults[0]}" if faults else ""),
@@ -46,10 +48,11 @@ class NamedNetworks:
         return [DEFAULT_NETWORK, *sorted(named - {DEFAULT_NETWORK})]
 
 
-def default_network() -> NetworkConf:
+def default_network(data_dir: str) -> NetworkConf:
     """The network `rundlet`; its second address family only where the host has IPv6."""
     subnets = DEFAULT_SUBNETS if _has_ipv6() else DEFAULT_SUBNETS[:1]
-    document = bridge_network(DEFAULT_NETWORK, DEFAULT_BRIDGE, [{"subnet": subnet} for subnet in subnets])
+    ranges = [{"subnet": subnet} for subnet in subnets]
+    document = bridge_network(DEFAULT_NETWORK, DEFAULT_BRIDGE, ranges, data_dir)
     return parse_network_conf(json.dumps(document).encode(), "the built-in network")
 
 
@@ -57,19 +60,17 @@ def bridge_network(
     name: str,
     bridge: str,
     ranges: list[dict[str, str]],
+    data_dir: str,
     *,
     internal: bool = False,
     mtu: int = 0,
     isolate: bool = False,
-    data_dir: str = "",
 ) -> dict[str, Any]:
     """The conflist of pods behind one bridge of this host; an `internal` one leads nowhere else."""
     everywhere = ["::/0" if ":" in one["subnet"] else "0.0.0.0/0" for one in ranges]
-    ipam: dict[str, Any] = {"type": "host-local", "ranges": [[one] for one in ranges]}
+    ipam: dict[str, Any] = {"type": "host-local", "dataDir": data_dir, "ranges": [[one] for one in ranges]}
     if not internal:
         ipam["routes"] = [{"dst": destination} for destination in everywhere]
-    if data_dir:
-        ipam["dataDir"] = data_dir
     first = {
         "type": "bridge",
         "bridge": bridge,

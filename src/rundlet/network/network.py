@@ -97,7 +97,7 @@ class Network:
         self._engine = settings.engine
         self._program = Program(settings.bin_dirs, timeout_s=settings.plugin_timeout_s)
         self._directory = ConfDirectory(settings.conf_dir)
-        self._named = NamedNetworks(settings.named_dir)
+        self._named = NamedNetworks(settings.named_dir, f"{settings.cache_dir}/networks")
         self._cache = Cache(settings.cache_dir, settings.engine)
         self._retiring: list[threading.Thread] = []
         self._retiring_lock = threading.Lock()
