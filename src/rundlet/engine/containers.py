@@ -206,6 +206,23 @@ class Containers:
                 return
         self._kill(record)
 
+    def kill(self, prefix: str, number: int) -> None:
+        """Send a signal to the first process; all of them get SIGKILL.  Raises FailedPrecondition unless it runs."""
+        record = self._get(prefix)
+        require_state(record, "running", "created", action="send a signal to")
+        with self._operation("kill", record.id, record.options.name):
+            self._signal(record.id, number)
+
+    def wait(self, prefix: str, timeout_s: float | None = None) -> int | None:
+        """The exit code once it has ended; None when it has not after `timeout_s` (None: no limit).
+
+        Raises NotFound for an unknown container.
+        """
+        record = self._get(prefix)
+        if record.state not in _LIVE or not self._await_end(record, timeout_s):
+            return record.exit_code
+        return self._records.get(record.id).exit_code
+
     def remove(self, prefix: str) -> None:
         """Kill it if it lives, and remove all it has; an unknown container counts as removed."""
         try:
@@ -255,7 +272,7 @@ class Containers:
         except (NotFound, FailedPrecondition):
             pass
 
-    def _await_end(self, record: ContainerRecord, timeout_s: float) -> bool:
+    def _await_end(self, record: ContainerRecord, timeout_s: float | None) -> bool:
         """Whether it ended in time; its end is recorded then."""
         try:
             with step("container.await-end", record.id):

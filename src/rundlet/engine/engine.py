@@ -11,6 +11,7 @@ Fronts (command line, CRI) parse, build options, call one verb and render its an
 
 import logging
 import os
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -54,14 +55,16 @@ class Engine:
     Raises PermissionDenied without root.
     """
 
-    def __init__(self, settings: Settings = Settings()) -> None:  # noqa: B008 - immutable
+    def __init__(self, settings: Settings = Settings(), schema: Sequence[str] = ()) -> None:  # noqa: B008 - immutable
+        """`schema` are further tables of who builds on the engine, in the same database (CREATE IF NOT EXISTS)."""
         check_settings(settings)
         if os.geteuid() != 0:
             raise PermissionDenied("the engine needs root", hint="run it with sudo")
         self.settings = settings
         self.feed = Feed()
-        self._parts = _open_parts(settings, self.feed)
+        self._parts = _open_parts(settings, self.feed, schema)
         stats = self._stats = StatsReader(self._parts)
+        self.database = self._parts.store.database
         self._watcher = ExitWatcher(self._parts)
         self.containers = Containers(self._parts, stats, self._watcher)
         self.pods = Pods(self._parts, self.containers, stats)
@@ -126,14 +129,14 @@ def _tidy_run_root(parts: Parts) -> None:
                 pass  # never made, or something is left that the next recovery looks after
 
 
-def _open_parts(settings: Settings, feed: Feed) -> Parts:
+def _open_parts(settings: Settings, feed: Feed, schema: Sequence[str]) -> Parts:
     with translating(f"open the engine's roots {settings.root} and {settings.run_root}"):
         for directory in (settings.root, settings.run_root):
             os.makedirs(directory, mode=0o711, exist_ok=True)
     store = Store.open(
         settings.root,
         settings.run_root,
-        schema=SCHEMA,
+        schema=(*SCHEMA, *schema),
         image_root=settings.imagestore,
         additional_roots=settings.additional_image_stores,
         pinned=settings.pinned_images,

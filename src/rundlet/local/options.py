@@ -143,6 +143,7 @@ class RunOptions(_Options, frozen=True):
     """One container.  `command` follows the image's entry point, as on podman's command line.
 
     `env` are pairs in order, the last of a name counts.  None in `entrypoint` is the image's.
+    `stdin_once` ends standard input with the first who was attached to it.
     """
 
     image: str = ""
@@ -159,6 +160,7 @@ class RunOptions(_Options, frozen=True):
     annotations: dict[str, str] = {}
     tty: bool = False
     stdin: bool = False
+    stdin_once: bool = False
     init: bool = False
     remove: bool = False
     read_only: bool = False

@@ -1,0 +1,333 @@
+"""Containers of this machine: create, start, stop, remove, look at.
+
+    create   image → names, volumes, networks looked up → plan → name reserved → pod → container → published
+    start    created: gate opened.  Ended: its pod and itself revived first
+    stop     stopped, its own pod's network let go
+    remove   its own pod with it, else itself → log → name
+
+A verb on one container holds its lock, whichever process it comes from; waiting for it to end
+holds none.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from rundlet.archive.tree import remove_tree
+from rundlet.engine.engine import Engine
+from rundlet.engine.names import new_id, process_identity
+from rundlet.engine.options import ContainerFilter, PodFilter, PodOptions
+from rundlet.engine.signals import parse_signal
+from rundlet.engine.status import ContainerStatus, PodStatus
+from rundlet.engine.streams import AttachStreams
+from rundlet.engine.undo import Undo, attempt
+from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from rundlet.kernel.failure import translating
+from rundlet.local.images import find_or_pull
+from rundlet.local.locks import ContainerLocks
+from rundlet.local.names import check_name, invent_name
+from rundlet.local.options import RunOptions
+from rundlet.local.plan import Facts, LocalPlan, joins_other, plan_mount, plan_run
+from rundlet.local.ports import choose_ports
+from rundlet.local.records import LocalRecord, LocalRecords, LocalState, want
+from rundlet.local.status import Container, ContainerQuery, describe
+from rundlet.step import step
+
+_NAME_TRIES = 8
+
+
+class Found(NamedTuple):
+    """A container by whatever name it was asked for; `record` is None for one that was made over CRI."""
+
+    id: str
+    record: LocalRecord | None
+
+    def require_local(self, action: str) -> LocalRecord:
+        if self.record is None:
+            raise FailedPrecondition(
+                f"cannot {action} container {self.id[:12]}: it belongs to a pod that was made over CRI",
+                hint=f"its kubelet would be surprised; `rundlet cri {action}` does it all the same",
+            )
+        return self.record
+
+
+class Containers:
+    """The containers of one machine; thread-safe."""
+
+    def __init__(self, engine: Engine, records: LocalRecords, locks: ContainerLocks, directory: str) -> None:
+        self._engine = engine
+        self._records = records
+        self._locks = locks
+        self._directory = directory
+
+    # -- life -------------------------------------------------------------------
+
+    def create(self, asked: RunOptions) -> str:
+        """Make a container and answer its id; its first process waits for `start`.
+
+        Pulls the image as `asked.pull` says.  Raises InvalidArgument for wrong options, NotFound for
+        what they name and is not there, AlreadyExists for a taken name, and what the engine raises;
+        nothing is left then.
+        """
+        asked, pod_id = self._join(asked)
+        image = find_or_pull(self._engine, asked)
+        container_id = new_id()
+        record = self._reserve(asked, container_id, pod_id)
+        with self._locks.hold(container_id), Undo() as undo:
+            undo.add(f"remove container {record.name}", self.clear, record)
+            facts = Facts(
+                image_id=image.id,
+                image_name=asked.image,
+                log_directory=self._log_directory(container_id),
+                mounts=tuple(plan_mount(mount) for mount in asked.mounts),
+                ports=choose_ports(asked, image.config.config),
+            )
+            self._act(record, plan_run(replace(asked, name=record.name), facts))
+            with step("local.publish", container_id):
+                self._records.publish(container_id)
+            undo.keep()
+        return container_id
+
+    def run(self, asked: RunOptions) -> str:
+        """`create` and `start` in one; a container that cannot be started is removed again."""
+        container_id = self.create(asked)
+        try:
+            self.start(container_id)
+        except BaseException:
+            attempt(f"remove container {container_id[:12]}", self.remove, container_id, force=True)
+            raise
+        return container_id
+
+    def _join(self, asked: RunOptions) -> tuple[RunOptions, str]:
+        """The options with the joined container's full id in place of its name, and the pod to go into ("": its own)."""
+        if asked.name:
+            check_name(asked.name, "container")
+        other = joins_other(asked)
+        if asked.pod and other:
+            raise InvalidArgument(f"--pod and the namespaces of container {other} exclude each other")
+        if asked.pod:
+            return asked, self._find_pod(asked.pod).id
+        if not other:
+            return asked, ""
+        target = self._engine.containers.status(self.find(other).id)
+        pid = (
+            f"container:{target.id}"
+            if asked.namespaces.pid.startswith("container:")
+            else asked.namespaces.pid
+        )
+        return replace(asked, namespaces=replace(asked.namespaces, pid=pid)), target.pod_id
+
+    def _find_pod(self, name: str) -> PodStatus:
+        for pod in self._engine.pods.list(PodFilter(origin="local")):
+            if name == pod.options.name or pod.id.startswith(name):
+                return pod
+        raise NotFound(f"no such pod: {name!r}", hint="`rundlet pod create` makes one")
+
+    def _reserve(self, asked: RunOptions, container_id: str, pod_id: str) -> LocalRecord:
+        owner = process_identity(os.getpid())
+        record = LocalRecord(
+            id=container_id,
+            name=asked.name or invent_name(),
+            pod_id=pod_id or new_id(),
+            own_pod=not pod_id,
+            owner=owner,
+            created_at_ns=time.time_ns(),
+            asked=asked,
+        )
+        for tries_left in reversed(range(_NAME_TRIES)):
+            try:
+                with step("local.reserve", container_id):
+                    self._records.reserve(record)
+            except AlreadyExists:
+                if asked.name or not tries_left:
+                    raise
+                record = replace(record, name=invent_name())
+            else:
+                break
+        return record
+
+    def _act(self, record: LocalRecord, plan: LocalPlan) -> None:
+        os.makedirs(self._log_directory(record.id), mode=0o700, exist_ok=True)
+        if plan.pod is not None:
+            self._engine.pods.run(plan.pod, record.pod_id)
+        else:
+            self._make_ready(record.pod_id)
+        self._engine.containers.create(record.pod_id, plan.container, record.id)
+
+    def start(self, name: str) -> None:
+        """Let a created container run, or one that has ended run anew; nothing happens to one that runs.
+
+        Raises NotFound, and what the engine raises; a program that cannot be run leaves it ended.
+        """
+        record = self.find(name).require_local("start")
+        with self._locks.hold(record.id):
+            state = self._engine.containers.status(record.id).state
+            if state == "running":
+                return
+            self._want(record.id, "running")
+            if state != "created":
+                self._revive(record)
+            self._engine.containers.start(record.id)
+
+    def _want(self, container_id: str, wanted: str) -> None:
+        self._records.change_state(container_id, lambda state: want(state, wanted))  # type: ignore[arg-type]
+
+    def _revive(self, record: LocalRecord) -> None:
+        self._make_ready(record.pod_id)
+        self._engine.containers.revive(record.id)
+
+    def _make_ready(self, pod_id: str) -> None:
+        """A pod whose last container has ended may have been stopped."""
+        if self._engine.pods.status(pod_id).state != "ready":
+            self._engine.pods.revive(pod_id)
+
+    def stop(self, name: str, timeout_s: float | None = None) -> None:
+        """The stop signal, `timeout_s` of patience (None: what was asked at `create`), SIGKILL; the network is let go.
+
+        Nothing happens to one that has ended.
+        """
+        record = self.find(name).require_local("stop")
+        with self._locks.hold(record.id):
+            self._want(record.id, "stopped")
+            self._engine.containers.stop(
+                record.id, record.asked.stop_timeout_s if timeout_s is None else timeout_s
+            )
+            self._let_go(record)
+
+    def kill(self, name: str, signal_name: str = "SIGKILL") -> None:
+        """Raises FailedPrecondition unless it runs."""
+        record = self.find(name).require_local("kill")
+        number = parse_signal(signal_name)
+        if number == signal.SIGKILL:
+            self._want(record.id, "stopped")
+        self._engine.containers.kill(record.id, number)
+
+    def restart(self, name: str, timeout_s: float | None = None) -> None:
+        """`stop` and `start` in one."""
+        self.stop(name, timeout_s)
+        self.start(name)
+
+    def settle(self, name: str) -> None:
+        """What follows the end of a container that nothing starts again: its network is let go, or all of it (`--rm`).
+
+        Idempotent; whoever hears of the end calls it.
+        """
+        found = self.find(name)
+        record = found.require_local("settle")
+        if record.asked.remove:
+            self.remove(record.id)
+            return
+        with self._locks.hold(record.id):
+            if self._engine.containers.status(record.id).state == "exited":
+                self._let_go(record)
+
+    def _let_go(self, record: LocalRecord) -> None:
+        """The network and namespaces of a pod of its own."""
+        if record.own_pod:
+            self._engine.pods.stop(record.pod_id)
+
+    def remove(self, name: str, *, force: bool = False) -> None:
+        """Remove it and all that it has.  Raises FailedPrecondition while it runs, unless `force` kills it."""
+        record = self.find(name).require_local("rm")
+        with self._locks.hold(record.id):
+            if not force and self._engine.containers.status(record.id).state == "running":
+                raise FailedPrecondition(
+                    f"cannot remove container {record.name}: it is running",
+                    hint="stop it first, or force the removal",
+                )
+            self._records.claim(record.id, process_identity(os.getpid()))
+            self.clear(record)
+
+    def clear(self, record: LocalRecord) -> None:
+        """Remove all of a container, whole or half made; its record goes last.  Idempotent."""
+        if record.own_pod:
+            self._engine.pods.remove(record.pod_id)
+        else:
+            self._engine.containers.remove(record.id)
+        directory = self._log_directory(record.id)
+        with translating(f"remove {directory}"), step("local.remove-log", record.id):
+            remove_tree(directory)
+        with step("local.forget", record.id):
+            self._records.delete(record.id)
+        self._locks.forget(record.id)
+
+    def wait(self, name: str, timeout_s: float | None = None) -> int | None:
+        """The exit code once it has ended, None when it has not after `timeout_s`."""
+        return self._engine.containers.wait(self.find(name).id, timeout_s)
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Raises AlreadyExists for a taken name."""
+        check_name(new_name, "container")
+        self._records.rename(self.find(name).require_local("rename").id, new_name)
+
+    def attach(
+        self, name: str, *, stdin: bool = False, stdout: bool = True, stderr: bool = True
+    ) -> AttachStreams:
+        """The container's own streams from now on; attached to before `start`, nothing is missed."""
+        return self._engine.containers.attach(self.find(name).id, stdin=stdin, stdout=stdout, stderr=stderr)
+
+    # -- looks ------------------------------------------------------------------
+
+    def get(self, name: str) -> Container:
+        """Raises NotFound for an unknown container."""
+        found = self.find(name)
+        status = self._engine.containers.status(found.id)
+        return _describe(status, found.record, {status.pod_id: self._engine.pods.status(status.pod_id)})
+
+    def list(self, query: ContainerQuery = ContainerQuery()) -> Sequence[Container]:  # noqa: B008 - immutable
+        """Newest first; only those that run unless the query says more."""
+        records = {record.id: record for record in self._records.list()}
+        pods = {pod.id: pod for pod in self._engine.pods.list()}
+        statuses = self._engine.containers.list(ContainerFilter(origin=query.origin))
+        found = (
+            _describe(status, records.get(status.id), pods) for status in statuses if status.pod_id in pods
+        )
+        return [container for container in found if _matches(container, query)]
+
+    def find(self, text: str) -> Found:
+        """By name, id or the beginning of one id.  Raises NotFound, InvalidArgument when it is ambiguous."""
+        record = self._records.find(text)
+        if record is not None:
+            return Found(record.id, record)
+        try:
+            return Found(self._engine.containers.status(text).id, None)
+        except NotFound as error:
+            raise NotFound(
+                f"no such container: {text!r}",
+                hint="`rundlet ps --all` lists them, those that have ended too",
+            ) from error
+
+    def state(self, name: str) -> LocalState:
+        """Raises NotFound."""
+        return self.find(name).require_local("look at").state
+
+    def _log_directory(self, container_id: str) -> str:
+        return f"{self._directory}/{container_id}"
+
+
+def _describe(status: ContainerStatus, record: LocalRecord | None, pods: dict[str, PodStatus]) -> Container:
+    pod = pods[status.pod_id]
+    options: PodOptions = pod.options
+    return describe(
+        status, record, options.name, options.port_mappings, pod.ips if pod.state == "ready" else ()
+    )
+
+
+def _matches(container: Container, query: ContainerQuery) -> bool:
+    """All conditions of the query."""
+    if query.states:
+        shown = container.state in query.states
+    else:
+        shown = query.all or container.state in ("running", "paused")
+    return (
+        shown
+        and (not query.ids or any(container.id.startswith(prefix) for prefix in query.ids))
+        and (not query.names or any(name in container.name for name in query.names))
+        and all(container.labels.get(key) == value for key, value in query.labels.items())
+        and query.pod in ("", container.pod_id, container.pod_name)
+        and query.image in ("", container.image, container.image_id)
+    )
