@@ -11,6 +11,7 @@ from rundlet.keeper.client import Keeper
 from rundlet.keeper.handles import Attachment
 from tests.keeper.bundle import config, plan
 from tests.keeper.conftest import read_log
+from tests.keeper.deaths import kill_keeper
 
 pytestmark = pytest.mark.kernel
 
@@ -142,3 +143,106 @@ def test_the_end_reaches_a_caller_that_polls(keeper: Keeper, bundle: Path) -> No
     keeper.delete("c")
     assert select.select([attachment], [], [], 10)[0]
     assert attachment.receive() is None
+
+
+# -- those that miss nothing ------------------------------------------------------------------
+
+FLOOD = (
+    "i=0; while [ $i -lt 300 ]; do head -c 65536 /dev/zero | tr '\\0' x; echo; i=$((i+1)); done; echo last"
+)
+FLOOD_BYTES = 300 * 65537 + len("last\n")
+
+
+def test_a_slow_reader_loses_nothing_and_hears_the_exit_code(
+    keeper: Keeper, bundle: Path, tmp_path: Path
+) -> None:
+    """Attached before the start; nearly 20 MB, more than its socket holds, and it begins to read when the container waits."""
+    log = tmp_path / "log"
+    add_applet(bundle, "tr")
+    keeper.create(plan("c", config("sh", "-c", f"{FLOOD}; exit 7"), bundle), log_path=str(log))
+    slow = keeper.attach("c", stdin=False, lossless=True)
+    keeper.start("c")
+    assert keeper.wait("c", 0.5) is None, "it did not wait for its reader"
+    got = read_all(slow)
+    assert len(got[1]) == FLOOD_BYTES
+    assert slow.exit is not None
+    assert slow.exit.exit_code == 7
+    assert read_log(log, "stdout").count("x") == 300 * 65536
+
+
+def test_an_end_waits_for_no_reader(keeper: Keeper, bundle: Path) -> None:
+    """What a container that has ended left in its pipes fits into the reader's socket."""
+    keeper.create(plan("c", config("sh", "-c", "head -c 500000 /dev/zero; exit 3"), bundle))
+    slow = keeper.attach("c", stdin=False, lossless=True)
+    keeper.start("c")
+    assert keeper.wait("c", 20) is not None
+    keeper.delete("c")
+    assert read_all(slow)[1] == bytes(500000)
+    assert slow.exit is not None
+    assert slow.exit.exit_code == 3
+
+
+def test_a_reader_that_goes_away_stops_nobody(keeper: Keeper, bundle: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    add_applet(bundle, "tr")
+    keeper.create(plan("c", config("sh", "-c", FLOOD), bundle), log_path=str(log))
+    slow = keeper.attach("c", lossless=True)
+    keeper.start("c")
+    assert keeper.wait("c", 0.5) is None
+    slow.close()
+    assert keeper.wait("c", 20) is not None
+    assert read_log(log, "stdout").count("x") == 300 * 65536
+
+
+def test_a_terminal_waits_for_a_slow_reader(keeper: Keeper, bundle: Path) -> None:
+    add_applet(bundle, "seq")
+    keeper.create(plan("c", config("sh", "-c", "stty -onlcr; seq 300000; exit 5", terminal=True), bundle))
+    add_applet(bundle, "stty")
+    slow = keeper.attach("c", lossless=True)
+    keeper.start("c")
+    assert keeper.wait("c", 0.5) is None
+    assert read_all(slow)[1].split() == [b"%d" % number for number in range(1, 300001)]
+    assert slow.exit is not None
+    assert slow.exit.exit_code == 5
+
+
+@pytest.mark.parametrize("victim", ["supervisor", "anchor"])
+def test_a_slow_reader_does_not_notice_a_killed_keeper(
+    keeper: Keeper, bundle: Path, tmp_path: Path, victim: str
+) -> None:
+    add_applet(bundle, "seq")
+    keeper.create(plan("c", config("sh", "-c", "read x; seq 1000000; read x; exit 9"), bundle), stdin=True)
+    slow = keeper.attach("c", lossless=True)
+    keeper.start("c")
+    slow.send(b"\n")
+    assert keeper.wait("c", 0.3) is None
+    kill_keeper(keeper, victim)
+    numbers = read_until(slow, b"\n1000000\n").split()
+    slow.send(b"\n")
+    assert read_all(slow)[1] == b""
+    assert slow.exit is not None
+    assert slow.exit.exit_code == 9
+    assert numbers == [b"%d" % number for number in range(1, 1000001)]
+
+
+def test_many_slow_readers_do_not_notice_a_killed_keeper(keeper: Keeper, bundle: Path) -> None:
+    """More than the anchor takes in one packet."""
+    keeper.create(
+        plan("c", config("sh", "-c", "printf 'half a line'; read x; echo; exit 2"), bundle), stdin=True
+    )
+    slow = [keeper.attach("c", lossless=True) for _ in range(12)]
+    keeper.start("c")
+    assert [read_until(reader, b"half a line") for reader in slow] == [b"half a line"] * 12
+    kill_keeper(keeper, "supervisor")
+    slow[0].send(b"\n")
+    assert [read_all(reader)[1] for reader in slow] == [b"\n"] * 12
+    assert [reader.exit.exit_code for reader in slow if reader.exit] == [2] * 12
+
+
+def test_without_a_log_nothing_is_written_and_attach_works(keeper: Keeper, bundle: Path) -> None:
+    keeper.create(plan("c", config("sh", "-c", "echo out; printf err >&2"), bundle))
+    before = sorted(bundle.iterdir())
+    caller = keeper.attach("c", lossless=True)
+    keeper.start("c")
+    assert read_all(caller) == {1: b"out\n", 2: b"err"}
+    assert sorted(bundle.iterdir()) == before

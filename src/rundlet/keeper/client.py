@@ -15,6 +15,7 @@ from rundlet.keeper.connection import Connection, ConnectionLost, connect
 from rundlet.keeper.handles import Attachment, Watch
 from rundlet.keeper.place import keeper_dir
 from rundlet.keeper.protocol import (
+    OLDER_HINT,
     UNLIMITED,
     ContainerState,
     ExitRecord,
@@ -310,10 +311,18 @@ class Keeper:
         """After the log file was moved away."""
         self.call("reopen_log", {"container_id": container_id})
 
-    def attach(self, container_id: str, *, stdin: bool = True) -> Attachment:
-        """Its output from now on, and a way into its stdin; FailedPrecondition when it has stopped."""
-        packet = self.call("attach", {"container_id": container_id, "stdin": stdin})
-        return Attachment(socket.socket(fileno=packet.fds[0]))
+    def attach(self, container_id: str, *, stdin: bool = True, lossless: bool = False) -> Attachment:
+        """Its output from now on, and a way into its stdin; FailedPrecondition when it has stopped.
+
+        `lossless`: while this end does not read, the container's output waits; and it hears how it ended.
+        """
+        args = {"container_id": container_id, "stdin": stdin, "lossless": lossless}
+        packet = self.call("attach", args)
+        attachment = Attachment(socket.socket(fileno=packet.fds[0]), lossless=lossless)
+        if lossless and not packet.message.get("lossless"):
+            attachment.close()
+            raise Unavailable("keeper: it cannot keep output for a slow reader", hint=OLDER_HINT)
+        return attachment
 
     def resize(self, container_id: str, height: int, width: int) -> None:
         """Rows and columns of its terminal; FailedPrecondition when it has none."""

@@ -49,10 +49,11 @@ class Container:
         self.exit: ExitRecord | None = None
         self.streams: dict[str, Stream] = {}
         self.terminal: Terminal | None = None
+        self._pumps_terminal = False
         self.stdin = Stdin(loop)
         self.stdin_mode = ""  # empty, "open" or "once"
         self.on_stdin_closed: Callable[[], None] = lambda: None
-        self.audience = Audience(loop, self.stdin, self._on_stdin_end)
+        self.audience = Audience(loop, self.stdin, self._on_stdin_end, self._on_room)
         self._loop = loop
         self._scratch = scratch
 
@@ -87,7 +88,7 @@ class Container:
             held["terminal"] = self.terminal.fd
         elif self.stdin.fd >= 0:
             held["stdin"] = self.stdin.fd
-        return held
+        return held | self.audience.fds()
 
     # -- streams ----------------------------------------------------------------
 
@@ -112,13 +113,22 @@ class Container:
     def _on_output(self, stream: Stream) -> None:
         if stream.fd < 0:
             return  # closed since this was asked for
+        if not self.audience.has_room():
+            return  # `_on_room` comes
         if stream.pump():
             self._loop.soon(lambda: self._on_output(stream))
         elif stream.has_ended():
             self._end_stream(stream)
+        if not self._pumps_terminal:
+            self._on_terminal()  # it may have waited for room in the FIFO
+
+    def _on_room(self) -> None:
+        for stream in list(self.streams.values()):
+            self._loop.soon(lambda stream=stream: self._on_output(stream))  # type: ignore[misc]
 
     def _on_terminal(self) -> None:
-        if self.terminal is not None and self.terminal.pump():
+        self._pumps_terminal = self.terminal is not None and self.terminal.pump()
+        if self._pumps_terminal:
             self._loop.soon(self._on_terminal)
 
     def _end_stream(self, stream: Stream) -> None:
@@ -128,7 +138,7 @@ class Container:
         stream.close()
         del self.streams[stream.name]
         if not self.streams:
-            self.audience.close()
+            self.audience.end_streams()
 
     def _on_stdin_end(self) -> None:
         """stdin_once: the first caller that had stdin was the last one, too."""
@@ -156,7 +166,7 @@ class Container:
             self._loop.remove(self.terminal.fd)
             self.terminal.close()
             self.terminal = None
-        self.audience.close()
+        self.audience.end_streams()
 
     # -- process ----------------------------------------------------------------
 
@@ -195,11 +205,13 @@ class Container:
         self.status = "stopped"
         with step("keeper.note-exit"):
             write_json(f"{self.directory}/{EXIT_FILE}", self.exit)
+        self.audience.end(self.exit)
         return self.exit
 
     def close(self) -> None:
         """Every descriptor; nothing more is written to the log."""
         self.close_streams()
+        self.audience.close()
         self.log.close()
         self.close_pidfd()
         self.close_oom()

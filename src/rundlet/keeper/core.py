@@ -44,7 +44,9 @@ class Core(NamedTuple):
             raise NotFound(f"container {container_id} is not known to the keeper") from None
 
     def group(self, path: str) -> Group | None:
-        """None for a container without a cgroup of its own; slice:prefix:name is one that systemd makes."""
+        """None for a container without a cgroup of its own, and where there are none; slice:prefix:name is one that systemd makes."""
+        if not self.layout.mounts:
+            return None
         if ":" in path and not path.startswith("/"):
             from rundlet.cgroup.systemd import open_group
 
@@ -61,6 +63,7 @@ class Core(NamedTuple):
             self.scratch,
         )
         container.on_stdin_closed = lambda: self.anchor.drop(container_id, "stdin")
+        container.audience.on_leave = lambda name: self.anchor.drop(container_id, name)
         return container
 
     def hold(self, container: Container) -> None:

@@ -1,10 +1,11 @@
 """What a `Keeper` hands out that lives longer than one call."""
 
+import json
 import socket
 from collections.abc import Iterator
 
 from rundlet.errors import Unavailable
-from rundlet.keeper.attach import DATA_MAX_BYTES
+from rundlet.keeper.attach import DATA_MAX_BYTES, END, WITNESS_HEAD
 from rundlet.keeper.connection import Connection
 from rundlet.keeper.protocol import ExitRecord, OomEvent, to_exit
 
@@ -13,22 +14,43 @@ class Attachment:
     """One end of a container's stdin, stdout and stderr, as `rundlet.keeper.attach` draws it.
 
     For one thread, or two of which one only sends; `fileno` can be polled.  Output
-    that this end does not read in time is lost to it, never to the container's log.
+    that this end does not read in time is lost to it, never to the container's log;
+    a lossless one misses nothing, and has in `exit` how the container ended when `receive` has
+    said None (None: it was removed without having run, or its keeper was killed with its anchor).
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, lossless: bool = False) -> None:
         self._sock = sock
+        self._lossless = lossless
+        self._ends: dict[int, int] = {}  # of what was received, by channel
+        self.exit: ExitRecord | None = None
 
     def fileno(self) -> int:
         return self._sock.fileno()
 
     def receive(self) -> tuple[int, bytes] | None:
         """Channel (1 stdout, 2 stderr) and data; None when the container's streams have ended."""
+        while packet := self._receive():
+            if packet[0] == END:
+                self.exit = to_exit(json.loads(packet[1:]))
+                return None
+            data = self._strip(packet) if self._lossless else packet[1:]
+            if data:
+                return packet[0], data
+        return None
+
+    def _receive(self) -> bytes:
         try:
-            packet = self._sock.recv(DATA_MAX_BYTES + 1)
+            return self._sock.recv(WITNESS_HEAD.size + DATA_MAX_BYTES)
         except ConnectionResetError:
-            return None
-        return (packet[0], packet[1:]) if packet else None
+            return b""
+
+    def _strip(self, packet: bytes) -> bytes:
+        """The data, without what was received before."""
+        channel, begin = WITNESS_HEAD.unpack_from(packet)
+        known = max(0, self._ends.get(channel, begin) - begin)
+        self._ends[channel] = begin + max(known, len(packet) - WITNESS_HEAD.size)
+        return packet[WITNESS_HEAD.size + known :]
 
     def send(self, data: bytes) -> None:
         """To its stdin; waits while the container does not read.  BrokenPipeError when it has ended."""

@@ -10,7 +10,7 @@ Store = dict[str, dict[str, int]]
 """Descriptors by name by container."""
 
 _PACKET_MAX_BYTES = 1024
-_FDS_MAX = 8
+FDS_MAX = 8
 _FD_BYTES = 4
 _MSG_CMSG_CLOEXEC = 0x40000000  # the C module has no name for it
 
@@ -39,7 +39,7 @@ class SupervisorLink:
         try:
             raw, rights, _, _ = self._sock.recvmsg(
                 _PACKET_MAX_BYTES,
-                _socket.CMSG_LEN(_FDS_MAX * _FD_BYTES),
+                _socket.CMSG_LEN(FDS_MAX * _FD_BYTES),
                 _socket.MSG_DONTWAIT | _MSG_CMSG_CLOEXEC,
             )
         except OSError:

@@ -21,7 +21,10 @@ page for the whole keeper, because there is one batch at a time:
     16  8   the log file's inode
     24  8   its size before the write
     32  8   bytes that the write adds
+    40  8   the stream's tally when it is done (`keeper.attach`)
     64  192 container id, ended by a zero
+
+Without a log file the inode is 0: there is nothing to undo or to do again, but the tally to set.
 """
 
 import mmap
@@ -31,7 +34,7 @@ from typing import NamedTuple
 
 _SIZE_BYTES = 4096
 _STATE, _MARKER, _LAST, _CONTAINER = 0, 1, 2, 64
-_FIELDS = struct.Struct("=BB4xQQQQ")
+_FIELDS = struct.Struct("=BB4xQQQQQ")
 _CONTAINER_MAX_BYTES = 192
 
 
@@ -44,6 +47,7 @@ class Batch(NamedTuple):
     inode: int
     offset: int
     text_bytes: int
+    tally: int = 0
     taken: bool = False
 
 
@@ -63,9 +67,7 @@ class Journal:
         page = self._page
         name = batch.container_id.encode() + b"\0"
         page[_CONTAINER : _CONTAINER + len(name)] = name
-        _FIELDS.pack_into(
-            page, _LAST, last, batch.channel, batch.raw_bytes, batch.inode, batch.offset, batch.text_bytes
-        )
+        _FIELDS.pack_into(page, _LAST, last, *batch[1:7])
         page[_MARKER] = last ^ 0xFF
         page[_STATE] = 1
 
@@ -77,11 +79,9 @@ class Journal:
         page = self._page
         if page[_STATE] != 1:
             return None
-        last, channel, raw_bytes, inode, offset, text_bytes = _FIELDS.unpack_from(page, _LAST)
+        last, *fields = _FIELDS.unpack_from(page, _LAST)
         name = bytes(page[_CONTAINER : _CONTAINER + _CONTAINER_MAX_BYTES]).partition(b"\0")[0]
-        return Batch(
-            name.decode(), channel, raw_bytes, inode, offset, text_bytes, taken=page[_MARKER] == last
-        )
+        return Batch(name.decode(), *fields)._replace(taken=page[_MARKER] == last)
 
     def close(self) -> None:
         self.marker.release()

@@ -16,6 +16,8 @@ import array
 import socket
 from typing import NamedTuple
 
+from rundlet.keeper.hold import FDS_MAX
+
 _PACKET_MAX_BYTES = 1024
 
 
@@ -39,9 +41,11 @@ class AnchorLink:
 
     def put(self, container_id: str, fds: dict[str, int]) -> None:
         """Have `fds` held; they stay open here, too."""
-        if fds:
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds.values()))]
-            self._send(" ".join(("put", container_id, *fds)), rights)
+        names = list(fds)
+        for start in range(0, len(names), FDS_MAX):
+            some = names[start : start + FDS_MAX]
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fds[name] for name in some]))]
+            self._send(" ".join(("put", container_id, *some)), rights)
 
     def drop(self, container_id: str, *names: str) -> None:
         self._send(" ".join(("drop", container_id, *names)))

@@ -30,7 +30,8 @@ ride along by SCM_RIGHTS.  A packet over PACKET_MAX_BYTES says only
     wait_exec       container_id exec_id                          exit             when it has ended, kept for one asker
     signal_exec     exec_id signum
     reopen_log      container_id
-    attach          container_id stdin                            fds: a socket as `rundlet.keeper.attach` draws it
+    attach          container_id stdin lossless                   lossless
+                                                                  fds: a socket as `rundlet.keeper.attach` draws it
     resize          container_id height width
     watch           oom (whether)                                 nothing, then exit, again and again,
                                                                   and oom: container_id, time_ns
@@ -66,6 +67,8 @@ from rundlet.errors import Unavailable
 PROTOCOL_VERSION = 2
 OLDEST_VERSION = 2
 """The oldest protocol that this side still speaks."""
+OLDER_HINT = "it is older than this rundlet, and leaves when its last container and pod are removed"
+"""For a request that a keeper of the same protocol does not know yet."""
 
 PACKET_MAX_BYTES = 96 * 1024
 FDS_MAX = 4

@@ -25,7 +25,6 @@ from rundlet.keeper.files import read_json, remove_tree
 from rundlet.keeper.hold import Store
 from rundlet.keeper.identity import open_process
 from rundlet.keeper.journal import Batch
-from rundlet.keeper.logfile import settle
 from rundlet.keeper.protocol import ExitRecord, LogLimit
 
 
@@ -69,7 +68,9 @@ def _read_container(core: Core, name: str) -> Container | None:
 
 
 def _reopen(core: Core, container: Container, held: dict[str, int]) -> None:
+    container.audience.restore(held)
     if container.exit is not None:
+        container.audience.end(container.exit)
         for fd in held.values():
             os.close(fd)
         core.anchor.drop(container.id)
@@ -94,7 +95,7 @@ def _reopen(core: Core, container: Container, held: dict[str, int]) -> None:
 def _settle_batch(core: Core) -> None:
     """The batch that was between FIFO and log when the last supervisor was killed."""
     batch = core.scratch.journal.read()
-    if batch is not None and not batch.taken:
+    if batch is not None:
         _finish_batch(core, batch)
     core.scratch.journal.end()
 
@@ -105,8 +106,8 @@ def _finish_batch(core: Core, batch: Batch) -> None:
         return
     name = "stderr" if batch.channel == 2 else "stdout"
     stream = container.streams.get(name)
-    if stream is not None and settle(container.log.path, batch.inode, batch.offset, batch.text_bytes):
-        stream.skip(batch.raw_bytes)
+    if stream is not None:
+        stream.settle(batch)
 
 
 def _resume(container: Container, ending: Ending) -> None:

@@ -7,10 +7,8 @@ from typing import Any
 
 from rundlet.errors import Error, Internal, InvalidArgument, Unavailable
 from rundlet.keeper.loop import Loop
-from rundlet.keeper.protocol import Packet, receive_packet, send_packet
+from rundlet.keeper.protocol import OLDER_HINT, Packet, receive_packet, send_packet
 from rundlet.step import step
-
-_OLDER_HINT = "it is older than this rundlet, and leaves when its last container and pod are removed"
 
 
 class Request:
@@ -114,7 +112,7 @@ class Server:
         handler = self._verbs.get(verb)
         try:
             if handler is None:
-                raise Unavailable(f"keeper: it does not know the request {verb!r}", hint=_OLDER_HINT)
+                raise Unavailable(f"keeper: it does not know the request {verb!r}", hint=OLDER_HINT)
             handler(request)
         except Error as error:
             request.fail(error)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rundlet.keeper.attach import CHANNELS, Audience
 from rundlet.keeper.journal import Batch, Journal
-from rundlet.keeper.logfile import LogFile
+from rundlet.keeper.logfile import LogFile, settle
 from rundlet.kernel import pipe
 from rundlet.kernel.malloc import keep_freed
 from rundlet.plan.log import LINE_MAX_BYTES, PREFIX_MAX_BYTES, format_lines, format_rest
@@ -83,6 +83,9 @@ class Stream:
         if len(data) <= self._seen and not self._behind:
             return False
         self._publish(data)
+        if not self._source.log.is_open:
+            self._commit(data, len(data), ())
+            return len(data) >= limit
         portion = self._choose_portion(data)
         self._behind = len(portion) < len(data)
         parts, used = format_lines(self.name, portion, time.time_ns())
@@ -119,22 +122,23 @@ class Stream:
 
     def _publish(self, data: bytes) -> None:
         if len(data) > self._seen:
-            self._source.audience.publish(self._channel, data[self._seen :])
+            self._source.audience.publish(self._channel, data[self._seen :], self._seen)
             self._seen = len(data)
 
     def _commit(self, data: bytes, used: int, parts: Sequence[bytes | memoryview]) -> None:
-        log, journal = self._source.log, self._scratch.journal
+        log, journal, audience = self._source.log, self._scratch.journal, self._source.audience
+        inode, offset = log.position() if log.is_open else (0, 0)
+        size = sum(map(len, parts))
+        tally = audience.count_taken(self._channel, used)
+        batch = Batch(self._source.container_id, self._channel, used, inode, offset, size, tally)
+        journal.begin(batch, data[used - 1])
         if log.is_open:
-            inode, offset = log.position()
-            size = sum(map(len, parts))
-            batch = Batch(self._source.container_id, self._channel, used, inode, offset, size)
-            journal.begin(batch, data[used - 1])
             log.append(parts, size, offset)
-            self._scratch.take(self.fd, used)
-            journal.end()
+        self._scratch.take(self.fd, used)
+        audience.note_taken(self._channel, tally)
+        journal.end()
+        if log.is_open:
             log.rotate()
-        else:
-            self._scratch.take(self.fd, used)
         self._seen -= used
 
     def has_ended(self) -> bool:
@@ -151,9 +155,14 @@ class Stream:
             self._publish(rest)
             self._commit(rest, len(rest), [format_rest(self.name, rest, time.time_ns(), partial=False)])
 
-    def skip(self, count: int) -> None:
-        """Bytes that the log has already, written by a supervisor that was killed before it took them."""
-        self._scratch.take(self.fd, count)
+    def settle(self, batch: Batch) -> None:
+        """Finish what a supervisor was killed in: bytes that the log has already leave the FIFO."""
+        log = self._source.log
+        if not batch.taken:
+            if not batch.inode or not settle(log.path, batch.inode, batch.offset, batch.text_bytes):
+                return
+            self._scratch.take(self.fd, batch.raw_bytes)
+        self._source.audience.note_taken(batch.channel, batch.tally)
 
     def close(self) -> None:
         os.close(self.fd)

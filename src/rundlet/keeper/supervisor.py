@@ -119,7 +119,7 @@ class Supervisor:
         for container in self._core.containers.values():
             container.log.close()
             container.close_oom()
-            container.audience.close()
+            container.audience.release()
         for part in (self._pods, self._launcher, self._core.scratch, self._core.anchor, self._core.loop):
             part.close()
         return store
@@ -195,8 +195,14 @@ class Supervisor:
         container = self._core.find(request)
         if container.exit is not None:
             raise FailedPrecondition(f"container {container.id} has stopped: there is nothing to attach to")
-        with container.audience.admit(has_stdin=bool(request.args["stdin"])) as theirs:
-            request.answer({}, (theirs.fileno(),))
+        has_stdin = bool(request.args["stdin"])
+        if request.args.get("lossless"):
+            theirs = container.audience.admit_witness(has_stdin=has_stdin)
+            self._core.anchor.put(container.id, container.audience.fds())
+        else:
+            theirs = container.audience.admit(has_stdin=has_stdin)
+        with theirs:
+            request.answer({"lossless": bool(request.args.get("lossless"))}, (theirs.fileno(),))
 
     def serve_resize(self, request: Request) -> None:
         container = self._core.find(request)
