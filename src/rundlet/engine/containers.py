@@ -20,13 +20,14 @@ from rundlet.engine.containerlimits import change_limits
 from rundlet.engine.creation import build_container, bundle_path
 from rundlet.engine.describe import describe_container
 from rundlet.engine.events import ExitWatcher
+from rundlet.engine.execchange import plan_change
 from rundlet.engine.execution import run_exec
 from rundlet.engine.exits import record_exit, record_start_failure, record_unknown_exit
 from rundlet.engine.external import unmount_rootfs
 from rundlet.engine.imagevolumes import volumes_path
 from rundlet.engine.limits import check_resources
 from rundlet.engine.names import new_id
-from rundlet.engine.options import ContainerFilter, ContainerOptions, Resources
+from rundlet.engine.options import ContainerFilter, ContainerOptions, ExecOptions, Resources
 from rundlet.engine.parts import Parts
 from rundlet.engine.podfiles import remove_directory
 from rundlet.engine.process import read_config
@@ -349,15 +350,33 @@ class Containers:
 
     # -- work on a running one ----------------------------------------------------
 
-    def exec_sync(self, prefix: str, argv: Sequence[str], timeout_s: float | None = None) -> ExecResult:
-        """Run `argv` in the container and collect what it writes.
+    def exec_sync(
+        self,
+        prefix: str,
+        argv: Sequence[str],
+        timeout_s: float | None = None,
+        *,
+        options: ExecOptions = ExecOptions(),  # noqa: B008 - immutable
+        stdin: bytes | None = None,
+        output_limit_bytes: int = 0,
+    ) -> ExecResult:
+        """Run `argv` in the container, give it `stdin`, and collect what it writes.
 
         Raises NotFound when the container is not running or has no such program,
         DeadlineExceeded after `timeout_s` (None or 0: no limit); the process is gone then.
         """
         record = self._find_running(prefix, argv)
         with self._operation("exec", record.id, record.options.name):
-            return run_exec(self._parts, record, argv, timeout_s or None)
+            change = plan_change(self._parts, record, options)
+            return run_exec(
+                self._parts,
+                record,
+                argv,
+                timeout_s or None,
+                change=change,
+                stdin=stdin,
+                output_limit_bytes=output_limit_bytes,
+            )
 
     def exec_stream(
         self,
@@ -368,6 +387,7 @@ class Containers:
         stdout: bool = True,
         stderr: bool = True,
         terminal: bool = False,
+        options: ExecOptions = ExecOptions(),  # noqa: B008 - immutable
     ) -> ExecStreams:
         """Run `argv` in the container with live streams; the caller closes them.
 
@@ -376,7 +396,14 @@ class Containers:
         record = self._find_running(prefix, argv)
         with self._operation("exec", record.id, record.options.name), step("container.exec", record.id):
             return start_exec(
-                self._parts, record, argv, stdin=stdin, stdout=stdout, stderr=stderr, terminal=terminal
+                self._parts,
+                record,
+                argv,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                terminal=terminal,
+                change=plan_change(self._parts, record, options),
             )
 
     def attach(

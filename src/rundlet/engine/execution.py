@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from rundlet.engine.creation import bundle_path
+from rundlet.engine.execchange import Change
 from rundlet.engine.parts import Parts
 from rundlet.engine.process import choose_exec_plan
 from rundlet.engine.records import ContainerRecord
@@ -42,8 +43,15 @@ class Collector:
         self._limit_bytes = limit_bytes
         self._poll = select.poll()
         self._open = set(fds)
+        self._input, self._left = _NO_FD, memoryview(b"")
         for fd in fds:
             self._poll.register(fd, select.POLLIN)
+
+    def feed(self, end: "_Fd", data: bytes) -> None:
+        """Write `data` into a pipe meanwhile, and close it then or when nobody reads it any more."""
+        os.set_blocking(end.take(), False)
+        self._input, self._left = end, memoryview(data)
+        self._poll.register(end.take(), select.POLLOUT)
 
     def read_until(self, fd: int, deadline: float | None) -> None:
         """Read until there is something to read from `fd`, or `deadline` (time.monotonic) is over."""
@@ -64,9 +72,20 @@ class Collector:
         """Read what is there to be read; the descriptors that were ready, none when the time is over."""
         left_s = _left_s(deadline)
         ready = [fd for fd, _ in self._poll.poll(None if left_s is None else math.ceil(left_s * 1000))]
+        if self._input.take() in ready:
+            self._write()
         for fd in self._open.intersection(ready):
             self._read(fd)
         return ready
+
+    def _write(self) -> None:
+        try:
+            self._left = self._left[os.write(self._input.take(), self._left) :]
+        except BrokenPipeError:
+            self._left = self._left[:0]
+        if not self._left:
+            self._poll.unregister(self._input.take())
+            self._input.close()
 
     def _read(self, fd: int) -> None:
         data = os.read(fd, _CHUNK_BYTES)
@@ -78,22 +97,41 @@ class Collector:
 
 
 def run_exec(
-    parts: Parts, record: ContainerRecord, argv: Sequence[str], timeout_s: float | None
+    parts: Parts,
+    record: ContainerRecord,
+    argv: Sequence[str],
+    timeout_s: float | None,
+    *,
+    change: Change | None = None,
+    stdin: bytes | None = None,
+    output_limit_bytes: int = 0,
 ) -> ExecResult:
-    """Run `argv` in a running container and wait for it."""
-    plan = choose_exec_plan(parts, record, bundle_path(parts, record.id), argv, terminal=False)
+    """Run `argv` in a running container and wait for it; it reads `stdin`, if any.
+
+    Of each output `output_limit_bytes` are kept (0: as many as the settings say).
+    """
+    plan = choose_exec_plan(parts, record, bundle_path(parts, record.id), argv, terminal=False, change=change)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with ExitStack() as cleanup:
         out_read, out_write = _make_pipe(cleanup)
         err_read, err_write = _make_pipe(cleanup)
+        in_read, in_write = (_NO_FD, _NO_FD) if stdin is None else _make_pipe(cleanup)
         with step("container.exec", record.id):
             handle = parts.keeper.exec(
-                record.id, plan, stdout_fd=out_write.take(), stderr_fd=err_write.take()
+                record.id,
+                plan,
+                stdin_fd=in_read.take(),
+                stdout_fd=out_write.take(),
+                stderr_fd=err_write.take(),
             )
         cleanup.callback(handle.close)
         out_write.close()
         err_write.close()
-        collector = Collector((out_read.take(), err_read.take()), parts.settings.exec_output_limit_bytes)
+        in_read.close()
+        limit_bytes = output_limit_bytes or parts.settings.exec_output_limit_bytes
+        collector = Collector((out_read.take(), err_read.take()), limit_bytes)
+        if stdin is not None:
+            collector.feed(in_write, stdin)
         try:
             with step("container.await-exec", record.id):
                 waits("process", argv[0], handle.pid, _left_s(deadline))
@@ -137,6 +175,9 @@ class _Fd:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+_NO_FD = _Fd(-1)
 
 
 def _make_pipe(cleanup: ExitStack) -> tuple[_Fd, _Fd]:

@@ -229,6 +229,15 @@ class ContainerOptions(_Options, frozen=True):
     origin: Literal["cri", "local"] = "cri"
 
 
+class ExecOptions(_Options, frozen=True):
+    """What a further process has in place of the first one's; `user` is NAME|UID[:GROUP|GID]."""
+
+    env: tuple[tuple[str, str], ...] = ()
+    working_dir: str = ""
+    user: str = ""
+    privileged: bool = False
+
+
 class PodFilter(_Options, frozen=True):
     """All given conditions must hold; `id` may be a prefix."""
 

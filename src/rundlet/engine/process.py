@@ -1,7 +1,7 @@
 """From a container's record and config.json to the plans that the keeper takes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from sys import intern
 from typing import Any, Literal
@@ -121,11 +121,25 @@ def plan_cgroup(parts: Parts, path: str, resources: Resources) -> CgroupPlan:
 
 
 def choose_exec_plan(
-    parts: Parts, record: ContainerRecord, bundle: str, argv: Sequence[str], *, terminal: bool
+    parts: Parts,
+    record: ContainerRecord,
+    bundle: str,
+    argv: Sequence[str],
+    *,
+    terminal: bool,
+    change: Callable[[Process], Process] | None = None,
 ) -> ProcessPlan | dict[str, Any]:
-    """What the keeper needs to run `argv` in a running container, whoever made that."""
+    """What the keeper needs to run `argv` in a running container, whoever made that.
+
+    `change` makes the process from one that takes after the container's first.
+    """
     if record.facts.runtime_type == "oci":
-        return take_after(read_config(bundle), argv, terminal=terminal).to_json()
+        process = take_after(read_config(bundle), argv, terminal=terminal)
+        return (change(process) if change else process).to_json()
+    if change:
+        check_words(argv, "process.args")
+        config = read_config(bundle)
+        return _plan_further(parts, config, change(take_after(config, argv, terminal=terminal)))
     return plan_exec(parts, bundle, argv, terminal=terminal)
 
 
@@ -147,7 +161,10 @@ _EXECS_MAX = 512
 
 
 def _plan_like_first(parts: Parts, config: RuntimeConfig) -> ProcessPlan:
-    process = take_after(config, (), terminal=False)
+    return _plan_further(parts, config, take_after(config, (), terminal=False))
+
+
+def _plan_further(parts: Parts, config: RuntimeConfig, process: Process) -> ProcessPlan:
     linux = config.linux or Linux()
     host = read_host(parts, linux.cgroups_path)
     plan = plan_process(process, host, compile_seccomp(parts, linux.seccomp), linux=linux)

@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from typing import NamedTuple, Protocol
 
 from rundlet.engine.creation import bundle_path
+from rundlet.engine.execchange import Change
 from rundlet.engine.parts import Parts
 from rundlet.engine.process import choose_exec_plan
 from rundlet.engine.records import ContainerRecord, PodRecord, require_state
@@ -219,9 +220,12 @@ def start_exec(
     stdout: bool,
     stderr: bool,
     terminal: bool,
+    change: Change | None = None,
 ) -> ExecStreams:
     """Run `argv` in a running container with the streams that are wanted; a terminal has stdout alone."""
-    plan = choose_exec_plan(parts, record, bundle_path(parts, record.id), argv, terminal=terminal)
+    plan = choose_exec_plan(
+        parts, record, bundle_path(parts, record.id), argv, terminal=terminal, change=change
+    )
     if terminal:
         handle = parts.keeper.exec(record.id, plan)
         stdin_fd = handle.terminal_fd if stdin else -1
