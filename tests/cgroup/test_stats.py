@@ -7,10 +7,14 @@ import pytest
 
 from rundlet.cgroup.group import Group
 from rundlet.cgroup.layout import Layout
+from rundlet.cgroup.pressure import Pressure, Stall
 from rundlet.cgroup.stats import GroupStats, read_oom_kills, read_stats
 from rundlet.errors import NotFound
 
 MIB = 1 << 20
+PRESSURE = (
+    "some avg10=0.25 avg60=1.50 avg300=100.00 total=12\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=5\n"
+)
 
 
 def make_group(tmp_path, version, files):
@@ -33,7 +37,8 @@ def test_version_1(tmp_path):
         {
             "cpuacct/g/cpuacct.usage": "123456789\n",
             "memory/g/memory.usage_in_bytes": "1000\n",
-            "memory/g/memory.limit_in_bytes": "9223372036854771712\n",
+            "memory/g/memory.limit_in_bytes": "5000\n",
+            "memory/g/memory.memsw.limit_in_bytes": "5100\n",
             "memory/g/memory.stat": "cache 5\nrss 1\ntotal_rss 400\ntotal_swap 7\ntotal_inactive_file 250\n"
             "total_pgfault 12\ntotal_pgmajfault 3\nhierarchical_memory_limit 18446744073709551615\n",
             "memory/g/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
@@ -45,12 +50,13 @@ def test_version_1(tmp_path):
         memory_usage_bytes=1000,
         working_set_bytes=750,
         rss_bytes=400,
-        limit_bytes=0,
+        limit_bytes=5000,
         page_faults=12,
         major_page_faults=3,
         swap_bytes=7,
         pids=4,
         oom_kills=2,
+        swap_limit_bytes=100,
     )
 
 
@@ -63,12 +69,23 @@ def test_version_2(tmp_path):
             "g/memory.current": "1000\n",
             "g/memory.max": "4096\n",
             "g/memory.swap.current": "7\n",
+            "g/memory.swap.max": "100\n",
+            "g/cpu.pressure": PRESSURE,
+            "g/memory.pressure": PRESSURE.replace("12", "13"),
+            "g/io.pressure": "full avg10=1.5 total=9\n",
             "g/memory.stat": "anon 400\nfile 600\ninactive_file 2000\npgfault 12\npgmajfault 3\n",
             "g/memory.events": "low 0\noom 1\noom_kill 2\n",
             "g/pids.current": "4\n",
         },
     )
-    assert read_stats(group) == GroupStats(123456000, 1000, 0, 400, 4096, 12, 3, 7, 4, 2)
+    stats = read_stats(group)
+    assert stats[:-1] == (123456000, 1000, 0, 400, 4096, 12, 3, 7, 4, 2, 100)
+    full = Stall(5)
+    assert stats.pressure == (
+        Pressure(Stall(12, 0.25, 1.5, 100.0), full),
+        Pressure(Stall(13, 0.25, 1.5, 100.0), full),
+        Pressure(Stall(), Stall(9, 1.5)),
+    )
 
 
 def test_no_limit_on_version_2(tmp_path):

@@ -1,7 +1,9 @@
 """What the engine answers, as the kubelet reads it."""
 
 import pytest
+from msgspec.structs import replace
 
+from rundlet.cgroup.pressure import Pressure, Stall
 from rundlet.cri import messages
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.engine import status
@@ -124,10 +126,11 @@ def test_a_container_in_the_list_has_what_its_status_has():
     ],
 )
 def test_an_image_has_a_uid_or_a_username(user, uid, username):
-    message = messages.image_message(image(user))
+    message = messages.image_message(image(user), {"org.opencontainers.image.title": "t"})
     assert message.HasField("uid") == (uid is not None)
     assert (message.uid.value, message.username) == (uid or 0, username)
     assert (message.size, message.pinned) == (42, True)
+    assert message.spec.annotations["org.opencontainers.image.title"] == "t"
 
 
 def test_container_stats():
@@ -152,3 +155,19 @@ def test_pod_stats_tell_the_default_interface_from_the_others():
     assert [interface.name for interface in message.network.interfaces] == ["net1"]
     assert message.process.process_count.value == 3
     assert message.containers[0].attributes.id == CONTAINER.id
+
+
+def test_pressure_is_told_where_the_kernel_keeps_it():
+    pressure = Pressure(Stall(12, 0.25, 1.5, 3.0), Stall(5))
+    assert not messages.container_stats_message(CONTAINER_STATS).HasField("io")
+    assert not messages.container_stats_message(CONTAINER_STATS).cpu.HasField("psi")
+    stats = replace(
+        CONTAINER_STATS,
+        cpu=replace(CPU, pressure=pressure),
+        memory=replace(MEMORY, pressure=pressure),
+        io=status.IoStats(9, pressure),
+    )
+    message = messages.container_stats_message(stats)
+    for psi in (message.cpu.psi, message.memory.psi, message.io.psi):
+        assert (psi.Some.Total, psi.Some.Avg10, psi.Some.Avg60, psi.Some.Avg300) == (12, 0.25, 1.5, 3.0)
+        assert (psi.Full.Total, psi.Full.Avg10) == (5, 0.0)

@@ -278,11 +278,11 @@ def test_container_options_survive_the_wire(container):
 def test_filters():
     state = api.PodSandboxStateValue(state=api.SANDBOX_NOTREADY)
     asked = api.PodSandboxFilter(id="ab", state=state, label_selector={"a": "b"})
-    assert options.pod_filter(asked) == PodFilter(id="ab", state="notready", labels={"a": "b"})
-    assert options.pod_filter(api.PodSandboxFilter()) == PodFilter()
+    assert options.pod_filter(asked) == PodFilter(id="ab", state="notready", labels={"a": "b"}, origin="cri")
+    assert options.pod_filter(api.PodSandboxFilter()) == PodFilter(origin="cri")
     created = api.ContainerFilter(pod_sandbox_id="cd", state=api.ContainerStateValue(state=0))
-    assert options.container_filter(created) == ContainerFilter(pod_id="cd", state="created")
-    assert options.container_filter(api.ContainerFilter()) == ContainerFilter()
+    assert options.container_filter(created) == ContainerFilter(pod_id="cd", state="created", origin="cri")
+    assert options.container_filter(api.ContainerFilter()) == ContainerFilter(origin="cri")
 
 
 @pytest.mark.parametrize("number", [value for value in api.Signal.values() if value])

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rundlet.cgroup.figures import DeviceIo, merge_io, parse_io_line, parse_pressure
+from rundlet.cgroup.figures import DeviceIo, merge_io, parse_io_line
+from rundlet.cgroup.pressure import parse_pressure
 from rundlet.engine.engine import Engine
 from rundlet.engine.metrics import BASE_LABELS, FAMILIES
 from rundlet.engine.options import ContainerOptions, PodOptions
@@ -27,7 +28,7 @@ def test_every_family_is_described_once() -> None:
 
 def test_pressure_and_io_lines() -> None:
     text = "some avg10=0.00 avg60=0.00 avg300=0.00 total=12\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=5\n"
-    assert parse_pressure(text) == (12, 5)
+    assert [stall.total_us for stall in parse_pressure(text)] == [12, 5]
     assert parse_io_line("8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0") == DeviceIo("8:0", 1, 2, 3, 4)
     assert parse_io_line("8:16 ") is None
     assert merge_io({"8:0": {"Read": 7}}, {"8:0": {"Write": 2}}) == (DeviceIo("8:0", 7, 0, 0, 2),)
@@ -36,8 +37,7 @@ def test_pressure_and_io_lines() -> None:
 @given(st.text(max_size=200))
 def test_any_pressure_text_reads(text: str) -> None:
     some, full = parse_pressure(text)
-    assert some >= 0
-    assert full >= 0
+    assert min(*some, *full) >= 0
 
 
 @pytest.mark.kernel

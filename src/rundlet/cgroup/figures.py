@@ -7,6 +7,7 @@ cgroup-v2.rst, Documentation/accounting/psi.rst.
 from typing import NamedTuple
 
 from rundlet.cgroup.group import Group
+from rundlet.cgroup.pressure import Pressure, parse_pressure
 from rundlet.cgroup.reading import GroupFiles
 from rundlet.cgroup.stats import read_oom_kills
 from rundlet.errors import NotFound
@@ -55,13 +56,6 @@ class DeviceIo(NamedTuple):
     written_bytes: int
     reads: int
     writes: int
-
-
-class Pressure(NamedTuple):
-    """Microseconds that some, or all, tasks waited for a resource."""
-
-    some_us: int
-    full_us: int
 
 
 class Figures(NamedTuple):
@@ -169,17 +163,6 @@ def _read_memory_v2(files: GroupFiles) -> MemoryFigures:
         reservation=files.number("memory", "memory.low"),
         swap_limit=files.number("memory", "memory.swap.max"),
     )
-
-
-def parse_pressure(text: str) -> Pressure:
-    """Lines "some avg10=… total=N" and "full … total=N" of a pressure file."""
-    totals = {"some": 0, "full": 0}
-    for line in text.splitlines():
-        kind, _, rest = line.partition(" ")
-        value = rest.rpartition("total=")[2]
-        if kind in totals and value.isdigit():
-            totals[kind] = int(value)
-    return Pressure(totals["some"], totals["full"])
 
 
 def _read_io_v1(files: GroupFiles) -> tuple[DeviceIo, ...]:

@@ -1,4 +1,4 @@
-"""What a group uses: CPU time, memory, processes.
+"""What a group uses: CPU time, memory, processes, and what it waits for.
 
 Sources: Documentation/admin-guide/cgroup-v1/{memory,cpuacct}.rst, cgroup-v2.rst.
 """
@@ -6,15 +6,23 @@ Sources: Documentation/admin-guide/cgroup-v1/{memory,cpuacct}.rst, cgroup-v2.rst
 from typing import NamedTuple
 
 from rundlet.cgroup.group import Group
+from rundlet.cgroup.pressure import Pressure, parse_pressure
 from rundlet.cgroup.reading import GroupFiles
 from rundlet.errors import NotFound
+
+
+class Pressures(NamedTuple):
+    cpu: Pressure
+    memory: Pressure
+    io: Pressure
 
 
 class GroupStats(NamedTuple):
     """A snapshot of a group and all below it; a figure that the host does not keep is 0.
 
     The working set is the memory that cannot be had back without cost: usage
-    less inactive file pages.  `limit_bytes` is 0 when there is no limit.
+    less inactive file pages.  The limits are 0 when there is none.  `pressure` is None
+    where the kernel keeps none: version 1, or without CONFIG_PSI.
     """
 
     cpu_usage_ns: int = 0
@@ -27,6 +35,8 @@ class GroupStats(NamedTuple):
     swap_bytes: int = 0
     pids: int = 0
     oom_kills: int = 0
+    swap_limit_bytes: int = 0
+    pressure: Pressures | None = None
 
 
 def read_stats(group: Group) -> GroupStats:
@@ -47,17 +57,19 @@ def _read_v1(group: Group) -> GroupStats:
     files = GroupFiles(group)
     usage = files.number("memory", "memory.usage_in_bytes")
     memory = files.pairs("memory", "memory.stat")
+    limit = files.number("memory", "memory.limit_in_bytes")
     return GroupStats(
         cpu_usage_ns=files.number("cpuacct", "cpuacct.usage"),
         memory_usage_bytes=usage,
         working_set_bytes=max(0, usage - memory.get("total_inactive_file", 0)),
         rss_bytes=memory.get("total_rss", 0),
-        limit_bytes=files.number("memory", "memory.limit_in_bytes"),
+        limit_bytes=limit,
         page_faults=memory.get("total_pgfault", 0),
         major_page_faults=memory.get("total_pgmajfault", 0),
         swap_bytes=memory.get("total_swap", 0),
         pids=files.number("pids", "pids.current"),
         oom_kills=read_oom_kills(group),
+        swap_limit_bytes=max(0, files.number("memory", "memory.memsw.limit_in_bytes") - limit),
     )
 
 
@@ -76,4 +88,14 @@ def _read_v2(group: Group) -> GroupStats:
         swap_bytes=files.number("memory", "memory.swap.current"),
         pids=files.number("pids", "pids.current"),
         oom_kills=read_oom_kills(group),
+        swap_limit_bytes=files.number("memory", "memory.swap.max"),
+        pressure=_read_pressures(files),
     )
+
+
+def _read_pressures(files: GroupFiles) -> Pressures | None:
+    cpu = files.text("cpu", "cpu.pressure")
+    if not cpu:
+        return None
+    memory, io = (files.text(name, f"{name}.pressure") for name in ("memory", "io"))
+    return Pressures(parse_pressure(cpu), parse_pressure(memory), parse_pressure(io))

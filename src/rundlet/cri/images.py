@@ -47,7 +47,10 @@ class ImageService(api_pb2_grpc.ImageServiceServicer):
         self.engine = engine
 
     def _list_images(self, filter: api.ImageFilter) -> list[api.Image]:
-        return [image_message(image) for image in self.engine.images.list(filter.image.image)]
+        return [self._describe(image) for image in self.engine.images.list(filter.image.image)]
+
+    def _describe(self, image: ImageRecord) -> api.Image:
+        return image_message(image, self.engine.images.annotations(image))
 
     def ListImages(self, request: api.ListImagesRequest, _: Context) -> api.ListImagesResponse:
         return api.ListImagesResponse(images=self._list_images(request.filter))
@@ -64,7 +67,7 @@ class ImageService(api_pb2_grpc.ImageServiceServicer):
         if image is None:
             return api.ImageStatusResponse()
         info = _image_info(image) | why_info(self.engine.insight, image.id) if request.verbose else {}
-        return api.ImageStatusResponse(image=image_message(image), info=info)
+        return api.ImageStatusResponse(image=self._describe(image), info=info)
 
     def PullImage(self, request: api.PullImageRequest, context: Context) -> api.PullImageResponse:
         """image_ref equals Image.id and Container.image_id, as CRI demands since 1.36."""

@@ -1,7 +1,8 @@
 """Engine status → CRI messages: pure; one function a message."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from rundlet.cgroup.pressure import Pressure, Stall
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.cri.security import id_mapping_messages, namespaces_message
 from rundlet.engine import status
@@ -64,7 +65,9 @@ def _network_message(ips: tuple[str, ...]) -> api.PodSandboxNetworkStatus:
 
 
 def _image_spec(options: ContainerOptions) -> api.ImageSpec:
-    return api.ImageSpec(image=options.image, user_specified_image=options.user_image)
+    return api.ImageSpec(
+        image=options.image, user_specified_image=options.user_image, annotations=options.image_annotations
+    )
 
 
 def _container_metadata(options: ContainerOptions) -> api.ContainerMetadata:
@@ -86,6 +89,7 @@ def container_message(container: status.ContainerStatus) -> api.Container:
     )
     message.metadata.name, message.metadata.attempt = options.name, options.attempt
     message.image.image, message.image.user_specified_image = options.image, options.user_image
+    message.image.annotations.update(options.image_annotations)
     return message
 
 
@@ -163,8 +167,8 @@ def signal_name(name: str) -> str:
     return value if value in api.Signal.DESCRIPTOR.values_by_name else "SIGNAL_RUNTIME_DEFAULT"
 
 
-def image_message(image: ImageRecord) -> api.Image:
-    """The user that the image names, as a number or as a name; CRI wants one of the two."""
+def image_message(image: ImageRecord, annotations: Mapping[str, str]) -> api.Image:
+    """`annotations` are the manifest's.  The user that the image names, as a number or as a name; CRI wants one of the two."""
     user = image.config.config.user.partition(":")[0]
     uid = int(user or 0) if not user or user.isdecimal() else None
     return api.Image(
@@ -174,7 +178,7 @@ def image_message(image: ImageRecord) -> api.Image:
         size=image.size_bytes,
         uid=None if uid is None else api.Int64Value(value=uid),
         username=user if uid is None else "",
-        spec=api.ImageSpec(image=image.id),
+        spec=api.ImageSpec(image=image.id, annotations=annotations),
         pinned=image.pinned,
     )
 
@@ -197,6 +201,7 @@ def _cpu_message(cpu: status.CpuStats) -> api.CpuUsage:
         timestamp=cpu.timestamp_ns,
         usage_core_nano_seconds=_number(cpu.usage_ns),
         usage_nano_cores=_number(cpu.usage_nanocores),
+        psi=_pressure_message(cpu.pressure),
     )
 
 
@@ -209,7 +214,23 @@ def _memory_message(memory: status.MemoryStats) -> api.MemoryUsage:
         rss_bytes=_number(memory.rss_bytes),
         page_faults=_number(memory.page_faults),
         major_page_faults=_number(memory.major_page_faults),
+        psi=_pressure_message(memory.pressure),
     )
+
+
+def _io_message(io: status.IoStats | None) -> api.IoUsage | None:
+    return api.IoUsage(timestamp=io.timestamp_ns, psi=_pressure_message(io.pressure)) if io else None
+
+
+def _pressure_message(pressure: Pressure | None) -> api.PsiStats | None:
+    if pressure is None:
+        return None
+    return api.PsiStats(Full=_stall_message(pressure.full), Some=_stall_message(pressure.some))
+
+
+def _stall_message(stall: Stall) -> api.PsiData:
+    """The total as the kernel has it, as other runtimes and the kubelet pass it on: microseconds."""
+    return api.PsiData(Total=stall.total_us, Avg10=stall.avg10, Avg60=stall.avg60, Avg300=stall.avg300)
 
 
 def _swap_message(memory: status.MemoryStats) -> api.SwapUsage:
@@ -233,6 +254,7 @@ def container_stats_message(stats: status.ContainerStats) -> api.ContainerStats:
         memory=_memory_message(stats.memory),
         writable_layer=filesystem_message(stats.writable_layer),
         swap=_swap_message(stats.memory),
+        io=_io_message(stats.io),
     )
 
 
@@ -272,6 +294,7 @@ def pod_stats_message(stats: status.PodStats) -> api.PodSandboxStats:
             network=_traffic_message(stats.interfaces, timestamp_ns),
             process=api.ProcessUsage(timestamp=timestamp_ns, process_count=_number(stats.pids)),
             containers=[container_stats_message(container) for container in stats.containers],
+            io=_io_message(stats.io),
         ),
     )
 

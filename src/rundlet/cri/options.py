@@ -109,6 +109,7 @@ def container_options(config: api.ContainerConfig, path: str = "config") -> Cont
         attempt=config.metadata.attempt,
         image=config.image.image_ref or config.image.image,
         user_image=config.image.user_specified_image,
+        image_annotations=dict(config.image.annotations),
         command=tuple(config.command),
         args=tuple(config.args),
         working_dir=config.working_dir,

@@ -1,18 +1,22 @@
 """Images of the node: pull, look at, remove."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rundlet.engine.parts import Parts
 from rundlet.engine.status import FilesystemUsage
-from rundlet.errors import FailedPrecondition, NotFound
+from rundlet.errors import Error, FailedPrecondition, NotFound
 from rundlet.image.progress import PullProgress
 from rundlet.image.pull import pull_remote
 from rundlet.registry.client import Credentials
+from rundlet.spec.digest import parse_digest
+from rundlet.spec.manifest import parse_manifest
 from rundlet.store.images import ImageRecord
 from rundlet.trace.span import identify
 from rundlet.trust.check import SignedManifest
 from rundlet.trust.gate import Gate
+
+_ANNOTATIONS_MAX = 1024
 
 
 class Images:
@@ -21,6 +25,7 @@ class Images:
     def __init__(self, parts: Parts, gate: Gate) -> None:
         self._parts = parts
         self._gate = gate
+        self._annotations: dict[str, Mapping[str, str]] = {}  # by the manifest's digest
 
     def pull(
         self,
@@ -66,6 +71,22 @@ class Images:
     def status(self, reference: str) -> ImageRecord | None:
         """None when it is not on this node."""
         return self._parts.find_image(reference)
+
+    def annotations(self, image: ImageRecord) -> Mapping[str, str]:
+        """Those of its manifest; empty when that is damaged."""
+        known = self._annotations.get(image.manifest_digest)
+        if known is None:
+            if len(self._annotations) >= _ANNOTATIONS_MAX:
+                self._annotations.clear()
+            known = self._annotations[image.manifest_digest] = self._read_annotations(image)
+        return known
+
+    def _read_annotations(self, image: ImageRecord) -> Mapping[str, str]:
+        try:
+            manifest = parse_manifest(self._parts.store.blobs.read(parse_digest(image.manifest_digest)))
+        except Error:
+            return {}
+        return manifest.annotations or {}
 
     def remove(self, reference: str) -> None:
         """Remove an image with all its names; an unknown one counts as removed.

@@ -123,7 +123,7 @@ def _huge(index: int) -> Callable[[Inputs], list[Sample]]:
 
 
 def _pressure(resource: str, index: int) -> Callable[[Inputs], list[Sample]]:
-    return _one(lambda inputs: inputs.figures.pressure[resource][index] // _US_PER_S)
+    return _one(lambda inputs: inputs.figures.pressure[resource][index].total_us // _US_PER_S)
 
 
 def _simple(name: str, kind: Kind, text: str, read: Callable[[Inputs], int]) -> Family:

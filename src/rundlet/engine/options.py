@@ -207,6 +207,7 @@ class ContainerOptions(_Options, frozen=True):
     image: str
     attempt: int = 0
     user_image: str = ""
+    image_annotations: dict[str, str] = {}
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     working_dir: str = ""

@@ -14,6 +14,7 @@ from rundlet.engine.status import (
     CpuStats,
     FilesystemUsage,
     InterfaceStats,
+    IoStats,
     MemoryStats,
     PodStats,
     PodStatus,
@@ -52,6 +53,7 @@ class StatsReader:
             memory=_memory(now_ns, usage),
             pids=usage.pids,
             writable_layer=self.read_writable_layer(record.id, now_ns),
+            io=_io(now_ns, usage),
         )
 
     def read_pod(
@@ -67,6 +69,7 @@ class StatsReader:
             pids=usage.pids,
             interfaces=self.read_interfaces(record),
             containers=containers,
+            io=_io(now_ns, usage),
         )
 
     def _cpu(self, object_id: str, now_ns: int, usage: GroupStats) -> CpuStats:
@@ -82,7 +85,8 @@ class StatsReader:
                 rate = used_ns * _NS_PER_S // (now_ns - last.timestamp_ns)
                 sample = _Sample(now_ns, usage.cpu_usage_ns, rate)
                 self._samples[object_id] = sample
-        return CpuStats(now_ns, usage.cpu_usage_ns, sample.nanocores)
+        pressure = usage.pressure.cpu if usage.pressure else None
+        return CpuStats(now_ns, usage.cpu_usage_ns, sample.nanocores, pressure)
 
     def read_writable_layer(self, container_id: str, now_ns: int) -> FilesystemUsage:
         used_bytes, inodes = self._parts.store.snapshots.usage(container_id)
@@ -111,8 +115,13 @@ def _memory(now_ns: int, usage: GroupStats) -> MemoryStats:
         page_faults=usage.page_faults,
         major_page_faults=usage.major_page_faults,
         swap_usage_bytes=usage.swap_bytes,
-        swap_available_bytes=0,
+        swap_available_bytes=max(0, usage.swap_limit_bytes - usage.swap_bytes),
+        pressure=usage.pressure.memory if usage.pressure else None,
     )
+
+
+def _io(now_ns: int, usage: GroupStats) -> IoStats | None:
+    return IoStats(now_ns, usage.pressure.io) if usage.pressure else None
 
 
 def _read_net_dev(pid: int) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from rundlet.cgroup.pressure import Pressure
 from rundlet.engine.options import ContainerOptions, PodOptions
 
 
@@ -65,6 +66,7 @@ class CpuStats(_Status, frozen=True):
     timestamp_ns: int
     usage_ns: int
     usage_nanocores: int
+    pressure: Pressure | None = None
 
 
 class MemoryStats(_Status, frozen=True):
@@ -77,6 +79,12 @@ class MemoryStats(_Status, frozen=True):
     major_page_faults: int
     swap_usage_bytes: int
     swap_available_bytes: int
+    pressure: Pressure | None = None
+
+
+class IoStats(_Status, frozen=True):
+    timestamp_ns: int
+    pressure: Pressure
 
 
 class FilesystemUsage(_Status, frozen=True):
@@ -92,6 +100,7 @@ class ContainerStats(_Status, frozen=True):
     memory: MemoryStats
     pids: int
     writable_layer: FilesystemUsage
+    io: IoStats | None = None
 
 
 class InterfaceStats(_Status, frozen=True):
@@ -113,6 +122,7 @@ class PodStats(_Status, frozen=True):
     pids: int
     interfaces: tuple[InterfaceStats, ...]
     containers: tuple[ContainerStats, ...]
+    io: IoStats | None = None
 
 
 class Condition(_Status, frozen=True):

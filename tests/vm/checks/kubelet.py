@@ -94,6 +94,10 @@ def live(parent, path, handler="", weight=59):
     assert (read(f"{path}/{unit}", "memory.max"), ask(unit, "MemoryMax")) == (str(80 * MIB), 80 * MIB)
     stats = caller.ContainerStats(container_id=container).stats
     assert stats.memory.working_set_bytes.value > 0, stats
+    has_pressure = os.path.exists(f"{GROUPS}{path}/{unit}/cpu.pressure")
+    assert [stats.cpu.HasField("psi"), stats.memory.HasField("psi"), stats.HasField("io")] == [
+        has_pressure
+    ] * 3
     caller.StopContainer(container_id=container, timeout=0)
     caller.RemoveContainer(container_id=container)
     assert ask(unit, "ActiveState", "Unit") == "gone"
