@@ -1,0 +1,1 @@
+"""podman's verbs on this machine: parse → one call of `rundlet.local` → render."""
