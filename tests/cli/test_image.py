@@ -344,6 +344,18 @@ def test_looking_at_a_local_image_loads_nothing_heavy(stored, tmp_path):
     assert not loaded & heavy
 
 
+def test_a_copy_loads_only_what_it_uses(image, source, registry, tmp_path):
+    """What a copy from a registry into a layout imports is most of the time that a small one takes."""
+    remote = f"docker://{registry}/a/b:1"
+    assert image("copy", source, remote).code == 0
+    arguments = ["image", "--insecure-policy", "copy", "-q", remote, f"oci:{tmp_path}/copied:1"]
+    loaded = modules_after(f"from rundlet.cli.main import run\nassert run({arguments!r}) == 0")
+    heavy = {"grpc", "yaml", "rich", "ssl", "cryptography", "logging", "asyncio", "concurrent.futures"}
+    heavy |= {"http.client", "email", "tarfile", "zstandard", "isal", "sqlite3", "rundlet.spec.schema1"}
+    heavy |= {"rundlet.engine", "rundlet.store", "rundlet.image.recode"}
+    assert not loaded & heavy
+
+
 def test_an_image_of_another_kind_is_shown_whole(image, layout):
     name = layout.publish(layout.artifact(b"content", "a/kind"), "artifact")
     assert json.loads(image("inspect", "--raw", name).stdout)["artifactType"] == "a/kind"
