@@ -209,8 +209,8 @@ class Group:
         directories = _walk_tree(found) if recursive else iter([found])
         return sorted({pid for directory in directories for pid in _read_pids(directory)})
 
-    def kill(self, *, timeout_s: float = 5.0) -> None:
-        """SIGKILL every process of the group and below, also those being forked.
+    def kill(self, *, timeout_s: float = 5.0, spared: int = 0) -> None:
+        """SIGKILL every process of the group and below, also those being forked, but for `spared`.
 
         Returns when they are gone or only wait for their parent; raises
         DeadlineExceeded after `timeout_s` (uninterruptible processes).
@@ -219,23 +219,28 @@ class Group:
             raise FailedPrecondition(f"kill cgroup {self.path}: the calling process is in it")
         deadline = time.monotonic() + timeout_s
         for nap_s in _naps():
-            pids = self.pids(recursive=True)
+            pids = self._list_but(spared)
             if not pids:
                 return
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"kill cgroup {self.path}: {len(pids)} processes do not die")
-            self._kill_once(pids)
+            self._kill_once(pids, spared)
             time.sleep(nap_s)
 
-    def _kill_once(self, pids: list[int]) -> None:
+    def _list_but(self, spared: int) -> list[int]:
+        return [pid for pid in self.pids(recursive=True) if pid != spared]
+
+    def _kill_once(self, pids: list[int], spared: int) -> None:
         """One round: all at once where the kernel can, else frozen so that no fork slips through."""
         try:
-            write_text(f"{self._watched()}/cgroup.kill", "1")
-            return
+            if not spared:
+                write_text(f"{self._watched()}/cgroup.kill", "1")
+                return
         except OSError:
-            self._set_frozen(True)
+            pass
+        self._set_frozen(True)
         try:
-            for pid in self.pids(recursive=True) or pids:
+            for pid in self._list_but(spared) or pids:
                 _signal_quietly(pid)
         finally:
             self._set_frozen(False)

@@ -22,6 +22,7 @@ from rundlet.engine.feed import Feed
 from rundlet.engine.groups import ParentGroups
 from rundlet.engine.handlers import Handlers
 from rundlet.engine.images import Images
+from rundlet.engine.inside import Inside
 from rundlet.engine.insight import Insight
 from rundlet.engine.locks import KeyedLocks
 from rundlet.engine.metricset import PodMetrics, read_pod_metrics
@@ -71,6 +72,7 @@ class Engine:
         self.images = Images(self._parts, make_gate(settings, self._parts.registries))
         self.tracer = self._parts.tracer
         self.insight = Insight(self._parts)
+        self.inside = Inside(self._parts)
         with self.tracer.operation("recover"):  # nobody answers yet, but the record tells where it hangs
             recover(self._parts, self.pods, self.containers)
         if self._parts.containers.list():
