@@ -43,31 +43,38 @@ def give_work(sock: socket.socket, work: Work, request: bytes, fds: Sequence[int
     send_raw(sock, head + b"\n" + request, tuple(fds))
 
 
-def be_newborn(report: socket.socket, machine: Machine, *, ahead: bool) -> NoReturn:
-    """Detach, wait for work, do it.  Never returns.  One made ahead of time has time to prepare."""
+def be_newborn(report: socket.socket, machine: Machine, anteroom: int, *, ahead: bool) -> NoReturn:
+    """Detach, wait for work, do it.  Never returns.  One made ahead of time has time to prepare.
+
+    `anteroom` is the descriptor that `rundlet.runtime.anteroom` speaks of, or -1.
+    """
 
     def life() -> None:
-        detach({report.fileno()})
+        detach({report.fileno(), anteroom})
         if ahead:
             own_memory()  # 1.5 ms less when work comes
         raw, fds = receive_raw(report)
         if not raw:
             os._exit(0)
         head, _, request = raw.partition(b"\n")
-        _do(Work(*map(tuple, json.loads(head))), json.loads(request)["args"], fds, report, machine)
+        _do(Work(*map(tuple, json.loads(head))), json.loads(request)["args"], fds, report, machine, anteroom)
 
     live(life, report, "a new process")
 
 
 def _do(
-    work: Work, args: dict[str, Any], fds: list[int], report: socket.socket, machine: Machine
+    work: Work, args: dict[str, Any], fds: list[int], report: socket.socket, machine: Machine, anteroom: int
 ) -> NoReturn:
+    from rundlet.runtime.anteroom import fits  # the nursery has it, and nobody else needs it
+
     gate_or_pidfd, *stdio = fds
     origin = Origin(work.steps(), machine, Stdio(*stdio), report)
     try:
         if "plan" in args:
             plan = decode_plan(args["plan"])
             what = f"container {plan.container_id}"
+            if anteroom >= 0 and work.unshare and fits(plan):
+                origin = origin._replace(arrival=work._replace(unshare=()).steps(), anteroom=anteroom)
             become: Callable[[], None] = lambda: be_first(plan, origin, gate_or_pidfd)  # noqa: E731
         else:
             process = decode_process(args["process"])

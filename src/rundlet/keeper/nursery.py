@@ -203,10 +203,13 @@ class Nursery:
 
 def run_nursery(sock: socket.socket, machine: Machine) -> NoReturn:
     """The nursery's process."""
+    from rundlet.runtime.anteroom import make_anteroom  # what the supervisor has no use for
+
     try:
         prctl.close_all_but({0, 1, 2, sock.fileno()})
         gc.disable()
         home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        anteroom = make_anteroom()
         while True:
             raw, fds, _, _ = socket.recv_fds(sock, _ORDER_MAX_BYTES, _FDS_MAX, socket.MSG_CMSG_CLOEXEC)
             if not raw:
@@ -214,7 +217,7 @@ def run_nursery(sock: socket.socket, machine: Machine) -> NoReturn:
             flags, *words = raw.decode().split()
             ahead = "ahead" in words
             given = dict(zip(words[ahead:], fds, strict=True))
-            _serve(sock, int(flags), given, home, machine, ahead=ahead)
+            _serve(sock, int(flags), given, home, anteroom, machine, ahead=ahead)
     except Exception as error:  # the supervisor sees its end, and makes another
         print(f"nursery: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     finally:
@@ -222,7 +225,14 @@ def run_nursery(sock: socket.socket, machine: Machine) -> NoReturn:
 
 
 def _serve(
-    sock: socket.socket, flags: int, given: dict[str, int], home: int, machine: Machine, *, ahead: bool
+    sock: socket.socket,
+    flags: int,
+    given: dict[str, int],
+    home: int,
+    anteroom: int,
+    machine: Machine,
+    *,
+    ahead: bool,
 ) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -230,7 +240,7 @@ def _serve(
             namespace.setns(given["pid"], namespace.CLONE_NEWPID)
         child = clone(flags, given.get("cgroup", -1), sibling=True)
         if child.pid == 0:
-            be_newborn(theirs, machine, ahead=ahead)
+            be_newborn(theirs, machine, anteroom, ahead=ahead)
         socket.send_fds(sock, [b"%d" % child.pid], [child.pidfd, ours.fileno()])
         os.close(child.pidfd)
     except OSError as error:

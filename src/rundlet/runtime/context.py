@@ -12,8 +12,8 @@ from rundlet.runtime.terminal import Terminal
 class Context:
     """The rootfs by descriptor, the terminal, and what a helper has prepared.
 
-    `trees` are detached mounts for the rootfs and every bind, in the order of
-    the steps, made by a helper with the host's rights; None where there was none.
+    `trees` are detached mounts for the rootfs and every bind, in the order of the steps
+    (`rundlet.runtime.trees`); None where the process finds them by their paths itself.
     """
 
     __slots__ = ("hooks", "is_shared", "report", "root_fd", "terminal", "trees")

@@ -19,31 +19,20 @@ by the helper, after everything else, so that the other new namespaces belong to
 import json
 import os
 import socket
-from typing import NamedTuple
 
-from rundlet.errors import Unimplemented
-from rundlet.kernel import capability, namespace, setfsuid
-from rundlet.kernel import mount as m
+from rundlet.kernel import namespace
 from rundlet.kernel.clone import Cloned, clone
 from rundlet.plan.container import ContainerPlan
-from rundlet.plan.steps import Bind, BindRootfs, IdMap, MountOverlay, MoveNetDevice, map_id
-from rundlet.runtime.context import Context, refusal
-from rundlet.runtime.mounts import map_ids, open_bind
+from rundlet.plan.steps import MoveNetDevice, map_id
+from rundlet.runtime.context import Context
 from rundlet.runtime.stdio import Stdio, own_stdio
+from rundlet.runtime.trees import User, open_trees
 from rundlet.runtime.userns import become_root, raise_limits, read_mappings_of, write_mappings
 from rundlet.step import step as named
 
 _FDS_A_PACKET = 200  # SCM_MAX_FD is 253
 _GO = b"go"
 _MORE = b"more"
-
-
-class _User(NamedTuple):
-    """The container's user namespace as the helper has it."""
-
-    fd: int
-    uid_map: IdMap
-    gid_map: IdMap
 
 
 def give_birth(plan: ContainerPlan, context: Context, stdio: Stdio, report: socket.socket) -> None:
@@ -77,87 +66,31 @@ def give_birth(plan: ContainerPlan, context: Context, stdio: Stdio, report: sock
     os._exit(0)
 
 
-def _find_user(plan: ContainerPlan) -> _User | None:
+def _find_user(plan: ContainerPlan) -> User | None:
     """The user namespace to join, if that is planned."""
     if plan.user is None or not plan.user.path:
         return None
     fd = os.open(plan.user.path, os.O_RDONLY | os.O_CLOEXEC)
     if plan.user.uid_map and plan.user.gid_map:
-        return _User(fd, plan.user.uid_map, plan.user.gid_map)
-    return _User(fd, *read_mappings_of(fd))
+        return User(fd, plan.user.uid_map, plan.user.gid_map)
+    return User(fd, *read_mappings_of(fd))
 
 
-def _make_user(plan: ContainerPlan, child: Cloned) -> _User | None:
+def _make_user(plan: ContainerPlan, child: Cloned) -> User | None:
     """The user namespace that the child was cloned into gets its mappings."""
     if plan.user is None:
         return None
     write_mappings(child.pid, plan.user.uid_map, plan.user.gid_map)
     fd = os.open(f"/proc/{child.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    return _User(fd, plan.user.uid_map, plan.user.gid_map)
+    return User(fd, plan.user.uid_map, plan.user.gid_map)
 
 
-def _prepare(plan: ContainerPlan, user: _User | None, stdio: Stdio) -> list[int]:
+def _prepare(plan: ContainerPlan, user: User | None, stdio: Stdio) -> list[int]:
     """Everything that lies on paths, or belongs to ids, which the container's root has no rights on."""
     if user is None:
         return []
     own_stdio(stdio, map_id(user.uid_map, plan.process.uid))
-    trees = []
-    for step in plan.setup:
-        try:
-            if isinstance(step, Bind):
-                trees.append(open_bind(step, user.fd))
-            elif isinstance(step, BindRootfs):
-                trees.append(_open_rootfs(step))
-            elif isinstance(step, MountOverlay):
-                trees.append(_open_overlay(step, user))
-        except OSError as error:
-            raise refusal(step, error) from error
-    return trees
-
-
-def _open_rootfs(step: BindRootfs) -> int:
-    tree = m.open_tree(step.source, recursive=True)
-    m.mount_setattr(tree, propagation=m.MS_SLAVE if step.slave else m.MS_PRIVATE)  # pivot_root(2): not shared
-    return tree
-
-
-def _open_overlay(step: MountOverlay, user: _User) -> int:
-    """A detached overlay of idmapped layers (Linux 6.13: layers by descriptor).
-
-    The layers on disk keep the ids that they have without a user namespace.
-    Files are made by ids that the mapping knows, or overlayfs gives up writing:
-    hence the file owner set around the mount, whose credentials overlayfs keeps.
-    """
-    if not step.idmap:
-        raise Unimplemented(f"{step.describe()}: without idmapped layers in a user namespace")
-    base = os.path.dirname(step.upper)
-    top = _open_mapped(base, user.fd)
-    upper = os.open(os.path.relpath(step.upper, base), os.O_PATH | os.O_CLOEXEC, dir_fd=top)
-    work = os.open(os.path.relpath(step.work, base), os.O_PATH | os.O_CLOEXEC, dir_fd=top)
-    layers = [("lowerdir+", _open_mapped(path, user.fd)) for path in step.lower]
-    context = m.fsopen("overlay")
-    parts = (*layers, ("upperdir", upper), ("workdir", work))
-    for key, fd in parts:
-        m.fsconfig(context, m.FSCONFIG_SET_FD, key, aux=fd)
-    if step.label:
-        m.fsconfig(context, m.FSCONFIG_SET_STRING, "context", step.label)
-    sets = capability.read_sets()
-    setfsuid.set_file_owner(max(map_id(user.uid_map, 0), 0), max(map_id(user.gid_map, 0), 0))
-    capability.set_sets(sets["permitted"], sets["permitted"], sets["inheritable"])
-    try:
-        m.fsconfig(context, m.FSCONFIG_CMD_CREATE)
-    finally:
-        setfsuid.set_file_owner(0, 0)
-    tree = m.fsmount(context)
-    for fd in (context, top, *(fd for _, fd in parts)):  # a detached mount lives as long as its descriptor
-        os.close(fd)
-    return tree
-
-
-def _open_mapped(path: str, userns_fd: int) -> int:
-    tree = m.open_tree(path)
-    map_ids(tree, userns_fd, path)
-    return tree
+    return open_trees(plan.setup, user)
 
 
 def _move_devices(plan: ContainerPlan, child: Cloned) -> None:

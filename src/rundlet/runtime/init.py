@@ -77,6 +77,7 @@ class Origin(NamedTuple):
     """What a new process has from whoever made it.
 
     `arrival` is what it has to do to be where its creator wanted it: join the cgroup, say.
+    With an `anteroom` (its descriptor) it makes its mount namespace from that, not from the host's mounts.
     """
 
     arrival: tuple[Step, ...]
@@ -84,6 +85,7 @@ class Origin(NamedTuple):
     stdio: Stdio
     report: socket.socket
     inheritance: Inheritance = Inheritance()
+    anteroom: int = -1
 
 
 def run_first(plan: ContainerPlan, origin: Origin, gate_fd: int) -> NoReturn:
@@ -102,7 +104,7 @@ def run_first(plan: ContainerPlan, origin: Origin, gate_fd: int) -> NoReturn:
 
 def be_first(plan: ContainerPlan, origin: Origin, gate_fd: int) -> None:
     """What `run_first` does, in a process that has detached itself."""
-    arrival, machine, stdio, report, inheritance = origin
+    arrival, machine, stdio, report, inheritance, anteroom = origin
     context = Context(report, plan.hooks)
     timed: list[tuple[str, int, int]] = []
     if plan.traced:
@@ -116,10 +118,15 @@ def be_first(plan: ContainerPlan, origin: Origin, gate_fd: int) -> None:
     for step in arrival:
         _execute(step, context)
     _enter(plan, context, stdio, report)
+    if anteroom >= 0:
+        from rundlet.runtime.anteroom import enter_anteroom
+
+        with named("first.anteroom"):
+            enter_anteroom(anteroom, plan, context)
     prepared = process.open_before(plan.process, "creating")
     for step in (*plan.setup, *plan.process.attributes):
         _execute(step, context)
-    _take_terminal_or(context.terminal, stdio, plan.process.uid if context.trees is None else 0)
+    _take_terminal_or(context.terminal, stdio, 0 if plan.user else plan.process.uid)
     environment = process.build_environment(plan.process)
     path = ""
     if plan.process.args:
@@ -163,7 +170,7 @@ def run_exec(plan: ProcessPlan, origin: Origin, pidfd: int) -> NoReturn:
 
 def be_further(plan: ProcessPlan, origin: Origin, pidfd: int) -> None:
     """What `run_exec` does, in a process that has detached itself."""
-    arrival, machine, stdio, report, inheritance = origin
+    arrival, machine, stdio, report, inheritance, _ = origin
     context = Context()
     load(plan.attributes)
     if plan.affinity[0]:
@@ -192,7 +199,7 @@ def _join_container(plan: ProcessPlan, stdio: Stdio, pidfd: int) -> int:
     """Enter its namespaces; the uid that stdio still is to belong to, 0 when that is done."""
     pid = namespace.pid_of(pidfd)
     if namespace.is_same(pid, "user"):
-        namespace.setns(pidfd, _EXEC_NAMESPACES)
+        _join_namespaces(pid, pidfd)
         return plan.uid
     from rundlet.runtime.userns import become_root, raise_limits, read_mapping
 
@@ -201,6 +208,15 @@ def _join_container(plan: ProcessPlan, stdio: Stdio, pidfd: int) -> int:
     namespace.setns(pidfd, _EXEC_NAMESPACES | namespace.CLONE_NEWUSER)
     become_root()
     return 0
+
+
+def _join_namespaces(pid: int, pidfd: int) -> None:
+    """An ordinary user's process may not join, not even again, what the container shares with the host."""
+    try:
+        namespace.setns(pidfd, _EXEC_NAMESPACES)
+    except PermissionError:
+        kinds = (kind for kind in namespace.KINDS.values() if kind.flag & _EXEC_NAMESPACES)
+        namespace.setns(pidfd, sum(kind.flag for kind in kinds if not namespace.is_same(pid, kind.file)))
 
 
 def detach(needed_fds: set[int], inheritance: Inheritance = Inheritance()) -> None:

@@ -102,10 +102,22 @@ def _set_propagation(root_fd: int, target: str, propagation: str) -> None:
         os.close(fd)
 
 
-def open_bind(step: steps.Bind, userns_fd: int = -1) -> int:
-    """The source as a detached tree with all its attributes; `userns_fd` is the container's user namespace."""
+def set_tree_propagation(tree: int, propagation: str) -> None:
+    """Of a detached tree, as the plan spells it ("rslave")."""
+    flags, recursive = propagation_flags(propagation)
+    m.mount_setattr(tree, propagation=flags, recursive=recursive)
+
+
+def open_bind(step: steps.Bind, userns_fd: int = -1, inherited: str = "") -> int:
+    """The source as a detached tree with all its attributes.
+
+    `userns_fd` is the container's user namespace; `inherited` the propagation of what
+    comes straight from the host's mounts.
+    """
     tree = m.open_tree(step.source, recursive=step.recursive)
     try:
+        if inherited:
+            set_tree_propagation(tree, inherited)
         if step.idmap:
             _map_ids(tree, step, userns_fd)
         if step.set_attrs or step.clear_attrs:
@@ -113,8 +125,7 @@ def open_bind(step: steps.Bind, userns_fd: int = -1) -> int:
                 tree, set_attrs=step.set_attrs, clear_attrs=step.clear_attrs, recursive=step.whole_tree
             )
         if step.propagation:
-            flags, recursive = propagation_flags(step.propagation)
-            m.mount_setattr(tree, propagation=flags, recursive=recursive)
+            set_tree_propagation(tree, step.propagation)
     except BaseException:
         os.close(tree)
         raise
