@@ -407,13 +407,22 @@ class Containers:
             )
 
     def attach(
-        self, prefix: str, *, stdin: bool = False, stdout: bool = True, stderr: bool = True
+        self,
+        prefix: str,
+        *,
+        stdin: bool = False,
+        stdout: bool = True,
+        stderr: bool = True,
+        lossless: bool = False,
     ) -> AttachStreams:
         """The container's own streams from now on; the caller closes them.
 
+        `lossless`: the container waits for a caller that does not read, and the exit code comes at the end;
+        attached before the start, it misses nothing at all.
         Raises FailedPrecondition when the container has ended.
         """
-        return start_attach(self._parts, self._get(prefix), stdin=stdin, stdout=stdout, stderr=stderr)
+        record = self._get(prefix)
+        return start_attach(self._parts, record, stdin=stdin, stdout=stdout, stderr=stderr, lossless=lossless)
 
     def check_exec(
         self, prefix: str, argv: Sequence[str], *, stdin: bool, stdout: bool, stderr: bool, terminal: bool

@@ -5,8 +5,8 @@
                                      ◀─▶ a TCP socket made in the pod   port-forward
 
 Nothing here waits and nothing here buffers: a front reads only what it can pass on, so a
-slow client makes the process wait, as a slow terminal would.  (Attach is the exception: the
-keeper waits for nobody, what an attached client does not read in time is lost to it.)
+slow client makes the process wait, as a slow terminal would.  (Attach is the exception unless it is
+lossless: the keeper waits for nobody, what an attached client does not read in time is lost to it.)
 """
 
 import errno
@@ -135,9 +135,10 @@ class ExecStreams:
 
 
 class AttachStreams:
-    """A container's own streams; its end is theirs, and no exit code comes with it.
+    """A container's own streams; its end is theirs.
 
-    They end with the client's stdin too, as clients expect who leave by their detach keys,
+    Lossless ones miss nothing, and bring the exit code when they have ended.  The others bring 0,
+    and end with the client's stdin too, as clients expect who leave by their detach keys,
     unless the container reads until that end (`stdin_once` without a terminal).
     """
 
@@ -149,14 +150,16 @@ class AttachStreams:
         resize: Callable[[int, int], None],
         *,
         stdin: bool,
-        stdin_once: bool,
+        outlasts_stdin: bool,
+        lossless: bool,
         wanted: Sequence[int],
     ) -> None:
         """`resize` takes height and width."""
         self._attachment = attachment
         self._resize = resize
         self._wanted = tuple(wanted)
-        self._stdin_once = stdin_once
+        self._outlasts_stdin = outlasts_stdin
+        self._lossless = lossless
         self._has_ended = False
         os.set_blocking(attachment.fileno(), False)
         self.input_fd = attachment.fileno() if stdin else -1
@@ -190,7 +193,7 @@ class AttachStreams:
         if self.input_fd < 0:
             return
         self.input_fd = -1
-        self._has_ended = self._has_ended or not self._stdin_once
+        self._has_ended = self._has_ended or not self._outlasts_stdin
         try:
             self._attachment.close_stdin()
         except OSError:
@@ -203,7 +206,15 @@ class AttachStreams:
             pass  # it has no terminal, or has just ended
 
     def exit_code(self) -> int:
-        return 0
+        """Of a container whose lossless streams have ended; Unavailable when nobody could know."""
+        if not self._lossless:
+            return 0
+        end = self._attachment.exit
+        if end is None:
+            raise Unavailable(
+                "the container's streams ended before it did", hint="its keeper was killed; ask for its state"
+            )
+        return end.exit_code
 
     def close(self) -> None:
         self.input_fd = -1
@@ -248,17 +259,18 @@ def _make_pipe(read_cleanup: ExitStack, write_cleanup: ExitStack) -> tuple[int, 
 
 
 def start_attach(
-    parts: Parts, record: ContainerRecord, *, stdin: bool, stdout: bool, stderr: bool
+    parts: Parts, record: ContainerRecord, *, stdin: bool, stdout: bool, stderr: bool, lossless: bool
 ) -> AttachStreams:
     """Follow a container's output from now on, and type into it."""
     require_state(record, "created", "running", action="attach to")
-    attachment = parts.keeper.attach(record.id, stdin=stdin)
+    attachment = parts.keeper.attach(record.id, stdin=stdin, lossless=lossless)
     wanted = [stream for stream, there in ((STDOUT, stdout), (STDERR, stderr)) if there]
     return AttachStreams(
         attachment,
         lambda height, width: parts.keeper.resize(record.id, height, width),
         stdin=stdin,
-        stdin_once=record.options.stdin_once and not record.options.tty,
+        outlasts_stdin=lossless or (record.options.stdin_once and not record.options.tty),
+        lossless=lossless,
         wanted=wanted,
     )
 
