@@ -96,6 +96,15 @@ class Collector:
             self._open.discard(fd)
 
 
+class ExecTimeout(DeadlineExceeded):
+    """A further process was killed; `stdout` and `stderr` are what it had written."""
+
+    def __init__(self, message: str, stdout: bytes, stderr: bytes) -> None:
+        super().__init__(message)
+        self.stdout = stdout
+        self.stderr = stderr
+
+
 def run_exec(
     parts: Parts,
     record: ContainerRecord,
@@ -141,8 +150,8 @@ def run_exec(
         finally:
             stdout, stderr = collector.finish(_DRAIN_S)
     if end is None:
-        raise DeadlineExceeded(
-            f"{argv[0]!r} in container {record.id} was killed: it ran over {timeout_s:g} s"
+        raise ExecTimeout(
+            f"{argv[0]!r} in container {record.id} was killed: it ran over {timeout_s:g} s", stdout, stderr
         )
     return ExecResult(stdout, stderr, end.exit_code)
 

@@ -96,12 +96,17 @@ def pack_path(engine: Engine, container_id: str, path: str, out: Writable) -> No
             os.close(fd)
 
 
-def unpack_into(engine: Engine, container_id: str, directory: str, archive: Readable) -> None:
+def unpack_into(
+    engine: Engine, container_id: str, directory: str, archive: Readable, *, uid: int = 0, gid: int = 0
+) -> None:
     """Unpack a tar (plain, gzip or zstd) below an existing `directory`; device nodes are left out.
 
     What is there already under a name is replaced.
     """
-    with engine.inside.open_root(container_id) as root_fd, translating(f"open {directory} in the container"):
+    with (
+        engine.inside.open_root(container_id, uid, gid) as root_fd,
+        translating(f"unpack into {directory} in the container"),
+    ):
         fd = open_in_root(root_fd, directory, _DIRECTORY)
         try:
             apply_layer(archive, f"/proc/self/fd/{fd}", devices=False, marks=False)
