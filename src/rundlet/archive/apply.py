@@ -25,15 +25,17 @@ from rundlet.archive.compression import Readable, open_decompressed
 from rundlet.archive.stream import ByteStream, ReadAhead, hash_chunks
 from rundlet.archive.tar import Entry, TarReader, clean_path
 from rundlet.archive.tree import Tree
-from rundlet.errors import Error, InvalidArgument, ResourceExhausted
+from rundlet.errors import Error, FailedPrecondition, InvalidArgument, ResourceExhausted
 from rundlet.kernel.failure import translate_os_error, translating
+from rundlet.kernel.namespace import can_give_away
+from rundlet.kernel.overlay import PREFIXES
 from rundlet.spec.digest import Digest, Hasher, digest_hasher
 
 WHITEOUT: Final = b".wh."
 OPAQUE: Final = b".wh..wh..opq"
 _RESERVED: Final = b".wh..wh."
 # Overlayfs would take these from a layer as its own word (redirects, metacopy, opaqueness).
-_XATTRS_REFUSED: Final = ("trusted.overlay.", "user.overlay.")
+_XATTRS_REFUSED: Final = PREFIXES
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SHOWN_BYTES: Final = 200
 _NODE_TYPES: Final = {tar.CHAR: stat.S_IFCHR, tar.BLOCK: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}
@@ -113,7 +115,7 @@ class _Applier:
         self._archive = archive
         self._devices = devices
         self._marks = marks
-        self._owns = os.geteuid() == 0
+        self._owns = can_give_away()
         self._directory_times_ns: dict[bytes, int] = {}
         self._create: dict[bytes, Callable[[int, bytes, Entry], None]] = {
             tar.FILE: self._create_file,
@@ -279,14 +281,14 @@ class _Applier:
     def _dress(self, fd: int, entry: Entry) -> None:
         """Owner, mode, xattrs: in this order, as chown(2) takes setuid bits and capabilities away."""
         if self._owns:
-            os.fchown(fd, entry.uid, entry.gid)
+            _give(fd, entry)
         os.fchmod(fd, entry.mode & 0o7777)
         for key, value in entry.xattrs:
             _set_xattr(fd, key, value)
 
     def _dress_nofollow(self, parent_fd: int, name: bytes, entry: Entry) -> None:
         if self._owns:
-            os.chown(name, entry.uid, entry.gid, dir_fd=parent_fd, follow_symlinks=False)
+            _give(name, entry, parent_fd)
         for key, value in entry.xattrs:
             _set_xattr(b"/proc/self/fd/%d/%s" % (parent_fd, name), key, value)
         times = (entry.mtime_ns, entry.mtime_ns)
@@ -318,6 +320,19 @@ def _write_sparse(fd: int, pieces: Iterator[memoryview], entry: Entry) -> None:
             _write(fd, part)
             piece = piece[len(part) :]
             length -= len(part)  # noqa: PLW2901  counts down
+
+
+def _give(what: int | bytes, entry: Entry, dir_fd: int | None = None) -> None:
+    """To the entry's owner, who may be nobody in a user namespace."""
+    try:
+        os.chown(what, entry.uid, entry.gid, dir_fd=dir_fd, follow_symlinks=isinstance(what, int))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise FailedPrecondition(
+            f"layer entry {show_path(entry.path)}: its owner {entry.uid}:{entry.gid} has no id in this user namespace",
+            hint="give the user longer ranges in /etc/subuid and /etc/subgid",
+        ) from error
 
 
 def _set_xattr(where: int | bytes, key: str, value: bytes) -> None:

@@ -16,6 +16,7 @@ from rundlet.archive.tar import TarReader
 from rundlet.archive.tree import remove_tree
 from rundlet.errors import InvalidArgument
 from rundlet.kernel.failure import translating
+from rundlet.kernel.namespace import can_make_devices
 from rundlet.kernel.openat2 import open_in_root
 
 _LIMIT_BYTES = 256 << 30
@@ -48,7 +49,7 @@ def flatten_layer(open_layer: OpenLayer, target_dir: str, *, algorithm: str = "s
         finally:
             os.close(root_fd)
     with open_layer() as source:
-        return apply_layer(source, target_dir, devices=os.geteuid() == 0, marks=False, algorithm=algorithm)
+        return apply_layer(source, target_dir, devices=can_make_devices(), marks=False, algorithm=algorithm)
 
 
 def read_hidden(source: Readable) -> Hidden:

@@ -5,8 +5,8 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from rundlet.archive.tree import OPAQUE_XATTR
 from rundlet.kernel.openat2 import open_in_root
+from rundlet.kernel.overlay import opaque_xattr
 
 _OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY
 
@@ -59,6 +59,6 @@ def _copy_attributes(source: int, target: int) -> None:
     os.fchown(target, status.st_uid, status.st_gid)
     os.fchmod(target, status.st_mode & 0o7777)
     for key in os.listxattr(source):
-        if key != OPAQUE_XATTR:
+        if key != opaque_xattr():
             os.setxattr(target, key, os.getxattr(source, key))
     os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns))

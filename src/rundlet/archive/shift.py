@@ -19,9 +19,9 @@ import struct
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
-from rundlet.archive.tree import OPAQUE_XATTR
 from rundlet.archive.walk import Found, open_file, read_xattrs, walk_tree
 from rundlet.kernel.openat2 import open_in_root
+from rundlet.kernel.overlay import opaque_xattr
 from rundlet.plan.steps import IdMap, map_id
 
 METACOPY_XATTR: Final = "trusted.overlay.metacopy"
@@ -169,7 +169,7 @@ class _Copier:
         for key, value in read_xattrs(found):
             if key in _ACLS:
                 yield key, _shift_acl(value, self._shift)
-            elif not (self._refers and key == OPAQUE_XATTR):
+            elif not (self._refers and key == opaque_xattr()):
                 yield key, value
         if self._refers and stat.S_ISREG(found.status.st_mode) and found.status.st_size:
             yield METACOPY_XATTR, b""

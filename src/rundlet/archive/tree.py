@@ -9,6 +9,7 @@ Overlay's own marks (kernel, Documentation/filesystems/overlayfs.rst):
 
     whiteout           character device 0:0 in place of the hidden name
     opaque directory   xattr trusted.overlay.opaque=y: nothing below shows through
+                       (user.overlay.opaque in a user namespace, `rundlet.kernel.overlay`)
 """
 
 import errno
@@ -20,8 +21,8 @@ from typing import Final, Self
 from rundlet.archive.tar import clean_path
 from rundlet.errors import InvalidArgument
 from rundlet.kernel.openat2 import open_in_root
+from rundlet.kernel.overlay import opaque_xattr
 
-OPAQUE_XATTR: Final = "trusted.overlay.opaque"
 _OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN_PARENTS_MAX: Final = 64
 _ROOT_MODE: Final = 0o755
@@ -126,7 +127,7 @@ class Tree:
         """Hide everything that lower layers have in the directory `path`."""
         fd = self.open_directory(path)
         try:
-            os.setxattr(fd, OPAQUE_XATTR, b"y")
+            os.setxattr(fd, opaque_xattr(), b"y")
         finally:
             os.close(fd)
 

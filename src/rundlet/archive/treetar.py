@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 from rundlet.archive import tar
 from rundlet.archive.pack import Writable
 from rundlet.archive.tar import Entry
-from rundlet.archive.tree import OPAQUE_XATTR
 from rundlet.archive.walk import Found, open_file, read_xattrs, walk_tree
 from rundlet.archive.writer import TarWriter
 from rundlet.kernel.failure import translating
+from rundlet.kernel.overlay import PREFIXES, opaque_xattr
 
 _READ_BYTES: Final = 1 << 20
 _KINDS: Final = {
@@ -86,7 +86,7 @@ def _add(
     seen[inode] = path
     entry = _make_entry(kind, path, found, normal)
     writer.add(entry, _read_content(found) if kind == tar.FILE else ())
-    if kind == tar.DIRECTORY and (OPAQUE_XATTR, b"y") in read_xattrs(found):
+    if kind == tar.DIRECTORY and (opaque_xattr(), b"y") in read_xattrs(found):
         writer.add(make_whiteout(path + b"/.wh..opq", normal))
 
 
@@ -108,7 +108,7 @@ def _make_entry(kind: bytes, path: bytes, found: Found, normal: Normal) -> Entry
         status.st_mtime_ns if normal.mtime_ns is None else normal.mtime_ns,
         status.st_size if kind == tar.FILE else 0,
         device if kind in {tar.CHAR, tar.BLOCK} else (0, 0),
-        tuple(pair for pair in read_xattrs(found) if not pair[0].startswith("trusted.overlay.")),
+        tuple(pair for pair in read_xattrs(found) if not pair[0].startswith(PREFIXES)),
     )
 
 

@@ -6,7 +6,6 @@ systemd itself listens on /run/systemd/private (root alone), which needs no bus
 daemon; the system bus takes one Hello first and delivers signals on request.
 """
 
-import os
 import socket
 import time
 from collections import deque
@@ -34,6 +33,7 @@ from rundlet.errors import (
     PermissionDenied,
     Unavailable,
 )
+from rundlet.kernel.namespace import outer_uid
 
 SYSTEM_BUS = "/run/dbus/system_bus_socket"
 PRIVATE_SOCKET = "/run/systemd/private"
@@ -136,10 +136,10 @@ class Bus:
 
     def _authenticate(self) -> None:
         """BEGIN goes with AUTH: systemd does not look for a message that it reads together with BEGIN."""
-        uid = str(os.geteuid()).encode().hex().encode()
+        uid = str(outer_uid()).encode().hex().encode()
         self._socket.sendall(b"\0AUTH EXTERNAL " + uid + b"\r\nBEGIN\r\n")
         if not self._read_line().startswith(b"OK "):
-            raise PermissionDenied(f"D-Bus at {self._address} does not take user {os.geteuid()}")
+            raise PermissionDenied(f"D-Bus at {self._address} does not take user {outer_uid()}")
 
     def _read_line(self) -> bytes:
         while b"\r\n" not in self._buffer:

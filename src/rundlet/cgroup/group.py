@@ -205,6 +205,8 @@ class Group:
 
     def pids(self, *, recursive: bool = False) -> list[int]:
         """Processes of the group, and with `recursive` of those below; empty when it is gone."""
+        if not self._directories:
+            return []
         found = self._watched()
         directories = _walk_tree(found) if recursive else iter([found])
         return sorted({pid for directory in directories for pid in _read_pids(directory)})

@@ -25,13 +25,12 @@ from rundlet.archive.apply import apply_layer
 from rundlet.archive.inherit import copy_implied
 from rundlet.errors import InvalidArgument
 from rundlet.kernel.failure import translating
+from rundlet.kernel.overlay import PREFIXES, opaque_xattr
 from rundlet.spec.json import decode
 from rundlet.spec.runtime import RuntimeConfig
 
 IMAGES, CONFIG, SPEC, MOUNTS = "checkpoint", "config.dump", "spec.dump", "bind.mounts"
 DIFF, DELETED, LOG = "rootfs-diff.tar", "deleted.files", "container.log"
-_OPAQUE = "trusted.overlay.opaque"
-_OVERLAY = "trusted.overlay."
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -93,12 +92,12 @@ def _add(archive: tarfile.TarFile, path: str, name: str, deleted: list[str]) -> 
         return
     member = archive.gettarinfo(path, name)
     attributes = {key: os.getxattr(path, key, follow_symlinks=False) for key in _list_attributes(path)}
-    if attributes.pop(_OPAQUE, b"") == b"y":
+    if attributes.pop(opaque_xattr(), b"") == b"y":
         deleted.append(f"/{name}")
     member.pax_headers = {
         f"SCHILY.xattr.{key}": value.decode("utf-8", "surrogateescape")
         for key, value in attributes.items()
-        if not key.startswith(_OVERLAY)
+        if not key.startswith(PREFIXES)
     }
     if member.isreg():
         with open(path, "rb") as file:
@@ -193,7 +192,7 @@ def _hide(upper: str, path: str) -> list[bytes]:
         if found is None:
             os.mknod(name, stat.S_IFCHR, dir_fd=parent)
         elif stat.S_ISDIR(found.st_mode):
-            os.setxattr(f"/proc/self/fd/{parent}/{name}", _OPAQUE, b"y", follow_symlinks=False)
+            os.setxattr(f"/proc/self/fd/{parent}/{name}", opaque_xattr(), b"y", follow_symlinks=False)
     finally:
         os.close(parent)
     return made

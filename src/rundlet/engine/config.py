@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rundlet.engine import capabilities
 from rundlet.engine.devices import device_rules
 from rundlet.engine.limits import clamp_oom_score, plan_limits
-from rundlet.engine.mounts import PodFiles, plan_mounts, root_propagation, spec_mappings
+from rundlet.engine.mounts import PodFiles, Surroundings, plan_mounts, root_propagation, spec_mappings
 from rundlet.engine.options import ContainerOptions, NamespaceMode, PodOptions
 from rundlet.engine.options import Mount as MountOption
 from rundlet.engine.options import Rlimit as RlimitOption
@@ -45,6 +45,8 @@ class HostFacts(NamedTuple):
     """What this process and kernel can do; `oom_score_adj` is this process's own.
 
     `selinux` are the policy's labels for containers, None without SELinux.
+    `is_rootless`: the engine is an ordinary user's, in a user namespace, which may
+    have no group for terminals.
     """
 
     oom_score_adj: int
@@ -52,6 +54,8 @@ class HostFacts(NamedTuple):
     swap_accounting: bool
     apparmor: bool
     selinux: Defaults | None = None
+    is_rootless: bool = False
+    has_tty_group: bool = True
 
 
 class PodView(NamedTuple):
@@ -94,7 +98,12 @@ def build_config(
     return RuntimeConfig(
         oci_version=OCI_VERSION,
         root=Root(path="rootfs", readonly=options.security.readonly_rootfs),
-        mounts=plan_mounts(facts.mounts, pod.files, privileged=options.security.privileged),
+        mounts=plan_mounts(
+            facts.mounts,
+            pod.files,
+            privileged=options.security.privileged,
+            around=Surroundings(host.has_tty_group, not host.is_rootless or "ipc" in pod.namespaces),
+        ),
         process=_build_process(pod, facts, options, image, host),
         annotations=_annotations(pod, facts, options),
         linux=_build_linux(pod, facts, options, host),

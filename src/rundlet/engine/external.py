@@ -18,6 +18,7 @@ from rundlet.engine.process import compile_seccomp, plan_cgroup
 from rundlet.errors import InvalidArgument
 from rundlet.kernel.failure import translating
 from rundlet.kernel.mount import MNT_DETACH, MS_PRIVATE, UMOUNT_NOFOLLOW, mount, umount
+from rundlet.kernel.overlay import marking_option
 from rundlet.oci.entry import own_command
 from rundlet.plan.bwrap import covered_paths, plan_bwrap
 from rundlet.plan.external import BwrapPlan, ExternalPlan, OciPlan
@@ -58,7 +59,7 @@ def overlay_options(layers: Sequence[str], label: str, *, metacopy: bool) -> str
     """mount(2)'s options for the `layers`, top first; `label` is what SELinux takes the files for, if any."""
     lower = ":".join(map(_escape, layers))
     context = f',context="{label}"' if label else ""
-    return f"lowerdir={lower}{',metacopy=on' if metacopy else ''}{context}"
+    return f"lowerdir={lower}{',metacopy=on' if metacopy else ''}{context}{marking_option()}"
 
 
 def _escape(path: str) -> str:

@@ -94,17 +94,35 @@ def _resolve_source(mount: MountOption, where: str) -> MountOption:
     return msgspec.structs.replace(mount, host_path=path)
 
 
-def plan_mounts(wanted: Sequence[MountOption], files: PodFiles, *, privileged: bool) -> list[Mount]:
+class Surroundings(NamedTuple):
+    """What a user namespace around all containers leaves out.
+
+    `has_tty_group`: there is a group 5 for terminals to belong to; `owns_ipc`: the IPC namespace is
+    not the host's, or the host's root asks.
+    """
+
+    has_tty_group: bool = True
+    owns_ipc: bool = True
+
+
+def plan_mounts(
+    wanted: Sequence[MountOption],
+    files: PodFiles,
+    *,
+    privileged: bool,
+    around: Surroundings = Surroundings(),  # noqa: B008 - immutable
+) -> list[Mount]:
     """All mounts in order; a destination that the caller mounts loses its default."""
     custom = {clean_path(mount.container_path) for mount in wanted}
-    defaults = [*_system_mounts(privileged=privileged), *_pod_mounts(files)]
+    defaults = [*_system_mounts(around, privileged=privileged), *_pod_mounts(files)]
     kept = [mount for mount in defaults if mount.destination not in custom]
     mine = sorted(wanted, key=lambda mount: clean_path(mount.container_path).count("/"))
     return kept + [_bind(mount) if mount.tmpfs is None else _tmpfs(mount, mount.tmpfs) for mount in mine]
 
 
-def _system_mounts(*, privileged: bool) -> list[Mount]:
+def _system_mounts(around: Surroundings, *, privileged: bool) -> list[Mount]:
     access = "rw" if privileged else "ro"
+    tty_group = ["gid=5"] if around.has_tty_group else []
     return [
         Mount(destination="/proc", type="proc", source="proc", options=_GUARDED),
         Mount(
@@ -117,9 +135,9 @@ def _system_mounts(*, privileged: bool) -> list[Mount]:
             destination="/dev/pts",
             type="devpts",
             source="devpts",
-            options=["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            options=["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *tty_group],
         ),
-        Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=_GUARDED),
+        _plan_queues(around),
         Mount(destination="/sys", type="sysfs", source="sysfs", options=[*_GUARDED, access]),
         Mount(
             destination="/sys/fs/cgroup",
@@ -128,6 +146,15 @@ def _system_mounts(*, privileged: bool) -> list[Mount]:
             options=[*_GUARDED, "relatime", access],
         ),
     ]
+
+
+def _plan_queues(around: Surroundings) -> Mount:
+    """mq_overview(7): of the IPC namespace, whose owner alone may mount it."""
+    if around.owns_ipc:
+        return Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=_GUARDED)
+    return Mount(
+        destination="/dev/mqueue", type="bind", source="/dev/mqueue", options=["rbind", "rprivate", *_GUARDED]
+    )
 
 
 def _pod_mounts(files: PodFiles) -> list[Mount]:

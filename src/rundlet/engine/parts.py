@@ -17,11 +17,14 @@ from rundlet.engine.settings import Settings
 from rundlet.errors import InvalidArgument
 from rundlet.keeper.client import Keeper
 from rundlet.kernel.capability import has_capability
+from rundlet.kernel.namespace import in_user_namespace, is_mapped
 from rundlet.network.network import Network
 from rundlet.registry.access import Registries
 from rundlet.store.images import ImageRecord
 from rundlet.store.store import Store
 from rundlet.trace.tracer import Tracer
+
+_TTY_GROUP = 5  # "tty" on every distribution; devpts(5) mounts give terminals to it
 
 
 class Parts(NamedTuple):
@@ -77,6 +80,8 @@ def read_host_facts(layout: Layout) -> HostFacts:
         swap_accounting=_has_swap_accounting(layout),
         apparmor=_is_apparmor_on(),
         selinux=read_defaults(),
+        is_rootless=in_user_namespace(),
+        has_tty_group=is_mapped("gid_map", _TTY_GROUP),
     )
 
 

@@ -78,8 +78,8 @@ _FILTERS_MAX = 16
 
 def read_host(parts: Parts, cgroups_path: str) -> Host:
     directories = parts.group(cgroups_path).directories()
-    cgroups = directories if parts.layout.version == 1 else {"": directories[""]}
-    return Host(_available_capabilities(), cgroups, _security_modules())
+    cgroups = directories if parts.layout.version == 1 else {"": directories.get("", "")}
+    return Host(_available_capabilities(), cgroups, _security_modules(), parts.host.is_rootless)
 
 
 @cache

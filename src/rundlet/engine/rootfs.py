@@ -14,10 +14,10 @@ from typing import TypeVar
 
 from rundlet.errors import InvalidArgument
 from rundlet.kernel.failure import translating
+from rundlet.kernel.overlay import opaque_xattr
 
 _MAX_LINKS = 16
 _MAX_FILE_BYTES = 8 << 20
-_OPAQUE = "trusted.overlay.opaque"
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ def _link_target(link: int, parts: Sequence[str], depth: int) -> str:
 def _is_opaque(directory: int) -> bool:
     # fgetxattr(2) refuses O_PATH descriptors; the magic link names the same inode.
     try:
-        return os.getxattr(f"/proc/self/fd/{directory}", _OPAQUE) == b"y"
+        return os.getxattr(f"/proc/self/fd/{directory}", opaque_xattr()) == b"y"
     except OSError as error:
         if error.errno in (errno.ENODATA, errno.ENOTSUP, errno.EPERM):
             return False

@@ -142,7 +142,9 @@ def _apply(reader: Follower | _ImpatientFile, plan: LayerPlan, path: str) -> Lay
     algorithm = parse_digest(plan.diff_id).algorithm
     try:
         with translating(f"layer {plan.descriptor.digest}"), step("layer.unpack"):
-            return apply_layer(reader, path, devices=can_make_devices(), algorithm=algorithm, stop=reader.stop)
+            return apply_layer(
+                reader, path, devices=can_make_devices(), algorithm=algorithm, stop=reader.stop
+            )
     except Error as error:
         if error is reader.error:
             raise

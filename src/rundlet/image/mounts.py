@@ -33,7 +33,9 @@ def mount_image(store: Store, run_root: str, image: ImageRecord) -> str:
             kernel.mount(lower[0], path, None, kernel.MS_BIND)
             kernel.mount(None, path, None, kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY)
         else:
-            kernel.mount("overlay", path, "overlay", kernel.MS_RDONLY, f"lowerdir={':'.join(lower)}{marking_option()}")
+            kernel.mount(
+                "overlay", path, "overlay", kernel.MS_RDONLY, f"lowerdir={':'.join(lower)}{marking_option()}"
+            )
     return path
 
 

@@ -27,6 +27,7 @@ import time
 
 from rundlet.keeper.hold import Store, SupervisorLink
 from rundlet.keeper.place import connect_path, keeper_dir
+from rundlet.rootless.members import forget_member, note_keeper
 from rundlet.step import step
 
 TYPE_CHECKING = False
@@ -44,12 +45,14 @@ def start_anchor(run_root: str, ready_fd: int) -> "NoReturn":
     with open("/proc/self/comm", "wb") as comm:
         comm.write(b"rundlet-keeper")
     _redirect_output(directory)
+    note_keeper(run_root)
     with step("anchor.listen"):
         listener = _listen(directory)
     with step("anchor.ready"):
         os.write(ready_fd, b"ok")
     os.close(ready_fd)
     _supervise(run_root, listener)
+    forget_member(run_root, os.getpid())
     _leave(directory)
 
 
@@ -108,6 +111,7 @@ def _become_supervisor(
     """Comes back, with what must be held, only when the anchor has died: this process is to be the anchor then."""
     from rundlet import lean
 
+    note_keeper(run_root)
     lean.install()
     from rundlet.keeper.supervisor import run_supervisor
     from rundlet.kernel import prctl

@@ -6,7 +6,8 @@ A pod that shares its PID namespace gets the one process that such a namespace
 cannot do without (`rundlet.runtime.pause`).
 
 In a pod with a user namespace that one comes first and owns the others, so a short-lived
-process inside it makes them: who has entered a user namespace cannot come back.
+process inside it makes them: who has entered a user namespace cannot come back.  And an
+ordinary user's supervisor cannot come back to the host's namespaces (`rundlet.keeper.visit`).
 """
 
 import os
@@ -17,7 +18,8 @@ from typing import NamedTuple, NoReturn
 
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.keeper.files import make_volatile, remove_volatile
-from rundlet.kernel import mount, namespace, prctl
+from rundlet.keeper.visit import Visits
+from rundlet.kernel import capability, mount, namespace, prctl
 from rundlet.kernel.clone import clone
 from rundlet.plan.steps import IdMap
 from rundlet.runtime.namespaces import sysctl_path
@@ -59,7 +61,7 @@ class Pods:
     def __init__(self, directory: str, architecture: str) -> None:
         self._directory = directory
         self._architecture = architecture
-        self._home = {kind: os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in _PINNED}
+        self._visits = Visits()
 
     def names(self) -> list[str]:
         try:
@@ -83,7 +85,7 @@ class Pods:
             raise AlreadyExists(f"pod {pod_id} has namespaces already") from error
         route_fds: list[int] = []
         try:
-            if plan.user is not None:
+            if self._are_owned(plan):
                 with step("keeper.pod-user"):
                     _pin_owned(directory, plan.user, plan.pinned)
             route_fds = self._furnish(directory, plan)
@@ -98,41 +100,27 @@ class Pods:
         return paths, pid, route_fds
 
     def _furnish(self, directory: str, plan: PodPlan) -> list[int]:
-        """Go into the pod's namespaces, new or made before, set them up from inside, and come home."""
-        route: socket.socket | None = None
-        try:
-            if plan.user is not None:
+        """Go into the pod's namespaces, new or made before, and set them up from inside."""
+
+        def enter() -> None:
+            if self._are_owned(plan):
                 for kind in plan.pinned:
                     namespace.join(f"{directory}/{kind}", _flag(kind))
-            else:
-                with step("keeper.pod-unshare"):
-                    namespace.unshare(sum(map(_flag, plan.pinned)))
-                for kind in plan.pinned:
-                    with step(f"keeper.pod-pin-{kind}"):
-                        _pin(f"/proc/self/ns/{kind}", f"{directory}/{kind}")
-            if plan.hostname and "uts" in plan.kinds:
-                namespace.set_hostname(plan.hostname)
-            for name, value in plan.sysctls.items():
-                _write_sysctl(name, value)
-            if "net" in plan.kinds:
-                route = socket.socket(
-                    socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE
-                )
-        except OSError as error:
-            raise FailedPrecondition(f"pod namespaces: {error}") from error
-        finally:
-            self._return_home(plan.pinned)
-        if route is None:
-            return []
-        return [os.open(f"{directory}/net", os.O_RDONLY | os.O_CLOEXEC), route.detach()]
+                return
+            with step("keeper.pod-unshare"):
+                namespace.unshare(sum(map(_flag, plan.pinned)))
+            for kind in plan.pinned:
+                with step(f"keeper.pod-pin-{kind}"):
+                    _pin(f"/proc/self/ns/{kind}", f"{directory}/{kind}")
 
-    def _return_home(self, kinds: Sequence[str]) -> None:
-        """A supervisor that cannot get back must not go on: it would start containers in a pod's network."""
-        try:
-            for kind in kinds:
-                namespace.setns(self._home[kind])
-        except OSError:
-            os._exit(70)
+        route_fds = self._visits.pay(plan.pinned, enter, lambda: _set_up(plan))
+        if not route_fds:
+            return []
+        return [os.open(f"{directory}/net", os.O_RDONLY | os.O_CLOEXEC), *route_fds]
+
+    def _are_owned(self, plan: PodPlan) -> bool:
+        """Whether a short-lived process makes them: they are another user namespace's, or nobody could return."""
+        return bool(plan.pinned) and (plan.user is not None or not self._visits.can_return)
 
     def _start_init(self, directory: str, paths: Mapping[str, str], join_files: Sequence[str]) -> int:
         program = open_program(self._architecture)
@@ -151,9 +139,15 @@ class Pods:
             os.waitpid(int(told["pid"]), 0)
         if "error" in told or "pid" not in told:
             raise FailedPrecondition(f"pod init: {told.get('error', 'it did not start')}")
-        with step("keeper.pod-note-init"), open(f"{directory}/init", "w", encoding="ascii") as file:
-            file.write(told["pid"])
-        return int(told["pid"])
+        pid = int(told["pid"])
+        try:
+            with step("keeper.pod-note-init"), open(f"{directory}/init", "w", encoding="ascii") as file:
+                file.write(told["pid"])
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)  # nobody would know of it, and nobody but it is in its namespace yet
+            os.waitpid(pid, 0)
+            raise
+        return pid
 
     def init_pid(self, pod_id: str) -> int:
         """0 for a pod without a shared PID namespace."""
@@ -184,14 +178,17 @@ class Pods:
         if family not in (socket.AF_INET, socket.AF_INET6):
             raise InvalidArgument(f"pod {pod_id}: no TCP over address family {family}")
         path = f"{self._directory}/{pod_id}/net"
-        try:
-            namespace.join(path, _flag("net"))
-        except FileNotFoundError as error:
-            raise NotFound(f"pod {pod_id} has no network namespace of its own") from error
-        try:
-            return socket.socket(family, socket.SOCK_STREAM)
-        finally:
-            self._return_home(("net",))
+
+        def enter() -> None:
+            try:
+                namespace.join(path, _flag("net"))
+            except FileNotFoundError as error:
+                raise NotFound(f"pod {pod_id} has no network namespace of its own") from error
+
+        def work() -> tuple[int]:
+            return (socket.socket(family, socket.SOCK_STREAM).detach(),)
+
+        return socket.socket(fileno=self._visits.pay(("net",), enter, work)[0])
 
     def remove(self, pod_id: str) -> None:
         """Let go of the pod's namespaces; nothing to do when it is unknown."""
@@ -207,11 +204,23 @@ class Pods:
             os.rmdir(directory)
 
     def close(self) -> None:
-        _close_all(list(self._home.values()))
+        self._visits.close()
 
     def remove_directory(self) -> None:
         """When the keeper leaves; there are no pods then."""
         remove_volatile(self._directory)
+
+
+def _set_up(plan: PodPlan) -> list[int]:
+    """From inside; a route socket where there is a network."""
+    if plan.hostname and "uts" in plan.kinds:
+        namespace.set_hostname(plan.hostname)
+    for name, value in plan.sysctls.items():
+        _write_sysctl(name, value)
+    if "net" not in plan.kinds:
+        return []
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    return [socket.socket(socket.AF_NETLINK, kind, _NETLINK_ROUTE).detach()]
 
 
 def _write_sysctl(name: str, value: str) -> None:
@@ -233,18 +242,20 @@ def _pin(source: str, path: str) -> None:
     mount.mount(source, path, None, mount.MS_BIND)
 
 
-def _pin_owned(directory: str, maps: tuple[IdMap, IdMap], kinds: Sequence[str]) -> None:
-    """A user namespace, and namespaces of `kinds` that belong to it."""
+def _pin_owned(directory: str, maps: tuple[IdMap, IdMap] | None, kinds: Sequence[str]) -> None:
+    """Namespaces of `kinds` that belong to a new user namespace with these `maps`, or to this process's own."""
+    userns_fd = -1
     try:
-        userns_fd = make_user_namespace(*maps)
-        try:
-            with namespaces_owned_by(userns_fd, sum(map(_flag, kinds))) as pid:
-                for kind in ("user", *kinds):
-                    _pin(f"/proc/{pid}/ns/{kind}", f"{directory}/{kind}")
-        finally:
-            os.close(userns_fd)
+        if maps is not None:
+            userns_fd = make_user_namespace(*maps)
+        with namespaces_owned_by(userns_fd, sum(map(_flag, kinds))) as pid:
+            for kind in (*(("user",) if maps else ()), *kinds):
+                _pin(f"/proc/{pid}/ns/{kind}", f"{directory}/{kind}")
     except OSError as error:
         raise FailedPrecondition(f"pod user namespace: {error}") from error
+    finally:
+        if userns_fd >= 0:
+            os.close(userns_fd)
 
 
 def _unpin(path: str) -> None:
@@ -277,9 +288,10 @@ def _make_init(program: int, paths: Mapping[str, str], join_files: Sequence[str]
             become_root()
         with step("pod-init.unshare"):
             namespace.unshare(namespace.CLONE_NEWPID)
+        last_capability = capability.last_capability()
         child = clone(namespace.CLONE_NEWNS, sibling=True)
         if child.pid == 0:
-            _become_init(program, report_fd)
+            _become_init(program, last_capability, report_fd)
         with step("pod-init.tell"):
             os.write(report_fd, b"pid %d\n" % child.pid)
     except BaseException as error:
@@ -288,11 +300,22 @@ def _make_init(program: int, paths: Mapping[str, str], join_files: Sequence[str]
         os._exit(0)
 
 
+def _become_nobody(last_capability: int) -> None:
+    """No user of any file; where a user namespace has no such id, its root without any capability."""
+    try:
+        os.setgroups([])
+        os.setresgid(_PAUSE_UID, _PAUSE_UID, _PAUSE_UID)
+        os.setresuid(_PAUSE_UID, _PAUSE_UID, _PAUSE_UID)
+    except OSError:
+        capability.limit_bounding(0, last_capability)
+        capability.set_sets(0, 0, 0)
+
+
 def _report_failure(report_fd: int, error: BaseException) -> None:
     os.write(report_fd, b"error %s\n" % str(error).replace("\n", " ").encode()[:_ERROR_MAX_BYTES])
 
 
-def _become_init(program: int, report_fd: int) -> NoReturn:
+def _become_init(program: int, last_capability: int, report_fd: int) -> NoReturn:
     """An empty read-only root and no rights: /proc/1/root must lead nowhere."""
     try:
         with step("pod-init.slave"):
@@ -303,9 +326,7 @@ def _become_init(program: int, report_fd: int) -> NoReturn:
         mount.umount(".", mount.MNT_DETACH)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         os.setsid()
-        os.setgroups([])
-        os.setresgid(_PAUSE_UID, _PAUSE_UID, _PAUSE_UID)
-        os.setresuid(_PAUSE_UID, _PAUSE_UID, _PAUSE_UID)
+        _become_nobody(last_capability)
         prctl.set_no_new_privs()
         with step("pod-init.execute"):
             os.execve(program, ["rundlet-pause"], {})

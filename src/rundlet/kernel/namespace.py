@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from rundlet.kernel.libc import LIBC, os_error
 
+_ALL_IDS = (0, 0, 0xFFFFFFFF)  # the first namespace's mapping, and that of a child with all its ids
+
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -85,6 +87,44 @@ def pid_of(pidfd: int) -> int:
     if pid <= 0:
         raise ProcessLookupError(3, "the process has ended")
     return pid
+
+
+def in_user_namespace() -> bool:
+    """Whether ids here are not all ids there are: this process lives in a user namespace below the first one."""
+    return _read_map("uid_map") != [_ALL_IDS]
+
+
+def _read_map(name: str) -> list[tuple[int, ...]]:
+    """(first id here, first id outside, how many) of "uid_map" or "gid_map"."""
+    try:
+        with open(f"/proc/self/{name}", "rb") as file:
+            return [tuple(map(int, line.split())) for line in file]
+    except FileNotFoundError:
+        return [_ALL_IDS]  # a kernel without user namespaces
+
+
+def outer_uid() -> int:
+    """Whose process this is outside of its user namespace, as the one around it has it."""
+    uid = os.getuid()
+    rows = _read_map("uid_map")
+    return next((outside + uid - inside for inside, outside, count in rows if 0 <= uid - inside < count), uid)
+
+
+def is_mapped(name: str, number: int) -> bool:
+    """Whether this user namespace has that id; `name` is "uid_map" or "gid_map"."""
+    return any(0 <= number - inside < count for inside, _, count in _read_map(name))
+
+
+def can_give_away() -> bool:
+    """Whether this process may give files to other users: root, where there is any other."""
+    if os.geteuid():
+        return False
+    return sum(row[2] for row in _read_map("uid_map")) > 1
+
+
+def can_make_devices() -> bool:
+    """Whether mknod(2) makes devices here: for root of the first user namespace only."""
+    return os.geteuid() == 0 and not in_user_namespace()
 
 
 def is_same(pid: int, file: str) -> bool:

@@ -12,6 +12,7 @@ PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
+PR_GET_NO_NEW_PRIVS = 39
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
@@ -53,6 +54,11 @@ def set_child_subreaper() -> None:
 def set_no_new_privs() -> None:
     """PR_SET_NO_NEW_PRIVS: execve(2) gives nothing away any more."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def get_no_new_privs() -> bool:
+    """PR_GET_NO_NEW_PRIVS: whether execve(2) gives nothing, so that a program's setuid bit does nothing."""
+    return bool(prctl(PR_GET_NO_NEW_PRIVS))
 
 
 def close_all_but(keep: set[int]) -> None:

@@ -18,11 +18,13 @@ class Host(NamedTuple):
     `capabilities` is the bounding set that can be given at all; `cgroups` maps
     each controller to the container's directory in it ("" alone for version 2);
     `security_modules` are those that the kernel runs (`rundlet.kernel.lsm`).
+    `is_rootless`: this is a user namespace below the first one.
     """
 
     capabilities: int
     cgroups: Mapping[str, str] = {}
     security_modules: tuple[str, ...] = ()
+    is_rootless: bool = False
 
 
 class Filter(NamedTuple):

@@ -92,7 +92,7 @@ def plan_container(
             *plan_names(config, namespaces.own),
             *plan_sysctls(linux, namespaces.own),
             SetRootPropagation(_propagation(linux)),
-            _plan_rootfs(rootfs, overlay, namespaces.user, linux),
+            _plan_rootfs(rootfs, overlay, namespaces.user, linux, host),
             *_plan_files(config, linux, parts),
             *_plan_protection(linux),
             *_plan_hook_points(hooks),
@@ -136,7 +136,7 @@ def _plan_delegation(config: RuntimeConfig, host: Host, namespaces: Namespaces) 
         mount.type in ("cgroup", "cgroup2") and "ro" not in (mount.options or [])
         for mount in config.mounts or []
     )
-    return [OwnCgroup(host.cgroups[""], root)] if is_own and writable else []
+    return [OwnCgroup(host.cgroups[""], root)] if is_own and writable and host.cgroups[""] else []
 
 
 def _plan_resctrl(container_id: str, value: IntelRdt) -> JoinResctrl:
@@ -165,10 +165,12 @@ def _propagation(linux: Linux) -> str:
     return value if value.startswith("r") else f"r{value}"
 
 
-def _plan_rootfs(rootfs: str, overlay: Overlay | None, user: UserNamespace | None, linux: Linux) -> Step:
+def _plan_rootfs(
+    rootfs: str, overlay: Overlay | None, user: UserNamespace | None, linux: Linux, host: Host
+) -> Step:
     if overlay is None:
         return BindRootfs(rootfs, rootfs, linux.rootfs_propagation in ("slave", "rslave"))
-    return MountOverlay(*overlay, rootfs, user is not None, linux.mount_label)
+    return MountOverlay(*overlay, rootfs, user is not None, linux.mount_label, host.is_rootless)
 
 
 def _plan_files(config: RuntimeConfig, linux: Linux, parts: Parts) -> list[Step]:

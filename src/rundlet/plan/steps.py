@@ -91,7 +91,8 @@ class MountOverlay(NamedTuple):
 
     With `idmap` all layers are seen through the container's user namespace:
     on disk the files belong to the same ids as in a container without one.
-    `label` is what SELinux takes all files for.
+    `label` is what SELinux takes all files for.  With `userxattr` overlayfs keeps its
+    marks where a mount in a user namespace may (`rundlet.kernel.overlay`).
     """
 
     lower: tuple[str, ...]
@@ -100,6 +101,7 @@ class MountOverlay(NamedTuple):
     rootfs: str
     idmap: bool = False
     label: str = ""
+    userxattr: bool = False
 
     def describe(self) -> str:
         return f"overlay of {len(self.lower)} layers on {self.rootfs}"

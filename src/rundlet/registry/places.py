@@ -12,6 +12,8 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from rundlet.kernel.namespace import outer_uid
+
 _SYSTEM = "/etc/containers"
 
 
@@ -42,7 +44,7 @@ class Places(NamedTuple):
 def find_places(environ: Mapping[str, str] | None = None, uid: int | None = None) -> Places:
     """The places of this process; of another with its environment and user id."""
     environ = os.environ if environ is None else environ
-    uid = os.getuid() if uid is None else uid
+    uid = outer_uid() if uid is None else uid
     home = environ.get("HOME") or os.path.expanduser("~")
     own = f"{home}/.config/containers"
     named = environ.get("CONTAINERS_REGISTRIES_CONF") or environ.get("REGISTRIES_CONFIG_PATH") or ""

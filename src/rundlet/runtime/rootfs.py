@@ -38,7 +38,8 @@ def _mount_overlay(step: steps.MountOverlay, context: Context) -> None:
 def _overlay_options(step: steps.MountOverlay, lower: list[str]) -> str:
     lowers = ":".join(_escape(path) for path in lower)
     context = f',context="{step.label}"' if step.label else ""
-    return f"lowerdir={lowers},upperdir={_escape(step.upper)},workdir={_escape(step.work)}{context}"
+    marks = ",userxattr" if step.userxattr else ""
+    return f"lowerdir={lowers},upperdir={_escape(step.upper)},workdir={_escape(step.work)}{context}{marks}"
 
 
 def _escape(path: str) -> str:
