@@ -1,13 +1,18 @@
 """Images of the node: pull, look at, remove."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 
+from rundlet.engine.external import overlay_options
 from rundlet.engine.parts import Parts
 from rundlet.engine.status import FilesystemUsage
 from rundlet.errors import Error, FailedPrecondition, NotFound
 from rundlet.image.progress import PullProgress
 from rundlet.image.pull import pull_remote
+from rundlet.kernel import mount
+from rundlet.kernel.failure import translating
 from rundlet.registry.client import Credentials
 from rundlet.spec.digest import parse_digest
 from rundlet.spec.manifest import parse_manifest
@@ -87,6 +92,19 @@ class Images:
         except Error:
             return {}
         return manifest.annotations or {}
+
+    @contextmanager
+    def mounted(self, image: ImageRecord) -> Iterator[str]:
+        """A directory that has the image's files, to be read, until the end of the block."""
+        run_root = self._parts.settings.run_root
+        lower = self._parts.store.layers.stack(image.layers)
+        with translating(f"mount image {image.id}"), TemporaryDirectory(dir=run_root, prefix="look-") as path:
+            # overlayfs wants two lower directories, and the empty one beneath hides nothing.
+            mount.mount("overlay", path, "overlay", mount.MS_RDONLY, overlay_options((*lower, path), "", metacopy=False))
+            try:
+                yield path
+            finally:
+                mount.umount(path, mount.MNT_DETACH | mount.UMOUNT_NOFOLLOW)
 
     def remove(self, reference: str) -> None:
         """Remove an image with all its names; an unknown one counts as removed.

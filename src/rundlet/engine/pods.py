@@ -152,6 +152,10 @@ class Pods:
         """The pod's end of each of its networks, the first of them first; none when it is stopped."""
         return self._parts.network.links(self._records.resolve(prefix))
 
+    def members(self, network: str) -> dict[str, Link]:
+        """Who is on one of the machine's own networks now: each pod's end by its id."""
+        return self._parts.network.members(network)
+
     def name_neighbours(self, prefix: str, neighbours: Sequence[tuple[str, str]]) -> None:
         """Say in the pod's /etc/hosts, which its containers have open, who its neighbours (address, name) are now.
 
