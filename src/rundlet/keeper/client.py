@@ -372,6 +372,13 @@ class Keeper:
         except DeadlineExceeded:
             return None
 
+    def mind(self, argv: Sequence[str], env: Mapping[str, str], *, look: bool) -> int:
+        """Have the minder running from now on until it exits with 0; its pid, 0 when it is to start in a moment.
+
+        `look`: it has something to do at once.
+        """
+        return int(self._ask("mind", {"argv": list(argv), "env": dict(env), "look": look})["pid"])
+
     def watch(self) -> Watch:
         """Every container's end from now on, and every kill for want of memory."""
         connection = connect(self.run_root)

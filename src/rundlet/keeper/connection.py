@@ -3,7 +3,6 @@
 import fcntl
 import os
 import socket
-import subprocess
 import sys
 import time
 from typing import Any
@@ -187,6 +186,8 @@ def _is_linked(fd: int, path: str) -> bool:
 
 def _launch(run_root: str) -> None:
     """Start the anchor, detached from this process, and wait until it listens."""
+    import subprocess  # 1 MB that most clients never need
+
     source = os.path.dirname(os.path.dirname(os.path.abspath(rundlet.__file__)))
     read_fd, write_fd = os.pipe()
     try:

@@ -46,6 +46,8 @@ class Ending:
         self.may_destroy: Callable[[Container], bool] = _always
         self.before_destroy = _nothing
         self.on_stranger: Callable[[Ended], None] = lambda _: None
+        # Whether a minder that begins to watch has something to do at once.
+        self.on_minder: Callable[[], bool] = lambda: False
 
     # -- exit -------------------------------------------------------------------
 
@@ -218,6 +220,15 @@ class Ending:
     def serve_watch(self, request: Request) -> None:
         self._watching.append(request)
         request.answer({})
+        if request.args.get("minds"):
+            request.answer({"mind": self.on_minder()})
+
+    def tell_minder(self, look: bool) -> bool:
+        """Whether anybody watches for that, and heard it."""
+        minders = [request for request in self._live_watchers() if request.args.get("minds")]
+        for request in minders:
+            request.answer({"mind": look})
+        return any(not request.is_abandoned for request in minders)
 
 
 def _remove_traces(container: Container) -> None:

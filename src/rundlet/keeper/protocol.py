@@ -33,8 +33,10 @@ ride along by SCM_RIGHTS.  A packet over PACKET_MAX_BYTES says only
     attach          container_id stdin lossless                   lossless
                                                                   fds: a socket as `rundlet.keeper.attach` draws it
     resize          container_id height width
-    watch           oom (whether)                                 nothing, then exit, again and again,
+    watch           oom, minds (whether)                          nothing, then exit, again and again,
                                                                   and oom: container_id, time_ns
+                                                                  and mind: whether to look (`keeper.minder`)
+    mind            argv env look                                 pid
 
 Answers come when the thing has happened, so one connection may wait while others
 work; whoever gives up waiting closes its connection.
@@ -45,6 +47,7 @@ Files (all under the run root, which is a tmpfs and ends with the boot):
     <run root>/keeper/sock                    the socket, mode 0600
     <run root>/keeper/log                     what the keeper itself has to say
     <run root>/keeper/journal                 the batch of output under way, see `rundlet.keeper.journal`
+    <run root>/keeper/minder                  JSON: how the minder is started, see `rundlet.keeper.minder`
     <run root>/keeper/pods/ID/{net,ipc,uts}   namespaces, pinned by bind mounts; `init` holds a pid
     <run root>/keeper/containers/ID/state     JSON: what a new supervisor must know of the container
     <run root>/keeper/containers/ID/exit      JSON: the exit record

@@ -9,6 +9,7 @@ import _socket
 import gc
 import os
 import socket
+import time
 from typing import NoReturn
 
 from rundlet.cgroup.layout import detect_layout
@@ -23,6 +24,7 @@ from rundlet.keeper.hold import Store
 from rundlet.keeper.launch import Launcher
 from rundlet.keeper.link import AnchorLink
 from rundlet.keeper.loop import Loop
+from rundlet.keeper.minder import Minder
 from rundlet.keeper.place import keeper_dir
 from rundlet.keeper.pods import Init, PodPlan, Pods
 from rundlet.keeper.protocol import OLDEST_VERSION, PROTOCOL_VERSION
@@ -57,10 +59,13 @@ class Supervisor:
         self._creation = Creation(self._core, self._launcher, self._ending)
         self._execs = Execs(self._core, self._launcher)
         self._externals = Externals(self._core, self._launcher, self._ending, self._execs)
+        self._minder = Minder(self._core, time.monotonic, self._ending.tell_minder)
+        self._ending.on_minder = self._minder.take_look
         with step("keeper.restore"):
             restore_containers(self._core, self._ending, store)
             self._execs.restore(store)
         self._externals.resume()
+        self._minder.resume()
         self._server = Server(self._core.loop, listener, self._verbs())
 
     def _verbs(self) -> dict[str, Verb]:
@@ -74,6 +79,7 @@ class Supervisor:
             "create_external": externals.serve_create,
             "update": externals.divert(externals.serve_update, _refuse_update),
             "start": externals.divert(externals.serve_start, creation.serve_start),
+            "mind": self._minder.serve_mind,
             "wait": ending.serve_wait,
             "delete": ending.serve_delete,
             "watch": ending.serve_watch,
@@ -93,15 +99,19 @@ class Supervisor:
         while not anchor.is_lost:
             if loop.turn(LINGER_S):
                 continue
-            if not (self._core.containers or self._server.clients or self._pods.names()):
+            if not (self._core.containers or self._server.clients or self._is_needed()):
                 self._leave()
             self._launcher.rest()
             give_back()
             loop.turn(None)  # nothing happens: sleep until something does
 
+    def _is_needed(self) -> bool:
+        return self._minder.is_wanted or bool(self._pods.names())
+
     def _leave(self) -> NoReturn:
-        self._pods.remove_directory()
-        remove_volatile(f"{self._core.directory}/containers")
+        with step("keeper.leave"):
+            self._pods.remove_directory()
+            remove_volatile(f"{self._core.directory}/containers")
         os._exit(0)
 
     def _hear_anchor(self) -> None:
@@ -116,6 +126,7 @@ class Supervisor:
         self._server.close()
         self._creation.close()
         self._execs.release(store)
+        self._minder.release()
         for container in self._core.containers.values():
             container.log.close()
             container.close_oom()
