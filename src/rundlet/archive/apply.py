@@ -70,13 +70,15 @@ def apply_layer(
     limits: Limits = Limits(),  # noqa: B008  immutable
     devices: bool = True,
     marks: bool = True,
+    owners: bool = True,
     algorithm: str = "sha256",
     stop: Callable[[], None] | None = None,
 ) -> LayerStats:
     """Unpack `source` (plain, gzip or zstd tar) into the empty directory `target_dir`.
 
     Nothing outside `target_dir` is read or written whatever the layer says.  Ownership is
-    kept when the process is root; device nodes are left out unless `devices`.  Without `marks`
+    kept when the process is root, unless `owners` says that all is the process's own; device nodes
+    are left out unless `devices`.  Without `marks`
     whiteouts are passed over: `flatten` has taken away what they hide.
     A `source` that may wait has a `stop` that ends the waiting: it is called once nothing more
     is wanted.  On any error the target is half-made and the caller removes it.
@@ -87,7 +89,7 @@ def apply_layer(
     with translating(f"unpack into {target_dir}"), ExitStack() as stack:
         chunks = stack.enter_context(ReadAhead(_hashed(source, hasher), stop))
         stream = ByteStream(chunks, limits.size_bytes)
-        applier = _Applier(stack.enter_context(Tree(target_dir)), TarReader(stream), devices, marks)
+        applier = _Applier(stack.enter_context(Tree(target_dir)), TarReader(stream), devices, marks, owners)
         applier.run(limits.entries)
         stream.drain()
         return LayerStats(
@@ -107,7 +109,7 @@ def _hashed(source: Readable, hasher: Hasher) -> Iterator[bytes]:
 class _Applier:
     """Creates the entries of one archive in `tree`."""
 
-    def __init__(self, tree: Tree, archive: TarReader, devices: bool, marks: bool) -> None:
+    def __init__(self, tree: Tree, archive: TarReader, devices: bool, marks: bool, owners: bool) -> None:
         self.tree = tree
         self.size_bytes = 0
         self.inodes = 0
@@ -115,7 +117,7 @@ class _Applier:
         self._archive = archive
         self._devices = devices
         self._marks = marks
-        self._owns = can_give_away()
+        self._owns = owners and can_give_away()
         self._directory_times_ns: dict[bytes, int] = {}
         self._create: dict[bytes, Callable[[int, bytes, Entry], None]] = {
             tar.FILE: self._create_file,

@@ -82,8 +82,11 @@ def list_directory(engine: Engine, container_id: str, path: str) -> list[str]:
     return sorted(names)
 
 
-def pack_path(engine: Engine, container_id: str, path: str, out: Writable) -> None:
-    """Write the file or tree at `path` to `out` as a tar; sockets are left out."""
+def pack_path(engine: Engine, container_id: str, path: str, out: Writable, *, contents: bool = False) -> None:
+    """Write the file or tree at `path` to `out` as a tar; sockets are left out.
+
+    With `contents` a directory's own entry is too, and what lies in it has paths of its own.
+    """
     with engine.inside.open_root(container_id) as root_fd, translating(f"pack {path} of the container"):
         fd = open_in_root(root_fd, path, os.O_PATH)
         try:
@@ -91,7 +94,8 @@ def pack_path(engine: Engine, container_id: str, path: str, out: Writable) -> No
             name = posixpath.basename(_clean(path)) or posixpath.basename(inside)
             is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
             where = f"/proc/self/fd/{fd}/." if is_directory else f"/proc/self/fd/{fd}"
-            pack_tree(where, out, prefix=os.fsencode(name) if is_directory else b"")
+            prefix = os.fsencode(name) if is_directory and not contents else b""
+            pack_tree(where, out, prefix=prefix, choose=lambda path: bool(path) or not contents)
         finally:
             os.close(fd)
 
@@ -101,6 +105,8 @@ def unpack_into(
 ) -> None:
     """Unpack a tar (plain, gzip or zstd) below an existing `directory`; device nodes are left out.
 
+    It all belongs to `uid` and `gid` of the container.
+
     What is there already under a name is replaced.
     """
     with (
@@ -109,7 +115,7 @@ def unpack_into(
     ):
         fd = open_in_root(root_fd, directory, _DIRECTORY)
         try:
-            apply_layer(archive, f"/proc/self/fd/{fd}", devices=False, marks=False)
+            apply_layer(archive, f"/proc/self/fd/{fd}", devices=False, marks=False, owners=False)
         finally:
             os.close(fd)
 

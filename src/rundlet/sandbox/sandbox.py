@@ -222,7 +222,9 @@ class Sandbox:
         if self.options.writable:
             name = f"localhost/sandbox/{self.id[:12]}:{new_id()[:12]}"
             image_id = commit_files(self._machine.settings.places, self.id, self.image_id, name)
-        return Snapshot(self.options, image_id, self.pack(f"{WORK}/."))
+        work = io.BytesIO()
+        pack_path(self._engine, self.id, WORK, work, contents=True)
+        return Snapshot(self.options, image_id, work.getvalue())
 
     def fork(self) -> "Sandbox":
         """Another sandbox with the same files; processes stay behind."""
