@@ -148,9 +148,12 @@ class Sandbox:
         stdin: str | bytes | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str = "",
+        user: str = "",
         timeout_s: float | None = None,
     ) -> Call:
         """Run a program to its end and collect what it writes.
+
+        `user` root may change the image's files in a `writable` sandbox, and has no other rights there.
 
         After `timeout_s` (None: the limit's) every process of the sandbox is killed; the sandbox and
         its files stay.  Raises NotFound when the program is not there, FailedPrecondition when the sandbox is closed.
@@ -163,7 +166,7 @@ class Sandbox:
                 self.id,
                 tuple(argv),
                 limit.timeout_s if timeout_s is None else timeout_s,
-                options=ExecOptions(env=tuple((env or {}).items()), working_dir=cwd),
+                options=ExecOptions(env=tuple((env or {}).items()), working_dir=cwd, user=user),
                 stdin=data,
                 output_limit_bytes=limit.output_bytes + 1,
             )
