@@ -186,6 +186,15 @@ def storm(session: nox.Session) -> None:
 
 
 @nox.session
+def powercut(session: nox.Session) -> None:
+    """1 200 moments at which the power goes, of six records of a store at work (make test: 20 of two); minutes."""
+    install(session, "test")
+    os.environ["RUNDLET_POWER_CUTS"] = "200"
+    os.environ["RUNDLET_POWER_CUT_RECORDS"] = "3"
+    run_in_nodes(session, "-m", "kernel", "tests/powercut", *session.posargs)
+
+
+@nox.session
 def deep(session: nox.Session) -> None:
     """5 000 broken configurations through rundlet-runtime's command line on the real kernel (some minutes)."""
     install(session, "test")

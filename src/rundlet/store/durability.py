@@ -1,9 +1,9 @@
 """What a power failure may take: content is believed once it is known to be on disk.
 
 A pull does not wait for the disk.  Its rows carry the boot id of the machine; a thread
-calls syncfs(2) and then clears it.  Rows that still carry the id of an earlier boot were
-not surely on disk when that boot ended: they and the images on them are let go, and the
-next pull brings them again.
+calls syncfs(2), then clears it, and puts that on disk too.  Rows that still carry the id of
+an earlier boot were not surely on disk when that boot ended: they and the images on them are
+let go, and the next pull brings them again.
 """
 
 import logging
@@ -64,11 +64,15 @@ class Durability:
             for statement in _FORGET:
                 connection.execute(statement, values)
 
-    def begin(self) -> None:
-        """Put what is new on disk, in a thread; nothing happens when nothing is new."""
+    def begin_if_new(self) -> None:
+        """`begin` when there is content that may not be on disk."""
         with self._database.read() as connection:
             if not any(_find_unsynced(connection, self._boot_id)):
                 return
+        self.begin()
+
+    def begin(self) -> None:
+        """Put what is new on disk, in a thread: content, or names alone."""
         with self._lock:
             self._wanted = True
             if self._thread is None:
@@ -97,12 +101,14 @@ class Durability:
     def _sync(self) -> None:
         with self._database.read() as connection:
             layers, blobs = _find_unsynced(connection, self._boot_id)
-        for root in self._roots:
-            with translating(f"sync {root}"):
-                _sync_file_system(root)
-        with self._database.write() as connection:
-            connection.executemany("UPDATE layers SET boot_id = '' WHERE id = ?", layers)
-            connection.executemany("UPDATE blobs SET boot_id = '' WHERE digest = ?", blobs)
+        if layers or blobs:
+            for root in self._roots:
+                with translating(f"sync {root}"):
+                    _sync_file_system(root)
+            with self._database.write() as connection:
+                connection.executemany("UPDATE layers SET boot_id = '' WHERE id = ?", layers)
+                connection.executemany("UPDATE blobs SET boot_id = '' WHERE digest = ?", blobs)
+        self._database.flush()
 
 
 def _sync_file_system(root: str) -> None:

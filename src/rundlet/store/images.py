@@ -207,7 +207,9 @@ class Images:
         return sorted(
             image_id
             for image_id in known | noted
-            if read_note(self.note_path(image_id), ImageNote) != self.describe_note(connection, image_id)
+            # a power failure may leave a file of nothing for an image that never came
+            if image_id not in known
+            or read_note(self.note_path(image_id), ImageNote) != self.describe_note(connection, image_id)
         )
 
     def _forget(self, connection: Connection, image_id: str) -> None:

@@ -130,6 +130,11 @@ class Store:
         self._durability.join()
         self.database.close()
 
+    def flush(self) -> None:
+        """Wait until what was pulled or named is on disk for good."""
+        self._durability.begin()
+        self._durability.join()
+
     def settle(self) -> None:
         """Wait until the files of what was removed are gone."""
         self._sweeper.join()
@@ -218,10 +223,10 @@ class Store:
         borrow_all(self.database, self.places.image_root, self.places.additional)
         self.images.collect_stale()
         self.collect()
-        self._durability.begin()
+        self._durability.begin_if_new()
 
     def sync(self) -> None:
-        """Begin to put what is new on disk for good; `close` waits for it."""
+        """Begin to put what is new on disk for good; `flush` and `close` wait for it."""
         self._durability.begin()
 
 
