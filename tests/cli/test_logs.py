@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rundlet.cli.logfile import LogReader, parse_since, parse_time, tail_offset
+from rundlet.cli.logsince import parse_since
 from rundlet.errors import InvalidArgument, NotFound
+from rundlet.local.logfile import LogReader, parse_time, tail_offset
 
 LINES = [
     b"2026-11-23T10:00:00.000000001Z stdout F one",

@@ -8,10 +8,11 @@ from typing import BinaryIO, NamedTuple
 import click
 
 from rundlet.cli.help import examples
-from rundlet.cli.logfile import LogReader, parse_since, parse_time
+from rundlet.cli.logsince import parse_since
 from rundlet.cli.session import Session
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.errors import FailedPrecondition, InvalidArgument, NotFound
+from rundlet.local.logfile import LogReader, parse_time
 from rundlet.plan.log import LogLine, parse_log_line
 
 STATUS_POLL_S = 1.0

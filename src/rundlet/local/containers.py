@@ -12,7 +12,7 @@ holds none.
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -20,15 +20,16 @@ from msgspec.structs import replace
 from rundlet.archive.tree import remove_tree
 from rundlet.engine.engine import Engine
 from rundlet.engine.names import new_id, process_identity
-from rundlet.engine.options import ContainerFilter, PodFilter, PodOptions
+from rundlet.engine.options import ContainerFilter, ExecOptions, PodFilter, PodOptions
 from rundlet.engine.signals import parse_signal
-from rundlet.engine.status import ContainerStatus, PodStatus
-from rundlet.engine.streams import AttachStreams
+from rundlet.engine.status import ContainerStatus, ExecResult, PodStatus
+from rundlet.engine.streams import AttachStreams, ExecStreams
 from rundlet.engine.undo import Undo, attempt
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
 from rundlet.local.images import find_or_pull
 from rundlet.local.locks import ContainerLocks
+from rundlet.local.logs import LogEntry, read_log
 from rundlet.local.names import check_name, invent_name
 from rundlet.local.options import RunOptions
 from rundlet.local.plan import Facts, LocalPlan, joins_other, plan_mount, plan_run
@@ -304,6 +305,56 @@ class Containers:
     def state(self, name: str) -> LocalState:
         """Raises NotFound."""
         return self.find(name).require_local("look at").state
+
+    def logs(
+        self, name: str, *, follow: bool = False, tail: int = -1, since_ns: int = 0, until_ns: int = 0
+    ) -> Iterator[LogEntry]:
+        """What it has written; with `follow` what it writes until it ends."""
+        status = self._engine.containers.status(self.find(name).id)
+        return read_log(
+            status.log_path,
+            lambda: self._has_ended(status.id),
+            follow=follow,
+            tail=tail,
+            since_ns=since_ns,
+            until_ns=until_ns,
+        )
+
+    def _has_ended(self, container_id: str) -> bool:
+        try:
+            return self._engine.containers.status(container_id).state not in ("created", "running")
+        except NotFound:
+            return True
+
+    # -- work inside ------------------------------------------------------------
+
+    def exec(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        options: ExecOptions = ExecOptions(),  # noqa: B008 - immutable
+        stdin: bytes | None = None,
+        timeout_s: float | None = None,
+    ) -> ExecResult:
+        """Run a program in it to its end, and collect what it writes (at most 16 MiB of each output)."""
+        container_id = self.find(name).id
+        return self._engine.containers.exec_sync(container_id, argv, timeout_s, options=options, stdin=stdin)
+
+    def exec_stream(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        options: ExecOptions = ExecOptions(),  # noqa: B008 - immutable
+        stdin: bool = False,
+        terminal: bool = False,
+    ) -> ExecStreams:
+        """Run a program in it with live streams; the caller closes them."""
+        container_id = self.find(name).id
+        return self._engine.containers.exec_stream(
+            container_id, argv, stdin=stdin, stderr=not terminal, terminal=terminal, options=options
+        )
 
     def _log_directory(self, container_id: str) -> str:
         return f"{self._directory}/{container_id}"

@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from rundlet.cli.duration import parse_duration
 from rundlet.errors import InvalidArgument, NotFound, PermissionDenied
 
 BLOCK_BYTES = 65536
 POLL_S = 0.1
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?)?")
+
+
+def is_time(text: str) -> bool:
+    return _TIMESTAMP.fullmatch(text) is not None
 
 
 def parse_time(text: str) -> int:
@@ -28,17 +31,6 @@ def parse_time(text: str) -> int:
     except ValueError as error:
         raise InvalidArgument(f"not a time: {text!r}: {error}") from error
     return int(moment.timestamp()) * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
-
-
-def parse_since(text: str, now_ns: int) -> int:
-    """--since: a moment, seconds since the epoch, or a duration before now; 0 for ""."""
-    if not text:
-        return 0
-    if _TIMESTAMP.fullmatch(text):
-        return parse_time(text)
-    if text.isdecimal():
-        return int(text) * 1_000_000_000
-    return now_ns - int(parse_duration(text) * 1_000_000_000)
 
 
 def open_log(path: str) -> int:
