@@ -9,6 +9,7 @@ import pytest
 from rundlet.errors import FailedPrecondition, InvalidArgument, NotFound
 from rundlet.image.api import CopyOptions, copy_image, delete_image, describe_copy, inspect_image, list_tags
 from rundlet.image.plan import Packing, check_packing
+from rundlet.registry import server
 from rundlet.spec import mediatype
 from rundlet.spec.descriptor import parse_platform
 from rundlet.spec.digest import Digest
@@ -75,6 +76,102 @@ def test_one_platform_is_an_image_not_an_index(host, index, tmp_path):
 def test_an_index_alone(host, index, tmp_path):
     copy_image(host, index, make_dir(tmp_path), CopyOptions(instances="index-only"))
     assert files(tmp_path / "out") == {"version", "manifest.json"}
+
+
+@pytest.mark.parametrize("platforms", [(ARM,), (AMD, ARM)])
+def test_an_image_of_another_platform_is_not_copied_without_a_word(host, image, tmp_path, platforms):
+    with pytest.raises(NotFound, match="no image for platform linux/arm64") as caught:
+        copy_image(host, image, make_dir(tmp_path), CopyOptions(platforms=platforms))
+    assert caught.value.hint == "it is one image, for linux/amd64"
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_of_the_platform_that_was_asked_for_is_copied(host, image, tmp_path):
+    copy_image(host, image, make_dir(tmp_path), CopyOptions(platforms=(AMD,)))
+    assert inspect_image(host, make_dir(tmp_path)).config.architecture == "amd64"
+
+
+def test_an_image_that_is_no_index_is_copied_whatever_the_host_is(host, image, tmp_path):
+    """As skopeo with --override-arch: that chooses among the images of an index."""
+    copy_image(host, image, make_dir(tmp_path), CopyOptions(platform=ARM))
+
+
+def test_an_artifact_is_for_no_platform(host, layout, tmp_path):
+    name = layout.publish(layout.artifact(b"content"), "artifact")
+    with pytest.raises(NotFound, match="no image for platform"):
+        copy_image(host, name, make_dir(tmp_path), CopyOptions(platforms=(AMD,)))
+
+
+# --- a registry that takes one kind of manifest only ------------------------------
+
+
+@pytest.fixture
+def picky(registry, monkeypatch):
+    """The registry refuses manifests of one type, by a status and a body; what it was sent."""
+
+    def refuse(media_type, status, body=b""):
+        sent = []
+        handler = server._Handler
+        put = handler._put_manifest
+
+        def put_manifest(self, call):
+            kind = self.headers["Content-Type"]
+            sent.append(kind)
+            if kind != media_type:
+                put(self, call)
+                return
+            b"".join(self._read_body(None))
+            self._send_head(status, {"Content-Length": str(len(body))})
+            self.wfile.write(body)
+
+        monkeypatch.setattr(handler, "_put_manifest", put_manifest)
+        return sent
+
+    return refuse
+
+
+INVALID = b'{"errors": [{"code": "MANIFEST_INVALID", "message": "manifest invalid"}]}'
+
+
+@pytest.mark.parametrize(("status", "body"), [(415, b""), (400, INVALID)])
+def test_a_registry_without_oci_gets_dockers_schema(host, image, registry, picky, status, body):
+    sent = picky(mediatype.OCI_MANIFEST, status, body)
+    target = f"docker://{registry.address}/a:1"
+    copy_image(host, image, target)
+    assert sent == [mediatype.OCI_MANIFEST, mediatype.DOCKER_MANIFEST]
+    assert read_manifest(host, target)["config"]["mediaType"] == mediatype.DOCKER_CONFIG
+
+
+def test_a_registry_without_oci_gets_dockers_list(host, index, registry, picky):
+    picky(mediatype.OCI_INDEX, 415)
+    target = f"docker://{registry.address}/a:1"
+    copy_image(host, index, target, CopyOptions(instances="all"))
+    assert read_manifest(host, target)["mediaType"] == mediatype.DOCKER_LIST
+
+
+def test_a_refused_type_is_told_where_the_digest_must_stay(host, image, registry, picky):
+    sent = picky(mediatype.OCI_MANIFEST, 415)
+    with pytest.raises(InvalidArgument, match="HTTP status 415") as caught:
+        copy_image(host, image, f"docker://{registry.address}/a:1", CopyOptions(preserve_digests=True))
+    assert "would have to become" in caught.value.hint
+    assert sent == [mediatype.OCI_MANIFEST]
+
+
+def test_a_format_that_was_asked_for_is_the_only_one(host, image, registry, picky):
+    sent = picky(mediatype.OCI_MANIFEST, 415)
+    with pytest.raises(InvalidArgument, match="HTTP status 415"):
+        copy_image(
+            host, image, f"docker://{registry.address}/a:1", CopyOptions(format=mediatype.OCI_MANIFEST)
+        )
+    assert len(sent) == 1
+
+
+def test_a_manifest_that_is_refused_in_every_form_is_told_as_it_is(host, image, registry, picky):
+    picky(mediatype.OCI_MANIFEST, 415)
+    sent = picky(mediatype.DOCKER_MANIFEST, 400, INVALID)
+    with pytest.raises(InvalidArgument, match="HTTP status 415"):
+        copy_image(host, image, f"docker://{registry.address}/a:1")
+    assert sent == [mediatype.OCI_MANIFEST, mediatype.DOCKER_MANIFEST]
 
 
 def test_a_platform_that_is_not_there_is_named(host, index, tmp_path):

@@ -84,6 +84,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         self.answer()
 
+    def do_PATCH(self):
+        self.answer()
+
     def reset(self):
         self.wfile.flush()
         # Linger 0: close sends a reset, and what the peer has not read yet is lost.

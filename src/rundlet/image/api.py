@@ -9,10 +9,10 @@ Names are "transport:details" (`image.location`).  Every function raises the err
 `rundlet.errors` only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from rundlet.errors import InvalidArgument, Unimplemented
+from rundlet.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from rundlet.image.copy import CopyResult, Signer, run_copy
 from rundlet.image.inspection import Inspection, inspect_source
 from rundlet.image.location import Location, parse_location
@@ -22,6 +22,7 @@ from rundlet.image.plan import CopyOptions, describe_plan
 from rundlet.image.planner import plan_copy
 from rundlet.image.progress import CopyProgress, CopyWatcher
 from rundlet.image.retry import retrying
+from rundlet.image.transport import ManifestRefused
 from rundlet.spec.descriptor import Platform, host_platform
 from rundlet.spec.digest import Digest
 
@@ -68,7 +69,7 @@ def copy_image(
 
     origin, target = _locate(source), _locate(destination)
 
-    def attempt() -> CopyResult:
+    def attempt(options: CopyOptions) -> CopyResult:
         with ExitStack() as held:
             reader = open_source(host, origin, source_access)
             held.callback(reader.close)
@@ -77,7 +78,25 @@ def copy_image(
             plan = plan_copy(reader, writer, options, host.judge(origin, reader))
             return run_copy(plan, reader, writer, options, watch=watch or _ignore, sign=sign)
 
-    return retrying(attempt, retry_times, retry_delay_s)
+    return retrying(lambda: _in_any_format(attempt, options), retry_times, retry_delay_s)
+
+
+def _in_any_format(attempt: Callable[[CopyOptions], CopyResult], options: CopyOptions) -> CopyResult:
+    """A copy; once more with the other kind of manifest when a registry refuses the image's own.
+
+    Unless somebody chose the format, or the digests must stay: then the refusal is raised.
+    """
+    try:
+        return attempt(options)
+    except ManifestRefused as refused:
+        if options.format or options.recipients:
+            raise
+        try:
+            return attempt(options._replace(format=refused.instead))
+        except ManifestRefused:
+            raise refused from refused.__cause__
+        except (FailedPrecondition, InvalidArgument) as error:
+            raise InvalidArgument(refused.message, hint=f"no other type will do: {error.message}") from error
 
 
 def describe_copy(

@@ -1,18 +1,17 @@
 """Decides what a copy will do: reads manifests, asks the destination what is there, changes nothing.
 
-read       the tree: top document, images of an index, their signatures and referrers
+read       by `reading`: the tree, its signatures and referrers
 fix        whether the digests must stay, and why
 decide     each manifest's type, each blob's way
 ask        which blobs need not move
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from rundlet.errors import FailedPrecondition, InvalidArgument
 from rundlet.image import documents
-from rundlet.image.choice import DEPTH_MAX, choose_image, parse_any, read_entry
 from rundlet.image.parallel import run_parallel
 from rundlet.image.plan import (
     BlobStep,
@@ -24,11 +23,19 @@ from rundlet.image.plan import (
     Recode,
     Signed,
 )
+from rundlet.image.reading import (
+    Node,
+    check_config_size,
+    check_platform,
+    read_config,
+    read_referrers,
+    read_signatures,
+    read_tree,
+)
 from rundlet.image.transport import Destination, Document, Source
 from rundlet.spec import mediatype
 from rundlet.spec.descriptor import Descriptor
-from rundlet.spec.image import parse_image_config
-from rundlet.spec.manifest import Index, Manifest, select_platform
+from rundlet.spec.manifest import Index, Manifest
 
 if TYPE_CHECKING:
     from rundlet.image.judge import Admit
@@ -38,23 +45,8 @@ _INDEX_TYPES: Final = {
     mediatype.OCI_MANIFEST: mediatype.OCI_INDEX,
     mediatype.DOCKER_MANIFEST: mediatype.DOCKER_LIST,
 }
-_CONFIG_BYTES_MAX: Final = 8 << 20
-_ENTRIES_MAX: Final = 1000
 _LAYERS_MAX: Final = 1000
 _PLAIN: Final = Packing("")
-
-
-class _Node(NamedTuple):
-    """A document that was read, and the images of it that are copied."""
-
-    document: Document
-    parsed: "Manifest | Index | Schema1"
-    children: "tuple[_Node, ...]" = ()
-
-    def walk(self) -> "Iterator[_Node]":
-        yield self
-        for child in self.children:
-            yield from child.walk()
 
 
 def plan_copy(
@@ -69,83 +61,20 @@ def plan_copy(
     for node in top.walk() if admit else ():
         if admit and not isinstance(node.parsed, Index):
             admit(node.document)
-    signed = () if options.remove_signatures else tuple(_read_signatures(source, top))
+    check_platform(source, top, options)
+    signed = () if options.remove_signatures else tuple(read_signatures(source, top))
     if signed and not destination.traits.signatures:
         raise FailedPrecondition(
             f"{destination.name}: it has no place for the image's signatures",
             hint="--remove-signatures copies without them",
         )
-    referrers = tuple(_read_referrers(source, destination, top)) if options.with_referrers else ()
+    referrers = tuple(read_referrers(source, destination, top)) if options.with_referrers else ()
     planner = _Planner(source, destination, options, _find_reason(options, signed, referrers))
     plan = CopyPlan(planner.plan_node(top), tuple(map(planner.plan_image, referrers)), signed)
     return _Inventory(source, destination, options.parallel).ask(plan)
 
 
-# --- read ---------------------------------------------------------------------
-
-
-def read_tree(source: Source, options: CopyOptions) -> _Node:
-    """The document that will be the top one (an index, or one image of it) and what hangs on it."""
-    document = source.read_manifest()
-    alone = len(options.platforms) == 1
-    if alone or not (options.platforms or options.instances != "system"):
-        document = choose_image(source, document, options.platforms[0] if alone else options.platform)
-    return _read_node(source, document, options, 0)
-
-
-def _read_node(source: Source, document: Document, options: CopyOptions, depth: int) -> _Node:
-    parsed = parse_any(document, source.name)
-    media_type = documents.find_media_type(document.raw, document.media_type)
-    document = document._replace(media_type=media_type)
-    if not isinstance(parsed, Index):
-        return _Node(document, parsed)
-    if depth == DEPTH_MAX:
-        raise InvalidArgument(f"{source.name}: indexes are nested more than {DEPTH_MAX} deep")
-    children = [
-        _read_node(source, read_entry(source, entry), options, depth + 1)
-        for entry in _choose_entries(parsed, options, f"{source.name} ({document.digest})")
-    ]
-    return _Node(document, parsed, tuple(children))
-
-
-def _choose_entries(index: Index, options: CopyOptions, what: str) -> list[Descriptor]:
-    if len(index.manifests) > _ENTRIES_MAX:
-        raise InvalidArgument(f"{what}: an index of more than {_ENTRIES_MAX} images")
-    if options.platforms:
-        chosen = [select_platform(index, platform, what) for platform in options.platforms]
-    else:
-        chosen = list(index.manifests) if options.instances == "all" else []
-    return list({entry.digest: entry for entry in chosen}.values())
-
-
-def _read_signatures(source: Source, top: _Node) -> Iterator[Signed]:
-    for node in top.walk():
-        found = source.read_signatures(node.document.digest)
-        if found:
-            yield Signed(node.document.digest, found)
-
-
-def _read_referrers(source: Source, destination: Destination, top: _Node) -> Iterator[_Node]:
-    """What refers to the images, and what refers to that."""
-    subjects = [node.document.digest for node in top.walk()]
-    seen = set(subjects)
-    for _ in range(DEPTH_MAX):
-        entries = [entry for subject in subjects for entry in source.list_referrers(subject)]
-        subjects = []
-        for entry in entries:
-            if entry.parsed_digest() in seen:
-                continue
-            document = read_entry(source, entry)
-            parsed = parse_any(document, source.name)
-            seen.add(document.digest)
-            subjects.append(document.digest)
-            if isinstance(parsed, Manifest):
-                yield _Node(document, parsed)
-    if len(seen) > len(list(top.walk())) and not destination.traits.referrers:
-        raise FailedPrecondition(f"{destination.name}: it has no place for referrers")
-
-
-def _find_reason(options: CopyOptions, signed: Sequence[Signed], referrers: Sequence[_Node]) -> str:
+def _find_reason(options: CopyOptions, signed: Sequence[Signed], referrers: Sequence[Node]) -> str:
     """Why the digests must stay, "" when they need not."""
     if options.preserve_digests:
         return "--preserve-digests"
@@ -169,7 +98,7 @@ class _Planner:
         if fixed and not self._traits.keeps_digests:
             raise FailedPrecondition(f"{self._name}: it keeps no manifest as it is ({fixed})")
 
-    def plan_node(self, node: _Node) -> ImagePlan | IndexPlan:
+    def plan_node(self, node: Node) -> ImagePlan | IndexPlan:
         if not isinstance(node.parsed, Index):
             return self.plan_image(node)
         if not self._traits.indexes:
@@ -187,7 +116,7 @@ class _Planner:
         accepted = [_INDEX_TYPES[kind] for kind in self._accepted()]
         return current if current in accepted else self._check_type(current, accepted[0])
 
-    def plan_image(self, node: _Node) -> ImagePlan:
+    def plan_image(self, node: Node) -> ImagePlan:
         if isinstance(node.parsed, Index):
             raise InvalidArgument(f"{self._source.name}: an index where an image was expected")
         if not isinstance(node.parsed, Manifest):
@@ -198,8 +127,7 @@ class _Planner:
         config = BlobStep(manifest.config, documents.convert_type(manifest.config.media_type, wanted), "copy")
         if manifest.config.media_type not in mediatype.CONFIGS:
             return self._plan_artifact(node.document, manifest, wanted, config)
-        if manifest.config.size > _CONFIG_BYTES_MAX:
-            raise InvalidArgument(f"{self._source.name}: a config of {manifest.config.size} bytes")
+        check_config_size(self._source, manifest)
         count = len(manifest.layers)
         layers = [
             self._plan_layer(layer, wanted, self._is_encrypted(position, count))
@@ -294,9 +222,7 @@ class _Planner:
         """What is unpacked on the way can be held against the config."""
         if not any(layer.recode.unpack for layer in layers):
             return tuple(layers)
-        with self._source.open_blob(manifest.config) as chunks:
-            raw = b"".join(_limit(chunks, f"{self._source.name}: config"))
-        diff_ids = parse_image_config(raw, f"{self._source.name}: config").rootfs.diff_ids
+        diff_ids = read_config(self._source, manifest).rootfs.diff_ids
         if len(diff_ids) != len(layers):
             raise InvalidArgument(f"{self._source.name}: {len(layers)} layers but {len(diff_ids)} diff ids")
         return tuple(layer._replace(diff_id=diff_id) for layer, diff_id in zip(layers, diff_ids, strict=True))
@@ -315,15 +241,6 @@ class _Planner:
             step = self._plan_layer(blob, wanted, self._is_encrypted(position, len(manifest.layers)))
             steps.append(step._replace(action="recode", recode=step.recode._replace(measure=True)))
         return ImagePlan(document, wanted, None, tuple(steps), manifest)
-
-
-def _limit(chunks: Iterator[bytes], what: str) -> Iterator[bytes]:
-    left = _CONFIG_BYTES_MAX
-    for chunk in chunks:
-        left -= len(chunk)
-        if left < 0:
-            raise InvalidArgument(f"{what}: longer than {_CONFIG_BYTES_MAX} bytes")
-        yield chunk
 
 
 # --- ask ----------------------------------------------------------------------

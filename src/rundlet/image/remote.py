@@ -18,6 +18,7 @@ from rundlet.image.transport import (
     Content,
     Destination,
     Document,
+    ManifestRefused,
     Source,
     Traits,
     Written,
@@ -25,7 +26,9 @@ from rundlet.image.transport import (
 from rundlet.registry import repository
 from rundlet.registry.access import Opened, Registries, Remote
 from rundlet.registry.message import StreamBody
+from rundlet.registry.refusal import Unacceptable
 from rundlet.registry.settings import Credentials
+from rundlet.spec import mediatype
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import Digest, digest_hasher, parse_digest
 from rundlet.spec.reference import Reference
@@ -186,8 +189,13 @@ class RemoteDestination(Destination):
             )
         names = [self.reference.tag, *self._tags] if top and not self._untagged else []
         noted = False
-        for name in [each for each in names if each] or [str(document.digest)]:
-            noted = repository.push_manifest(self._remote, document.raw, document.media_type, name)
+        try:
+            for name in [each for each in names if each] or [str(document.digest)]:
+                noted = repository.push_manifest(self._remote, document.raw, document.media_type, name)
+        except Unacceptable as error:
+            oci = document.media_type in (mediatype.OCI_MANIFEST, mediatype.OCI_INDEX)
+            instead = mediatype.DOCKER_MANIFEST if oci else mediatype.OCI_MANIFEST
+            raise ManifestRefused(error.message, hint=error.hint, instead=instead) from error
         subject = find_subject(document)
         if subject and not noted:
             repository.add_fallback_referrer(self._remote, parse_digest(subject), describe_referrer(document))

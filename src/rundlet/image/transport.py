@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple
 
-from rundlet.errors import Unimplemented
+from rundlet.errors import InvalidArgument, Unimplemented
 from rundlet.spec import mediatype
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import Digest
@@ -73,6 +73,17 @@ class Content(NamedTuple):
 class Written(NamedTuple):
     digest: Digest
     size_bytes: int
+
+
+class ManifestRefused(InvalidArgument):
+    """The destination takes no manifests of this type, which it had not said before.
+
+    `instead` is the type of manifest that may do.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", instead: str) -> None:
+        super().__init__(message, hint=hint)
+        self.instead = instead
 
 
 class Source(ABC):
@@ -138,7 +149,10 @@ class Destination(ABC):
 
     @abstractmethod
     def put_manifest(self, document: Document, *, top: bool) -> None:
-        """Keep a manifest or index whose content is there; `top` is the one that gets the name."""
+        """Keep a manifest or index whose content is there; `top` is the one that gets the name.
+
+        Raises ManifestRefused when another type of manifest may do.
+        """
 
     def put_signatures(self, digest: Digest, signatures: tuple[bytes, ...]) -> None:  # noqa: ARG002
         """Keep signatures of the manifest `digest`."""

@@ -34,7 +34,13 @@ _HINTS = {
     404: "check the image's name and tag",
     429: "the registry limits how often it is asked: try again later or log in",
 }
+# What registries say of manifests whose type they do not know, where they do not say 415.
+_NOT_TAKEN = "MANIFEST_INVALID"
 _TEXT_LENGTH_MAX = 200
+
+
+class Unacceptable(InvalidArgument):
+    """The registry takes no content of this kind, whatever else is right about it."""
 
 
 class _Fault(Struct, frozen=True):
@@ -51,8 +57,9 @@ def make_refusal(response: Response, what: str, now_s: float) -> Error:
 
     `what` names host and object: "registry quay.io: manifest crio/redis:alpine".
     """
-    kind = _KINDS.get(response.status, Unavailable)
-    reason = read_reason(response.body)
+    faults = _read_faults(response.body)
+    reason = _shorten(faults)
+    kind = _find_kind(response.status, faults)
     text = f"{what}: HTTP status {response.status}{f': {reason}' if reason else ''}"
     verdict = kind(text, hint=_HINTS.get(response.status, ""))
     retry_after_s = parse_retry_after(response.headers.get("Retry-After", ""), now_s)
@@ -61,12 +68,21 @@ def make_refusal(response: Response, what: str, now_s: float) -> Error:
     return verdict
 
 
-def read_reason(body: bytes) -> str:
-    """The first fault of an error document as one short printable line, "" when there is none."""
+def _find_kind(status: int, faults: tuple[_Fault, ...]) -> type[Error]:
+    if status == 415 or (status == 400 and any(fault.code == _NOT_TAKEN for fault in faults)):
+        return Unacceptable
+    return _KINDS.get(status, Unavailable)
+
+
+def _read_faults(body: bytes) -> tuple[_Fault, ...]:
     try:
-        faults = parse_document(body, _Faults, "error").errors
+        return parse_document(body, _Faults, "error").errors
     except InvalidArgument:
-        return ""
+        return ()
+
+
+def _shorten(faults: tuple[_Fault, ...]) -> str:
+    """The first fault as one short printable line, "" when there is none."""
     if not faults:
         return ""
     text = ": ".join(part for part in (faults[0].code, faults[0].message) if part)

@@ -4,6 +4,7 @@
     POST   blobs/uploads/?mount=<d>&from=<repo>  201: taken over; 202: an upload began instead
     POST   blobs/uploads/                        an upload begins
     PATCH  <location>        PUT <location>?digest=   its content, then its name
+    GET    <location>                            how much has arrived: Range: 0-<last>
     GET    referrers/<digest>                    404: the tag <algorithm>-<hex> lists them
     DELETE manifests/<reference>
 
@@ -12,10 +13,13 @@
 """
 
 import re
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
-from rundlet.errors import Error, InvalidArgument, NotFound, Unavailable, Unimplemented
+from rundlet.errors import Error, Internal, InvalidArgument, NotFound, Unavailable, Unimplemented
 from rundlet.registry.access import Remote
 from rundlet.registry.message import Response, StreamBody
 from rundlet.registry.retry import Clock, Limits, backoff_delay_s
@@ -29,6 +33,7 @@ from rundlet.spec.manifest import Index
 _PUSH: Final = "pull,push"
 _UPLOAD_TRIES: Final = 4
 _PAGES_MAX: Final = 100
+_UPLOADED = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 _NEXT_LINK = re.compile(r"<([^<>]*)>\s*;\s*rel=\"?next\"?")
 
 
@@ -57,24 +62,95 @@ def mount_blob(remote: Remote, digest: Digest, origin: str) -> bool:
     return False
 
 
+class _Upload(NamedTuple):
+    """An upload at the registry: where it goes on, and how many bytes are there."""
+
+    location: str
+    done_bytes: int = 0
+
+
 def push_blob(remote: Remote, digest: Digest, upload: StreamBody) -> None:
-    """Upload content whose digest is known, in one request; again from its start when that breaks."""
+    """Upload content whose digest is known, in one request where nothing breaks.
+
+    One that breaks goes on after what has arrived, if the registry says how much that is; else
+    it begins anew.
+    """
+    under_way = _Upload(_begin(remote, str(digest)))
     for attempt in range(_UPLOAD_TRIES):
         try:
-            location = _begin(remote, str(digest))
-            _put(remote, location, digest, upload)
+            _push_rest(remote, under_way, digest, upload)
             return
-        except Unavailable:
-            if attempt == _UPLOAD_TRIES - 1:
+        except Error as error:
+            # A registry may refuse to go on where it said that it stands.
+            passing = isinstance(error, Unavailable) or under_way.done_bytes
+            if attempt == _UPLOAD_TRIES - 1 or not passing:
                 raise
-            clock = Clock()
-            clock.sleep(backoff_delay_s(attempt, 0.0, clock), None)
+            _pause(attempt)
+            if find_blob(remote, digest) is not None:  # only the answer was lost
+                return
+            found = _find_upload(remote, under_way, digest)
+            if found is None or found.done_bytes <= under_way.done_bytes:
+                found = _Upload(_begin(remote, str(digest)))
+            under_way = found
+
+
+def _push_rest(remote: Remote, under_way: _Upload, digest: Digest, upload: StreamBody) -> None:
+    location, done = under_way
+    if not done:
+        _put(remote, location, digest, upload)
+        return
+    if done < upload.size_bytes:
+        rest = StreamBody(partial(_open_from, upload, done), upload.size_bytes - done)
+        location = _patch(remote, location, rest, {"Content-Range": f"{done}-{upload.size_bytes - 1}"})
+    _put(remote, location, digest, b"")
+
+
+@contextmanager
+def _open_from(upload: StreamBody, offset: int) -> Iterator[Iterator[bytes]]:
+    with upload.open() as chunks:
+        yield _skip(chunks, offset)
+
+
+def _skip(chunks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        if size_bytes < len(chunk):
+            yield chunk[size_bytes:]
+        size_bytes = max(0, size_bytes - len(chunk))
+
+
+def _find_upload(remote: Remote, under_way: _Upload, digest: Digest) -> _Upload | None:
+    """How far a broken upload came; None when the registry does not know it any more."""
+    try:
+        answer = _ask(remote, "GET", under_way.location, f"blob {digest}", (204,), actions=_PUSH)
+    except Error:
+        return None
+    found = _UPLOADED.fullmatch(answer.headers.get("Range", ""))
+    last = int(found[1]) if found else 0
+    return _Upload(_follow(answer, under_way.location), last + 1) if last else None
+
+
+def _pause(attempt: int) -> None:
+    clock = Clock()
+    clock.sleep(backoff_delay_s(attempt, 0.0, clock), None)
 
 
 def push_stream(remote: Remote, upload: StreamBody) -> str:
-    """Upload content whose digest its end will tell; returns where `finish_stream` gives it its name."""
-    location = _begin(remote, "new")
-    headers = {"Content-Type": "application/octet-stream"}
+    """Upload content whose digest its end will tell; returns where `finish_stream` gives it its name.
+
+    One that breaks begins anew: content that is made on the way may not be the same twice.
+    """
+    for attempt in range(_UPLOAD_TRIES):
+        try:
+            return _patch(remote, _begin(remote, "new"), upload, {})
+        except Unavailable:
+            if attempt == _UPLOAD_TRIES - 1:
+                raise
+            _pause(attempt)
+    raise Internal("no attempt was made")
+
+
+def _patch(remote: Remote, location: str, body: StreamBody, headers: dict[str, str]) -> str:
+    """Add to an upload; where it goes on."""
     answer, _ = remote.client.request(
         remote.reference,
         "PATCH",
@@ -82,8 +158,8 @@ def push_stream(remote: Remote, upload: StreamBody) -> str:
         what="new blob",
         expected=(202,),
         actions=_PUSH,
-        headers=headers,
-        body=upload,
+        headers={"Content-Type": "application/octet-stream", **headers},
+        body=body,
         credentials=remote.credentials,
         retries=0,
     )

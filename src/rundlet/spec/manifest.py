@@ -138,6 +138,11 @@ def select_platform(index: Index, platform: Platform, what: str = "index") -> De
     )
 
 
+def runs_on(offered: Platform, wanted: Platform) -> bool:
+    """Whether what is made for `offered` runs on `wanted`."""
+    return _rank(offered, wanted) is not None
+
+
 # Which variants an architecture can run, best first; "" is the architecture's baseline.
 _VARIANTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("arm", "v8"): ("v8", "v7", "v6", "v5", ""),
