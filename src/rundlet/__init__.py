@@ -1,3 +1,82 @@
-"""rundlet: a complete OCI container stack in Python."""
+"""rundlet: a complete OCI container stack in Python.
+
+    import rundlet
+
+    with rundlet.run("redis:alpine", ports={6379: 0}, memory="256m") as container:
+        container.wait_for_port(6379)
+        print(container.exec(["redis-cli", "ping"]).stdout)
+
+What stands in `__all__` is imported when it is first used: `import rundlet` alone costs nothing.
+"""
+
+TYPE_CHECKING = False  # as checkers understand it; typing takes longer to import than all else here
+
+if TYPE_CHECKING:
+    from rundlet.api.client import Client, run
+    from rundlet.api.container import Container, ExecFailed, ExecResult
+    from rundlet.api.images import Image
+    from rundlet.errors import (
+        AlreadyExists,
+        DeadlineExceeded,
+        Error,
+        FailedPrecondition,
+        InvalidArgument,
+        NotFound,
+        PermissionDenied,
+        ResourceExhausted,
+        Unavailable,
+    )
+    from rundlet.local.options import HealthCheck
+    from rundlet.sandbox.limits import Limits
+    from rundlet.sandbox.pool import SandboxPool
+    from rundlet.sandbox.sandbox import Call, Sandbox, Snapshot
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AlreadyExists",
+    "Call",
+    "Client",
+    "Container",
+    "DeadlineExceeded",
+    "Error",
+    "ExecFailed",
+    "ExecResult",
+    "FailedPrecondition",
+    "HealthCheck",
+    "Image",
+    "InvalidArgument",
+    "Limits",
+    "NotFound",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "Sandbox",
+    "SandboxPool",
+    "Snapshot",
+    "Unavailable",
+    "run",
+]
+
+_PLACES = {
+    "rundlet.api.client": ("Client", "run"),
+    "rundlet.api.container": ("Container", "ExecFailed", "ExecResult"),
+    "rundlet.api.images": ("Image",),
+    "rundlet.local.options": ("HealthCheck",),
+    "rundlet.sandbox.limits": ("Limits",),
+    "rundlet.sandbox.pool": ("SandboxPool",),
+    "rundlet.sandbox.sandbox": ("Call", "Sandbox", "Snapshot"),
+}
+_MODULES = {name: module for module, names in _PLACES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """PEP 562."""
+    if name not in __all__:
+        raise AttributeError(f"module 'rundlet' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_MODULES.get(name, "rundlet.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted((*__all__, "__version__"))

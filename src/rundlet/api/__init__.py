@@ -1,0 +1,1 @@
+"""The Python API: containers, images and what belongs to them, as objects."""
