@@ -32,12 +32,19 @@ _END = object()
 
 
 async def _in_thread(verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run it to its end even when the caller is cancelled: what is half made would have no owner."""
-    task = asyncio.get_running_loop().run_in_executor(None, functools.partial(verb, *args, **kwargs))
+    return await _make_in_thread(functools.partial(verb, *args, **kwargs), None)
+
+
+async def _make_in_thread(make: Callable[[], T], close: Callable[[T], object] | None) -> T:
+    """Run it to its end even when the caller is cancelled, and close then what nobody would own."""
+    loop = asyncio.get_running_loop()
+    task = loop.run_in_executor(None, make)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
+        if close is not None and task.exception() is None:
+            await loop.run_in_executor(None, close, task.result())
         raise
 
 
@@ -180,7 +187,7 @@ class Client:
 
 def _make_container(make: Callable[[], SyncContainer]) -> Making[Container]:
     async def begin() -> Container:
-        return Container(await _in_thread(make))
+        return Container(await _make_in_thread(make, lambda made: made.__exit__(None, None, None)))
 
     async def end(made: Container) -> None:
         await made.__aexit__(None, None, None)
@@ -231,7 +238,7 @@ class Sandbox:
         await _in_thread(self._opened().close)
 
     async def __aenter__(self) -> Self:
-        self.inner = await _in_thread(self._make)
+        self.inner = await _make_in_thread(self._make, SyncSandbox.close)
         return self
 
     async def __aexit__(
@@ -251,7 +258,7 @@ class SandboxPool:
         return await _in_thread(self.inner.run, argv, **given)
 
     async def __aenter__(self) -> Self:
-        self.inner = await _in_thread(self._make)
+        self.inner = await _make_in_thread(self._make, SyncPool.close)
         return self
 
     async def __aexit__(

@@ -28,9 +28,11 @@ def test_containers_run_side_by_side(client: Client, machine_settings: MachineSe
 
 def test_log_lines_are_iterated(client: Client, machine_settings: MachineSettings, image: str) -> None:
     async def main() -> list[str]:
-        async with aio.Client(settings=machine_settings) as own:
-            async with own.run(image, ["sh", "-c", "echo a; echo b"], network="none") as container:
-                return [entry.text async for entry in container.logs(follow=True)]
+        async with (
+            aio.Client(settings=machine_settings) as own,
+            own.run(image, ["sh", "-c", "echo a; echo b"], network="none") as container,
+        ):
+            return [entry.text async for entry in container.logs(follow=True)]
 
     assert asyncio.run(main()) == ["a", "b"]
 
@@ -47,13 +49,12 @@ def test_a_cancelled_run_leaves_nothing(
                 async with own.run(image, "sleep 600", network="none"):
                     await asyncio.sleep(60)
 
-            task = asyncio.create_task(body())
-            await asyncio.sleep(0)
-            while not client.containers.list():
-                await asyncio.sleep(0.01)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            for seconds in (0, 0.005, 0.05):  # at the beginning, in the midst and near the end of its making
+                task = asyncio.create_task(body())
+                await asyncio.sleep(seconds)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
 
     asyncio.run(main())
     assert not client.machine.engine.pods.list()

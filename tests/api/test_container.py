@@ -53,7 +53,8 @@ def test_files_go_in_and_out(client: Client, image: str) -> None:
         assert container.read("/data/link").startswith(b"root:x:0:0:root:/root:/bin/sh")
         assert container.list("/scratch") == ["a/"]
         archive = container.get_archive("/scratch/a")
-        assert tarfile.open(fileobj=io.BytesIO(archive)).getnames() == ["a", "a/b.txt"]
+        with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
+            assert packed.getnames() == ["a", "a/b.txt"]
         container.put_archive("/data", archive)
         assert container.exec("cat /data/a/b.txt").stdout == "text"
         with pytest.raises(rundlet.NotFound):
