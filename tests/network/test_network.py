@@ -185,6 +185,38 @@ def test_two_networks_share_a_bridge(world, make_pod, make_network, bridge_conf,
     assert leases(tmp_path, "other") == ["10.88.0.2"]
 
 
+@kernel
+def test_what_pods_shared_waits_a_while_for_the_next(world, make_pod, make_network, bridge_conf):
+    """Removing a bridge and making it again takes the kernel 50 ms, which a node's only pod paid each time."""
+    network = make_network(bridge_conf())
+    pods = make_pod(), make_pod()
+    seen = []
+    for pod in pods:
+        network.attach(*pod)
+        seen += [link["ifindex"] for link in world.json("", "ip", "-j", "link") if link["ifname"] == "cni0"]
+        network.detach(pod.spec, pod.netns.path, settle=False)
+    assert len(seen) == 2
+    assert len(set(seen)) == 1
+    network.settle()
+    assert links(world) == {"lo"}
+    assert ruleset(world) == []
+
+
+@kernel
+def test_a_lingering_bridge_is_in_nobodys_way(world, make_pod, make_network, bridge_conf):
+    """The same bridge, asked for with another subnet by what the network's configuration is now."""
+    network = make_network(bridge_conf())
+    first, second = make_pod(), make_pod()
+    network.attach(*first)
+    network.detach(first.spec, first.netns.path, settle=False)
+    changed = bridge_conf()
+    changed["ipam"]["subnet"] = "10.99.0.0/16"
+    make_network(changed)
+    assert network.attach(*second).ips == ("10.99.0.2",)
+    network.detach(second.spec, second.netns.path)
+    assert links(world) == {"lo"}
+
+
 # --- detach ----------------------------------------------------------------
 
 

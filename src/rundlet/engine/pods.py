@@ -332,7 +332,7 @@ class Pods:
             # Not taken away yet, or a plugin failed the last time and gets its second chance.
             network = _plan_network(pod_id, record.options)
             path = record.facts.namespaces["net"]
-            # What goes with the network's last pod is not waited for: the bridge takes the kernel 30 ms.
+            # What goes with the network's last pod is not waited for: it lingers for the next one.
             with step("pod.detach", pod_id):
                 self._parts.network.detach(network, path, settle=False)
         with step("pod.drop-namespaces", pod_id):
@@ -346,7 +346,6 @@ class Pods:
         for container in self._parts.containers.list(ContainerFilter(pod_id=pod_id)):
             self._containers.remove(container.id)
         self._clear(record)
-        self._parts.network.settle()
 
     def abandon(self, record: PodRecord) -> None:
         """Undo a half-made pod whose maker died; any of its parts may be there."""

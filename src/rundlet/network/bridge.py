@@ -5,7 +5,7 @@
 
 The host end's name follows from network, container and interface, so that it
 can be deleted by anyone at any time; its alias says whose it is.  The bridge
-carries a mark when it was made here, and goes with its last port.
+carries a mark when it was made here, and goes some time after its last port.
 """
 
 import ipaddress

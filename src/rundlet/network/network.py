@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -99,9 +99,8 @@ class Network:
         self._directory = ConfDirectory(settings.conf_dir)
         self._named = NamedNetworks(settings.named_dir, f"{settings.cache_dir}/networks")
         self._cache = Cache(settings.cache_dir, settings.engine)
-        self._retiring: list[threading.Thread] = []
-        self._retiring_lock = threading.Lock()
-        self._unretired: list[NetworkConf] = []
+        self._lingering: dict[str, tuple[NetworkConf, threading.Timer | None]] = {}
+        self._lingering_lock = threading.Lock()
 
     def status(self) -> NetworkStatus:
         """Could a pod be attached now?  Asks the plugins too (STATUS)."""
@@ -138,10 +137,11 @@ class Network:
 
     def detach(self, pod: PodNetwork, netns_path: str, *, settle: bool = True) -> None:
         """Take the pod off every network; idempotent, and `netns_path` need not exist any more.
+        self._retire_lingering([choice.network for choice in networks])
 
         After an error the attachment is still noted, so that a later call can finish.
         Without `settle`, what goes with a network's last pod (a bridge takes the
-        kernel 30 ms) goes in the background; see `settle`.
+        kernel 30 ms) lingers for the next one a while; see `settle`.
         """
         present = netns_path if os.path.exists(netns_path) else ""
         failed: list[Error] = []
@@ -156,15 +156,8 @@ class Network:
             raise failed[0]
 
     def settle(self) -> None:
-        """Wait until nothing is being removed in the background any more; what failed there is tried again."""
-        with self._retiring_lock:
-            threads = tuple(self._retiring)
-        for thread in threads:
-            thread.join()
-        with self._retiring_lock:
-            again, self._unretired = self._unretired, []
-        for network in again:
-            self._retire(network)
+        """Remove now what lingers of networks without pods; what failed to go is tried again."""
+        self._retire_lingering(())
 
     def check(self, pod: PodNetwork, netns: PodNetns) -> None:
         """Does everything that `attach` made still stand?  NotFound for a pod that is not attached."""
@@ -299,10 +292,26 @@ class Network:
         with step("network.forget", entry.attachment.container_id):
             self._cache.remove(network.name, entry.attachment)
         if not self._cache.in_use(network.name):
-            thread = threading.Thread(target=self._retire, args=[network], name=f"retire {network.name}")
-            thread.start()
-            with self._retiring_lock:
-                self._retiring = [one for one in self._retiring if one.is_alive()] + [thread]
+            self._let_linger(network)
+
+    def _let_linger(self, network: NetworkConf) -> None:
+        """It goes in a while, when nobody has come: removing a bridge and making it again takes 50 ms."""
+        timer = threading.Timer(_LINGER_S, self._retire, [network])
+        timer.name, timer.daemon = f"retire {network.name}", True
+        with self._lingering_lock:
+            if network.name not in self._lingering:
+                self._lingering[network.name] = (network, timer)
+                timer.start()
+
+    def _retire_lingering(self, wanted: Collection[NetworkConf]) -> None:
+        """All but what is `wanted` just as it was: another network may want the same bridge with other addresses."""
+        with self._lingering_lock:
+            leaving = [entry for entry in self._lingering.values() if entry[0] not in wanted]
+        for network, timer in leaving:
+            if timer is not None:
+                timer.cancel()
+                timer.join()
+            self._retire(network)
 
     def _retire(self, network: NetworkConf) -> None:
         """The network's last attachment has gone, and so go the bridge and the masquerading.
@@ -317,8 +326,8 @@ class Network:
                         self._chain(network).retire()
         except (Error, OSError) as error:
             _log.warning("network %s: %s", network.name, error)
-            with self._retiring_lock:
-                self._unretired.append(network)
+            with self._lingering_lock:
+                self._lingering.setdefault(network.name, (network, None))
 
 
 def _plan_attachments(networks: list[Choice], pod: PodNetwork, netns: PodNetns) -> list[Attachment]:
@@ -327,6 +336,8 @@ def _plan_attachments(networks: list[Choice], pod: PodNetwork, netns: PodNetns) 
         for choice in networks
     ]
 
+        with self._lingering_lock:
+            self._lingering.pop(network.name, None)
 
 def _describe(entry: Entry) -> Link:
     return describe_link(entry.network.name, entry.attachment.ifname, entry.result or Result())
