@@ -53,6 +53,8 @@ from rundlet.step import step
 
 _log = logging.getLogger(__name__)
 
+_LINGER_S = 3.0
+
 # CNI SPEC.md: the form of CNI_CONTAINERID; it becomes a part of file names.
 _CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
@@ -126,6 +128,7 @@ class Network:
             self._require_plugins(choice.network)
         if not _CONTAINER_ID.fullmatch(pod.pod_id):
             raise InvalidArgument(f"pod id {pod.pod_id!r} cannot be a CNI container id")
+        self._retire_lingering([choice.network for choice in networks])
         with ExitStack() as stack:
             attachments = _plan_attachments(networks, pod, _complete(netns, stack))
             self._clear(pod.pod_id)
@@ -137,7 +140,6 @@ class Network:
 
     def detach(self, pod: PodNetwork, netns_path: str, *, settle: bool = True) -> None:
         """Take the pod off every network; idempotent, and `netns_path` need not exist any more.
-        self._retire_lingering([choice.network for choice in networks])
 
         After an error the attachment is still noted, so that a later call can finish.
         Without `settle`, what goes with a network's last pod (a bridge takes the
@@ -319,6 +321,8 @@ class Network:
         An attachment that begins meanwhile is noted under the same lock: it is
         either seen here, or finds nothing and makes it anew.
         """
+        with self._lingering_lock:
+            self._lingering.pop(network.name, None)
         try:
             with self._cache.lock(network.name):
                 if not self._cache.in_use(network.name):
@@ -336,8 +340,6 @@ def _plan_attachments(networks: list[Choice], pod: PodNetwork, netns: PodNetns) 
         for choice in networks
     ]
 
-        with self._lingering_lock:
-            self._lingering.pop(network.name, None)
 
 def _describe(entry: Entry) -> Link:
     return describe_link(entry.network.name, entry.attachment.ifname, entry.result or Result())
