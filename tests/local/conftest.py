@@ -26,6 +26,7 @@ def machine_settings(tmp_path: Path) -> MachineSettings:
         run_root=places.run_root,
         cni_conf_dir=str(conf_dir),
         cni_cache_dir=str(tmp_path / "cni"),
+        networks_dir=f"{places.config_dir}/networks",
         default_cgroup_parent="/local-test",
     )
     return MachineSettings(places, engine)

@@ -12,7 +12,7 @@ holds none.
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -20,19 +20,20 @@ from msgspec.structs import replace
 from rundlet.archive.tree import remove_tree
 from rundlet.engine.engine import Engine
 from rundlet.engine.names import new_id, process_identity
-from rundlet.engine.options import ContainerFilter, ExecOptions, PodFilter, PodOptions
+from rundlet.engine.options import ContainerFilter, ExecOptions, PodOptions
 from rundlet.engine.signals import parse_signal
 from rundlet.engine.status import ContainerStatus, ExecResult, PodStatus
 from rundlet.engine.streams import AttachStreams, ExecStreams
 from rundlet.engine.undo import Undo, attempt
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
+from rundlet.local.holdings import Holdings
 from rundlet.local.images import find_or_pull
 from rundlet.local.locks import ContainerLocks
 from rundlet.local.logs import LogEntry, read_log
 from rundlet.local.names import check_name, invent_name
 from rundlet.local.options import RunOptions
-from rundlet.local.plan import Facts, LocalPlan, joins_other, plan_mount, plan_run
+from rundlet.local.plan import LocalPlan, joins_other, plan_run
 from rundlet.local.ports import choose_ports
 from rundlet.local.records import LocalRecord, LocalRecords, LocalState, want
 from rundlet.local.status import Container, ContainerQuery, describe
@@ -59,9 +60,20 @@ class Found(NamedTuple):
 class Containers:
     """The containers of one machine; thread-safe."""
 
-    def __init__(self, engine: Engine, records: LocalRecords, locks: ContainerLocks, directory: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        records: LocalRecords,
+        locks: ContainerLocks,
+        directory: str,
+        holdings: Holdings,
+        find_pod: Callable[[str], str],
+    ) -> None:
+        """`directory` has a directory for each container; `find_pod` gives the id of a pod by its name."""
         self._engine = engine
         self._records = records
+        self._holdings = holdings
+        self._find_pod = find_pod
         self._locks = locks
         self._directory = directory
 
@@ -76,17 +88,15 @@ class Containers:
         """
         asked, pod_id = self._join(asked)
         image = find_or_pull(self._engine, asked)
+        asked = self._holdings.name(asked, image, lambda name: self.find(name).require_local("share volumes of"))
         container_id = new_id()
         record = self._reserve(asked, container_id, pod_id)
         with self._locks.hold(container_id), Undo() as undo:
+            # The record is what tells whose the volumes are: it goes first, and they behind it.
+            undo.add(f"release what container {record.name} held", self._holdings.release, record, volumes=True)
             undo.add(f"remove container {record.name}", self.clear, record)
-            facts = Facts(
-                image_id=image.id,
-                image_name=asked.image,
-                log_directory=self._log_directory(container_id),
-                mounts=tuple(plan_mount(mount) for mount in asked.mounts),
-                ports=choose_ports(asked, image.config.config),
-            )
+            ports = choose_ports(asked, image.config.config)
+            facts = self._holdings.gather(record, image, self._log_directory(container_id), ports, undo)
             self._act(record, plan_run(replace(asked, name=record.name), facts))
             with step("local.publish", container_id):
                 self._records.publish(container_id)
@@ -111,7 +121,7 @@ class Containers:
         if asked.pod and other:
             raise InvalidArgument(f"--pod and the namespaces of container {other} exclude each other")
         if asked.pod:
-            return asked, self._find_pod(asked.pod).id
+            return asked, self._find_pod(asked.pod)
         if not other:
             return asked, ""
         target = self._engine.containers.status(self.find(other).id)
@@ -121,12 +131,6 @@ class Containers:
             else asked.namespaces.pid
         )
         return replace(asked, namespaces=replace(asked.namespaces, pid=pid)), target.pod_id
-
-    def _find_pod(self, name: str) -> PodStatus:
-        for pod in self._engine.pods.list(PodFilter(origin="local")):
-            if name == pod.options.name or pod.id.startswith(name):
-                return pod
-        raise NotFound(f"no such pod: {name!r}", hint="`rundlet pod create` makes one")
 
     def _reserve(self, asked: RunOptions, container_id: str, pod_id: str) -> LocalRecord:
         owner = process_identity(os.getpid())
@@ -153,11 +157,13 @@ class Containers:
 
     def _act(self, record: LocalRecord, plan: LocalPlan) -> None:
         os.makedirs(self._log_directory(record.id), mode=0o700, exist_ok=True)
+        self._holdings.ready(record)
         if plan.pod is not None:
             self._engine.pods.run(plan.pod, record.pod_id)
         else:
             self._make_ready(record.pod_id)
         self._engine.containers.create(record.pod_id, plan.container, record.id)
+        self._holdings.name_neighbours(record)
 
     def start(self, name: str) -> None:
         """Let a created container run, or one that has ended run anew; nothing happens to one that runs.
@@ -178,7 +184,9 @@ class Containers:
         self._records.change_state(container_id, lambda state: want(state, wanted))  # type: ignore[arg-type]
 
     def _revive(self, record: LocalRecord) -> None:
+        self._holdings.ready(record)
         self._make_ready(record.pod_id)
+        self._holdings.name_neighbours(record)
         self._engine.containers.revive(record.id)
 
     def _make_ready(self, pod_id: str) -> None:
@@ -230,9 +238,10 @@ class Containers:
         """The network and namespaces of a pod of its own."""
         if record.own_pod:
             self._engine.pods.stop(record.pod_id)
+            self._holdings.name_neighbours(record)
 
-    def remove(self, name: str, *, force: bool = False) -> None:
-        """Remove it and all that it has.  Raises FailedPrecondition while it runs, unless `force` kills it."""
+    def remove(self, name: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it and all that it has, with `volumes` its anonymous ones too (`--rm` always).  Raises FailedPrecondition while it runs, unless `force` kills it."""
         record = self.find(name).require_local("rm")
         with self._locks.hold(record.id):
             if not force and self._engine.containers.status(record.id).state == "running":
@@ -242,6 +251,7 @@ class Containers:
                 )
             self._records.claim(record.id, process_identity(os.getpid()))
             self.clear(record)
+        self._holdings.release(record, volumes=volumes or record.asked.remove)
 
     def clear(self, record: LocalRecord) -> None:
         """Remove all of a container, whole or half made; its record goes last.  Idempotent."""

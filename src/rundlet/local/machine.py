@@ -15,12 +15,18 @@ from typing import Self
 
 from rundlet.engine.engine import Engine
 from rundlet.local.containers import Containers
+from rundlet.local.holdings import Holdings, count_users
 from rundlet.local.locks import ContainerLocks
+from rundlet.local.networks import Networks
+from rundlet.local.pods import POD_TABLE, PodRecords, Pods
 from rundlet.local.records import CONTAINER_SCHEMA, LocalRecords
 from rundlet.local.recovery import recover
+from rundlet.local.secrets import SECRET_TABLE, Secrets
 from rundlet.local.settings import MachineSettings, read_machine_settings
+from rundlet.local.table import table_schema
+from rundlet.local.volumes import VOLUME_TABLE, Volumes
 
-SCHEMA = (*CONTAINER_SCHEMA,)
+SCHEMA = (*CONTAINER_SCHEMA, *map(table_schema, (VOLUME_TABLE, SECRET_TABLE, POD_TABLE)))
 
 
 class Machine:
@@ -36,11 +42,58 @@ class Machine:
         return Engine(self.settings.engine, schema=SCHEMA)
 
     @cached_property
-    def containers(self) -> Containers:
+    def _records(self) -> LocalRecords:
+        return LocalRecords(self.engine.database)
+
+    @cached_property
+    def _locks(self) -> ContainerLocks:
+        return ContainerLocks(f"{self.settings.places.run_root}/local/locks")
+
+    @cached_property
+    def networks(self) -> Networks:
+        engine = self.settings.engine
+        leases = f"{engine.cni_cache_dir}/networks"
+        return Networks(self.engine, self._records, self._locks, engine.networks_dir, leases)
+
+    @cached_property
+    def volumes(self) -> Volumes:
+        records = self._records
+        directory = f"{self.settings.places.root}/volumes"
+        return Volumes(
+            self.engine.database,
+            self.engine.images,
+            directory,
+            self._locks,
+            lambda: count_users(records.list()),
+        )
+
+    @cached_property
+    def secrets(self) -> Secrets:
         places = self.settings.places
-        records = LocalRecords(self.engine.database)
+        return Secrets(
+            self.engine.database, f"{places.root}/secrets", f"{places.run_root}/local/secrets"
+        )
+
+    @cached_property
+    def _pod_records(self) -> PodRecords:
+        return PodRecords(self.engine.database)
+
+    @cached_property
+    def pods(self) -> Pods:
+        parts = (self._pod_records, self._records, self.containers, self.networks, self._locks)
+        return Pods(self.engine, *parts)
+
+    @cached_property
+    def containers(self) -> Containers:
+        records = self._records
+        pods = self._pod_records
         containers = Containers(
-            self.engine, records, ContainerLocks(f"{places.run_root}/local/locks"), f"{places.root}/local"
+            self.engine,
+            records,
+            self._locks,
+            f"{self.settings.places.root}/local",
+            Holdings(self.networks, self.volumes, self.secrets),
+            lambda name: pods.find(name)[1].id,
         )
         recover(self.engine, records, containers)
         return containers

@@ -21,7 +21,7 @@ def choose_ports(asked: RunOptions, image: ExecutionConfig) -> tuple[PortMapping
     if asked.publish_all:
         named = {(port.container_port, port.protocol) for port in wanted}
         wanted += [port for port in _list_exposed(image) if (port.container_port, port.protocol) not in named]
-    return tuple(_choose_port(port) for port in wanted)
+    return tuple(choose_port(port) for port in wanted)
 
 
 def _list_exposed(image: ExecutionConfig) -> list[PortMapping]:
@@ -35,7 +35,7 @@ def _parse_exposed(text: str) -> PortMapping:
     return PortMapping(container_port=int(number), protocol=protocol or "tcp")  # type: ignore[arg-type]  # one of three
 
 
-def _choose_port(mapping: PortMapping) -> PortMapping:
+def choose_port(mapping: PortMapping) -> PortMapping:
     """With a port that was free a moment ago; that nobody takes it first cannot be promised, only tried."""
     kind = _KINDS.get(mapping.protocol)
     if kind is None:

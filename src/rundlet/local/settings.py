@@ -64,6 +64,10 @@ def read_machine_settings(places: Places | None = None) -> MachineSettings:
     Raises InvalidArgument when the file is wrong.
     """
     chosen = places or find_places(os.environ, os.geteuid())
-    given = {"root": chosen.root, "run_root": chosen.run_root}
+    given = {
+        "root": chosen.root,
+        "run_root": chosen.run_root,
+        "networks_dir": f"{chosen.config_dir}/networks",
+    }
     file = f"{chosen.config_dir}/rundlet.toml"
     return MachineSettings(chosen, load_settings(file if os.path.exists(file) else "", given))
