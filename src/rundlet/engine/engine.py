@@ -186,4 +186,5 @@ def _choose_network(settings: Settings) -> NetworkSettings:
         builtin=settings.cni_builtin,
         engine=settings.root,
         named_dir=settings.networks_dir,
+        run_dir=f"{settings.run_root}/network",
     )

@@ -15,7 +15,7 @@ from rundlet.errors import Error
 def apply_pod_limits(parts: Parts, path: str, resources: Resources, overhead: Resources) -> None:
     """Write the limits of a pod to its group at `path`; raises what the kernel refuses."""
     total = add_overhead(resources, overhead)
-    if total == Resources() or not parts.groups.is_made(path):
+    if total == Resources() or (parts.layout.mounts and not parts.groups.is_made(path)):
         return
     # A pod without a word on swap has no limit of it, whatever limits its containers have.
     swap = parts.host.swap_accounting and total.memory_swap_limit_bytes is not None

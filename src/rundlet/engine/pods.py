@@ -37,7 +37,8 @@ from rundlet.errors import InvalidArgument, NotFound
 from rundlet.keeper.protocol import PodNamespaces
 from rundlet.kernel.failure import translating
 from rundlet.network.loopback import set_loopback_up
-from rundlet.network.pod import HostPort, Link, Membership, PodNetns, PodNetwork
+from rundlet.network.pod import Attached, HostPort, Link, Membership, PodNetns, PodNetwork
+from rundlet.spec.cni import Result
 from rundlet.step import step
 from rundlet.trace.span import Span, identify
 
@@ -218,10 +219,11 @@ class Pods:
         files_label = self._choose_files_label(label)
         namespaces = self._make_namespaces(pod_id, options, hostname, cgroup_parent, files_label, undo)
         try:
-            ips = self._attach(pod_id, options, namespaces, undo)
+            attached = self._attach(pod_id, options, namespaces, undo)
         finally:
             _close(namespaces.netns_fd, namespaces.route_fd)
-        write_files(directory, options, hostname, ips, files_label)
+        options = with_resolvers(options, attached, is_rootless=self._parts.host.is_rootless)
+        write_files(directory, options, hostname, attached.ips, files_label)
         return PodFacts(
             runtime_handler=handler,
             hostname=hostname,
@@ -229,7 +231,7 @@ class Pods:
             boot_id=self._parts.boot_id,
             namespaces=dict(namespaces.paths),
             init_pid=namespaces.init_pid,
-            ips=ips,
+            ips=attached.ips,
             selinux_label=label,
         )
 
@@ -309,14 +311,12 @@ class Pods:
         group.kill()
         group.remove()
 
-    def _attach(
-        self, pod_id: str, options: PodOptions, namespaces: PodNamespaces, undo: Undo
-    ) -> tuple[str, ...]:
+    def _attach(self, pod_id: str, options: PodOptions, namespaces: PodNamespaces, undo: Undo) -> Attached:
         if options.security.namespaces.network == "node":
-            return ()
+            return Attached((), Result())
         if not options.connected:
             set_loopback_up(namespaces.route_fd)
-            return ()
+            return Attached((), Result())
         network = _plan_network(pod_id, options)
         path = namespaces.paths["net"]
         undo.add(f"detach the network of pod {pod_id}", self._parts.network.detach, network, path)
@@ -373,6 +373,14 @@ class Pods:
 
 def _label(options: PodOptions) -> str:
     return f"{options.namespace}/{options.name}"
+
+
+def with_resolvers(options: PodOptions, attached: Attached, *, is_rootless: bool) -> PodOptions:
+    """An ordinary user's pod reaches the host's name servers by the network's own, unless it names others."""
+    servers = attached.result.dns.nameservers
+    if not (is_rootless and servers) or options.dns.servers:
+        return options
+    return replace(options, dns=replace(options.dns, servers=servers))
 
 
 def _key(options: PodOptions) -> tuple[str, str, str, int]:

@@ -114,10 +114,23 @@ def plan_create(
 
 def plan_cgroup(parts: Parts, path: str, resources: Resources) -> CgroupPlan:
     """The files' values; for a unit of systemd its properties before them."""
+    if not parts.layout.mounts:
+        refuse_limits(resources)
+        return CgroupPlan(path)
     version: Literal[1, 2] = 1 if parts.layout.version == 1 else 2
     unit = plan_unit(resources, version) if is_unit_path(path) or is_slice(path) else ()
     writes = (*unit, *plan_resources(resources, version))
     return CgroupPlan(path, tuple((write.controller, write.file, write.value) for write in writes))
+
+
+def refuse_limits(resources: Resources) -> None:
+    """Where no cgroup is this user's to make; rules on devices are left out, as a user cannot make any."""
+    for name in ("memory", "cpu", "pids", "block_io", "hugepage_limits", "network", "rdma", "unified"):
+        if getattr(resources, name):
+            raise FailedPrecondition(
+                f"resources.{name}: no cgroup is delegated to this user, so nothing can keep a limit",
+                hint="leave the limit out; with cgroup version 2, `systemd-run --user --scope -p Delegate=yes` gives one",
+            )
 
 
 def choose_exec_plan(

@@ -11,8 +11,10 @@ import json
 from typing import Any
 
 from rundlet.errors import Error, NotFound
+from rundlet.kernel.namespace import in_user_namespace
 from rundlet.network.conf import ConfDirectory
 from rundlet.network.sysctl import read_sysctl
+from rundlet.network.usermode import TYPE as USERMODE
 from rundlet.spec.cni import NetworkConf, parse_network_conf
 
 DEFAULT_NETWORK = "rundlet"
@@ -49,7 +51,14 @@ class NamedNetworks:
 
 
 def default_network(data_dir: str) -> NetworkConf:
-    """The network `rundlet`; its second address family only where the host has IPv6."""
+    """The network `rundlet`; its second address family only where the host has IPv6.
+
+    An ordinary user has no bridge on the host: each pod has a network of its own there.
+    """
+    if in_user_namespace():
+        plugins = [{"type": USERMODE, "capabilities": {"portMappings": True}}]
+        own = {"cniVersion": "1.0.0", "name": DEFAULT_NETWORK, "plugins": plugins}
+        return parse_network_conf(json.dumps(own).encode(), "the built-in network")
     subnets = DEFAULT_SUBNETS if _has_ipv6() else DEFAULT_SUBNETS[:1]
     ranges = [{"subnet": subnet} for subnet in subnets]
     document = bridge_network(DEFAULT_NETWORK, DEFAULT_BRIDGE, ranges, data_dir)

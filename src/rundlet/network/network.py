@@ -18,10 +18,12 @@ from rundlet.errors import (
     AlreadyExists,
     DataLoss,
     Error,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     Unavailable,
 )
+from rundlet.kernel.namespace import in_user_namespace
 from rundlet.network.builtin import BUILTIN, make_builtin
 from rundlet.network.cache import Cache, Entry
 from rundlet.network.call import Attachment, Plugin, pod_ips
@@ -30,7 +32,7 @@ from rundlet.network.collect import Collector
 from rundlet.network.conf import ConfDirectory, Loaded
 from rundlet.network.leases import storage_error
 from rundlet.network.loopback import set_loopback_up
-from rundlet.network.named import NamedNetworks
+from rundlet.network.named import DEFAULT_NETWORK, NamedNetworks
 from rundlet.network.namespace import open_route_socket
 from rundlet.network.pod import (
     IFNAME,
@@ -47,6 +49,8 @@ from rundlet.network.pod import (
     plan_networks,
 )
 from rundlet.network.program import Program
+from rundlet.network.usermode import TYPE as USERMODE
+from rundlet.network.usermode import UserMode
 from rundlet.spec import cni
 from rundlet.spec.cni import NetworkConf, Result
 from rundlet.step import step
@@ -58,6 +62,9 @@ _LINGER_S = 3.0
 # CNI SPEC.md: the form of CNI_CONTAINERID; it becomes a part of file names.
 _CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
+# What an ordinary user may have: it touches the pod's own namespace only.
+_USERS = frozenset((USERMODE, "loopback", "tuning"))
+
 _LOOPBACK = NetworkConf("cni-loopback", "0.4.0", (cni.Plugin("loopback", {}, {"type": "loopback"}),))
 
 
@@ -66,7 +73,7 @@ class NetworkSettings(NamedTuple):
 
     A plugin program that takes longer than `plugin_timeout_s` is killed.
     `engine` names the owner of this object's pods where several share `cache_dir`.
-    `named_dir` has the networks that pods ask for by `PodNetwork.only`; see `network.named`.
+    `run_dir` does not survive a reboot.  `named_dir` has the networks that pods ask for by `PodNetwork.only`; see `network.named`.
     """
 
     conf_dir: str = "/etc/cni/net.d"
@@ -76,6 +83,7 @@ class NetworkSettings(NamedTuple):
     plugin_timeout_s: float = 60.0
     engine: str = "rundlet"
     named_dir: str = "/etc/rundlet/networks"
+    run_dir: str = "/run/rundlet/network"
 
 
 class NetworkStatus(NamedTuple):
@@ -96,6 +104,7 @@ class Network:
             if name not in known:
                 raise InvalidArgument(f"CNI plugin {name} is not built in", hint=f"{', '.join(known)} are")
         self._builtin: dict[str, Plugin] = {name: known[name] for name in settings.builtin}
+        self._builtin[USERMODE] = UserMode(settings.run_dir)
         self._engine = settings.engine
         self._program = Program(settings.bin_dirs, timeout_s=settings.plugin_timeout_s)
         self._directory = ConfDirectory(settings.conf_dir)
@@ -221,7 +230,13 @@ class Network:
         return found
 
     def _require_plugins(self, network: NetworkConf) -> None:
-        for kind in _plugin_types(network):
+        kinds = _plugin_types(network)
+        if in_user_namespace() and set(kinds) - _USERS:
+            raise FailedPrecondition(
+                f"network {network.name}: its interfaces on the host are not an ordinary user's to make",
+                hint=f"use the network {DEFAULT_NETWORK}, host or none; containers of one pod share their network",
+            )
+        for kind in kinds:
             if kind not in self._builtin:
                 self._program.require(kind, network.cni_version)
 

@@ -42,17 +42,17 @@ def _stack(own: int, ranges: Sequence[Range]) -> IdMap:
     """A range that holds the own id gives it away, as no id can be mapped twice."""
     rows = [(0, own, 1)]
     inside = 1
-    for first, count in (part for item in ranges for part in _without(item, own)):
-        rows.append((inside, first, count))
-        inside += count
+    for first, length in (part for item in ranges for part in _without(item, own)):
+        rows.append((inside, first, length))
+        inside += length
     return tuple(rows)
 
 
 def _without(item: Range, own: int) -> tuple[Range, ...]:
-    if not item.first <= own < item.first + item.count:
+    if not item.first <= own < item.first + item.length:
         return (item,)
-    parts = (Range(item.first, own - item.first), Range(own + 1, item.first + item.count - own - 1))
-    return tuple(part for part in parts if part.count)
+    parts = (Range(item.first, own - item.first), Range(own + 1, item.first + item.length - own - 1))
+    return tuple(part for part in parts if part.length)
 
 
 def count_ids(mapping: IdMap) -> int:

@@ -11,10 +11,10 @@ SUBGID_FILE = "/etc/subgid"
 
 
 class Range(NamedTuple):
-    """`count` ids from `first` on."""
+    """`length` ids from `first` on."""
 
     first: int
-    count: int
+    length: int
 
 
 def parse_ranges(text: str, name: str, uid: int) -> tuple[Range, ...]:
