@@ -297,6 +297,43 @@ def test_saved_and_loaded(image, stored, tmp_path, kind):
     assert image("inspect", "--config", stored).stdout == before
 
 
+@pytest.mark.parametrize("kind", ["docker-archive", "oci-archive", "oci-dir"])
+def test_several_images_in_one_archive(image, stored, layout, tmp_path, kind):
+    other = layout.publish(layout.image(({"etc/one": b"1"}, {"bin/three": b"3"})), "other")
+    assert image("copy", "-q", other, "containers-storage:localhost/other:1").code == 0
+    assert image("tag", stored, "localhost/app:2").code == 0
+    names = [stored, "localhost/app:2", "localhost/other:1"]
+    before = [image("inspect", "--config", name).stdout for name in names]
+    assert image("save", "-q", "-m", "--format", kind, "-o", f"{tmp_path}/a", *names).code == 0
+    assert image("rmi", "--all").code == 0
+    if kind == "oci-dir":
+        for name in names:
+            assert image("copy", "-q", f"oci:{tmp_path}/a:{name}", f"containers-storage:{name}").code == 0
+    else:
+        assert image("load", "-q", "-i", f"{tmp_path}/a").code == 0
+    assert [image("inspect", "--config", name).stdout for name in names] == before
+
+
+def test_one_of_several_images_of_an_archive(image, stored, layout, tmp_path):
+    other = layout.publish(layout.image(({"bin/three": b"3"},)), "other")
+    assert image("copy", "-q", other, "containers-storage:localhost/other:1").code == 0
+    archive = f"docker-archive:{tmp_path}/a.tar"
+    assert image("save", "-q", "-o", f"{tmp_path}/a.tar", stored, "localhost/other:1").code == 0
+    assert image("inspect", archive).code == 1
+    ids = [image("inspect", "--config", f"{archive}{which}").stdout for which in (":@0", ":@1")]
+    assert [
+        image("inspect", "--config", f"{archive}:{name}").stdout for name in (stored, "localhost/other:1")
+    ] == ids
+    assert json.loads(image("list-tags", archive).stdout)["Tags"] == [stored, "localhost/other:1"]
+    assert image("inspect", f"{archive}:@2").code == 1
+
+
+def test_a_directory_takes_one_image(image, stored, tmp_path):
+    shown = image("save", "--format", "docker-dir", "-o", f"{tmp_path}/a", stored, stored)
+    assert shown.code == 1
+    assert "a docker-dir holds one image" in shown.stderr
+
+
 @pytest.mark.kernel
 def test_mounted_to_be_looked_at(image, stored):
     path = image("mount", stored).stdout.strip()

@@ -4,37 +4,30 @@ import click
 
 from rundlet.cli.image_copying import Job, run_job
 from rundlet.cli.image_options import image_command, open_host
-from rundlet.image.location import Location
-from rundlet.image.storage import find_image, name_in_full
-from rundlet.spec.reference import parse_reference
+from rundlet.cli.image_progress import watching
+from rundlet.image.location import STREAMS, Location
+from rundlet.image.saving import KINDS, save_images
+from rundlet.image.storage import find_image
 
 
 @image_command(
-    "rundlet image save -o app.tar app:1", "rundlet image save --format oci-archive app:1 | ssh host …"
+    "rundlet image save -o app.tar app:1",
+    "rundlet image save -o both.tar app:1 redis:alpine",
+    "rundlet image save --format oci-archive app:1 | ssh host …",
 )
-@click.argument("image", metavar="IMAGE")
+@click.argument("images", metavar="IMAGE…", nargs=-1, required=True)
 @click.option("-o", "--output", default="-", metavar="FILE", help="Write there; stdout without it.")
 @click.option(
-    "--format",
-    "kind",
-    type=click.Choice(["docker-archive", "oci-archive", "oci-dir", "docker-dir"]),
-    default="docker-archive",
-    help="Kind of the archive.",
+    "--format", "kind", type=click.Choice(KINDS), default="docker-archive", help="Kind of the archive."
+)
+@click.option(
+    "-m", "--multi-image-archive", "_several", is_flag=True, hidden=True, help="Always: several may be given."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
-def save(image: str, output: str, kind: str, quiet: bool) -> None:
-    """Write an image of the store to an archive."""
-    host = open_host()
-    found = find_image(host.store, image)
-    asked = [name for name in found.names if name == name_in_full(image)]
-    name = next(iter((*asked, *found.names)), "")
-    target = {
-        "docker-archive": Location(kind, output, reference=parse_reference(name) if name else None),
-        "oci-archive": Location(kind, output, name=name),
-        "oci-dir": Location("oci", output, name=name),
-        "docker-dir": Location("dir", output),
-    }[kind]
-    run_job(host, Job(Location("containers-storage", name=image), target, quiet=quiet or target.streamed))
+def save(images: tuple[str, ...], output: str, kind: str, quiet: bool, _several: bool) -> None:
+    """Write images of the store to one archive; what they share is in it once."""
+    with watching("auto", quiet=quiet or output in STREAMS) as watch:
+        save_images(open_host(), images, output, kind, watch=watch)
 
 
 @image_command("rundlet image load -i app.tar", "docker save app:1 | rundlet image load")

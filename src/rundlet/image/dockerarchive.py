@@ -168,55 +168,90 @@ def list_archive_tags(location: Location) -> list[str]:
         archive.close()
 
 
+class ArchiveDraft:
+    """The files of the images that one archive is to hold, in a temporary directory, until all are there."""
+
+    def __init__(self, temporary: str | None = None) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="rundlet-", dir=temporary)
+        self._items: list[Item] = []
+
+    @property
+    def directory(self) -> str:
+        return self._directory.name
+
+    def place(self, digest: Digest) -> str:
+        """Where the content with this digest lies until it is packed."""
+        return f"{self.directory}/{digest.hex}"
+
+    def add(self, manifest: Manifest, tags: Sequence[str]) -> None:
+        """An image whose content is in place; one that is there already gets further names."""
+        config = manifest.config.parsed_digest()
+        layers = tuple(f"{layer.parsed_digest().hex}.tar" for layer in manifest.layers)
+        item = Item(f"{config.hex}.json", layers, tuple(tags))
+        for number, known in enumerate(self._items):
+            if known.config == item.config:
+                names = tuple(dict.fromkeys((*known.repo_tags, *item.repo_tags)))
+                self._items[number] = Item(item.config, item.layers, names)
+                return
+        self._items.append(item)
+
+    def write_to(self, out: Writable | IO[bytes]) -> None:
+        """The archive; the same images give the same bytes."""
+        if not self._items:
+            raise Internal("an archive without an image")
+        names = {name for item in self._items for name in (item.config, *item.layers)}
+        members = [PackMember("manifest.json", 0o644, data=encode(tuple(self._items)))]
+        members += [
+            PackMember(name, 0o644, source=f"{self.directory}/{name.partition('.')[0]}") for name in names
+        ]
+        write_tar(members, out)
+
+    def close(self) -> None:
+        self._directory.cleanup()
+
+
 class DockerArchiveDestination(Destination):
-    """Collects the image's files in a temporary directory and packs them at the end."""
+    """Writes an archive of one image, in place of the one that is there; with a `draft`, adds to that."""
 
     traits = Traits((mediatype.DOCKER_MANIFEST,), layers="plain", encrypted=False, keeps_digests=False)
 
     def __init__(
-        self, location: Location, tags: Sequence[Reference] = (), temporary: str | None = None
+        self,
+        location: Location,
+        tags: Sequence[Reference] = (),
+        temporary: str | None = None,
+        draft: ArchiveDraft | None = None,
     ) -> None:
         self.name = str(location)
         self._location = location
-        self._directory = tempfile.TemporaryDirectory(prefix="rundlet-", dir=temporary)
-        self._manifest: Manifest | None = None
+        self._alone = draft is None
+        self._draft = draft or ArchiveDraft(temporary)
         self._tags = [str(tag) for tag in (location.reference, *tags) if tag and tag.tag]
 
     def put_blob(self, content: Content) -> Written:
-        return write_file(self._directory.name, content, self._place)
-
-    def _place(self, digest: Digest) -> str:
-        return f"{self._directory.name}/{digest.hex}"
+        return write_file(self._draft.directory, content, self._draft.place)
 
     def find_blob(self, blob: Descriptor) -> bool:
-        return os.path.exists(self._place(blob.parsed_digest()))
+        return os.path.exists(self._draft.place(blob.parsed_digest()))
 
     def put_manifest(self, document: Document, *, top: bool) -> None:  # noqa: ARG002
         manifest = parse_manifest(document.raw, document.media_type, self.name)
         if not isinstance(manifest, Manifest):
             raise Internal(f"{self.name}: an archive was given an index")
-        self._manifest = manifest
+        self._draft.add(manifest, self._tags)
 
     def commit(self) -> None:
-        with replacing(self._location.path, streamed=self._location.streamed) as out:
-            self.write_to(out)
+        if self._alone:
+            with replacing(self._location.path, streamed=self._location.streamed) as out:
+                self.write_to(out)
 
     def write_to(self, out: Writable | IO[bytes]) -> None:
         """The archive; the same image gives the same bytes."""
-        if self._manifest is None:
-            raise Internal(f"{self.name}: there is no manifest to write")
-        config = self._manifest.config.parsed_digest()
-        layers = [layer.parsed_digest() for layer in self._manifest.layers]
-        item = Item(f"{config.hex}.json", tuple(f"{layer.hex}.tar" for layer in layers), tuple(self._tags))
-        members = [
-            PackMember("manifest.json", 0o644, data=encode((item,))),
-            PackMember(item.config, 0o644, source=self._place(config)),
-            *(PackMember(f"{layer.hex}.tar", 0o644, source=self._place(layer)) for layer in layers),
-        ]
-        write_tar(dict.fromkeys(members), out)
+        self._draft.write_to(out)
 
     def close(self) -> None:
-        self._directory.cleanup()
+        if self._alone:
+            self._draft.close()
 
     def describe_blob(self, digest: str) -> str:
         return f"pack {digest.partition(':')[2] or '…'} into {self._location.path}"

@@ -7,9 +7,10 @@ directory first, since sizes and digests are known only then.
 import os
 import tempfile
 from contextlib import AbstractContextManager
+from typing import IO
 
 from rundlet.archive.pack import Member as PackMember
-from rundlet.archive.pack import write_tar
+from rundlet.archive.pack import Writable, write_tar
 from rundlet.errors import DataLoss
 from rundlet.image.documents import describe_referrer, find_subject
 from rundlet.image.location import Location
@@ -78,10 +79,15 @@ class ArchiveDestination(LayoutDestination):
     def commit(self) -> None:
         super().commit()
         with replacing(self._target.path, streamed=self._target.streamed) as out:
-            write_tar(_list_members(self._directory.name), out)
+            pack_layout(self._directory.name, out)
 
     def close(self) -> None:
         self._directory.cleanup()
+
+
+def pack_layout(directory: str, out: Writable | IO[bytes]) -> None:
+    """A layout as an archive; the same layout gives the same bytes."""
+    write_tar(_list_members(directory), out)
 
 
 def _list_members(directory: str) -> list[PackMember]:
