@@ -322,7 +322,7 @@ class Pods:
         undo.add(f"detach the network of pod {pod_id}", self._parts.network.detach, network, path)
         netns = PodNetns(path, namespaces.netns_fd, namespaces.route_fd)
         with step("pod.network", pod_id):
-            return self._parts.network.attach(network, netns).ips
+            return self._parts.network.attach(network, netns)
 
     def _stop(self, pod_id: str) -> None:
         record = self._records.get(pod_id)
