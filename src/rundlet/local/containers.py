@@ -88,12 +88,16 @@ class Containers:
         """
         asked, pod_id = self._join(asked)
         image = find_or_pull(self._engine, asked)
-        asked = self._holdings.name(asked, image, lambda name: self.find(name).require_local("share volumes of"))
+        asked = self._holdings.name(
+            asked, image, lambda name: self.find(name).require_local("share volumes of")
+        )
         container_id = new_id()
         record = self._reserve(asked, container_id, pod_id)
         with self._locks.hold(container_id), Undo() as undo:
             # The record is what tells whose the volumes are: it goes first, and they behind it.
-            undo.add(f"release what container {record.name} held", self._holdings.release, record, volumes=True)
+            undo.add(
+                f"release what container {record.name} held", self._holdings.release, record, volumes=True
+            )
             undo.add(f"remove container {record.name}", self.clear, record)
             ports = choose_ports(asked, image.config.config)
             facts = self._holdings.gather(record, image, self._log_directory(container_id), ports, undo)

@@ -70,9 +70,7 @@ class Machine:
     @cached_property
     def secrets(self) -> Secrets:
         places = self.settings.places
-        return Secrets(
-            self.engine.database, f"{places.root}/secrets", f"{places.run_root}/local/secrets"
-        )
+        return Secrets(self.engine.database, f"{places.root}/secrets", f"{places.run_root}/local/secrets")
 
     @cached_property
     def _pod_records(self) -> PodRecords:
