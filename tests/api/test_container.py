@@ -76,7 +76,7 @@ def test_a_container_is_awaited_by_line_and_port(client: Client, image: str) -> 
 
 
 def test_what_is_shown_in_notebooks_is_escaped(client: Client, image: str) -> None:
-    with client.run(image, ["sleep", "600", "<script>"], network="none", name="shown") as container:
+    with client.run(image, ["sh", "-c", "sleep 600", "<script>"], network="none", name="shown") as container:
         assert "shown" in container._repr_html_()
         assert "&lt;script&gt;" in client.containers.list()._repr_html_()
         assert "shown" in repr(container)

@@ -8,6 +8,7 @@
 Every path is resolved inside the container, by its own links, and never outside it.
 """
 
+import errno
 import os
 import posixpath
 import stat
@@ -47,24 +48,28 @@ def put_file(
         parent_fd = _make_directories(root_fd, posixpath.dirname(_clean(path)))
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
-            fd = open_in_root(parent_fd, posixpath.basename(path), flags | os.O_NOFOLLOW, mode)
+            fd = _open_file(parent_fd, posixpath.basename(_clean(path)), path, flags | os.O_NOFOLLOW, mode)
         finally:
             os.close(parent_fd)
-        with open(fd, "wb", buffering=0) as file:
+        try:
             _require_regular(fd, path)
             os.fchmod(fd, mode)
             view = memoryview(data)
             while view:
-                view = view[file.write(view) :]
+                view = view[os.write(fd, view) :]
+        finally:
+            os.close(fd)
 
 
 def get_file(engine: Engine, container_id: str, path: str, limit_bytes: int = 1 << 30) -> bytes:
     """Raises NotFound, InvalidArgument for what is no file, ResourceExhausted for one over `limit_bytes`."""
     with engine.inside.open_root(container_id) as root_fd, translating(f"read {path} in the container"):
-        fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
-        with open(fd, "rb", buffering=0) as file:
+        fd = _open_file(root_fd, path, path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
             _require_regular(fd, path)
-            data = b"".join(_read_chunks(file.fileno(), limit_bytes + 1))
+            data = b"".join(_read_chunks(fd, limit_bytes + 1))
+        finally:
+            os.close(fd)
     if len(data) > limit_bytes:
         raise ResourceExhausted(f"{path} in the container has more than {limit_bytes} bytes")
     return data
@@ -142,6 +147,18 @@ def _make_directories(root_fd: int, path: str) -> int:
             os.close(fd)
         fd = following
     return fd
+
+
+def _open_file(root_fd: int, where: str, path: str, flags: int, mode: int = 0) -> int:
+    """A descriptor of what lies at `where`, which is `path` to the caller; InvalidArgument when it cannot be a file."""
+    try:
+        return open_in_root(root_fd, where, flags, mode)
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.ENXIO, errno.ELOOP, errno.ENOTDIR):
+            raise
+        raise InvalidArgument(
+            f"{path} in the container is not a file: {os.strerror(error.errno).lower()}"
+        ) from error
 
 
 def _require_regular(fd: int, path: str) -> None:
