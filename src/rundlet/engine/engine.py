@@ -60,9 +60,12 @@ class Engine:
         """`schema` are further tables of who builds on the engine, in the same database (CREATE IF NOT EXISTS)."""
         check_settings(settings)
         if os.geteuid() != 0:
-            raise PermissionDenied("the engine needs root", hint="run it with sudo")
+            raise PermissionDenied(
+                "the engine needs root", hint="run it with sudo, or enter the user's namespaces (rundlet.rootless.enter)"
+            )
         self.settings = settings
-        self.feed = Feed()
+        self.journal = Journal(settings.run_root)
+        self.feed = Feed(self.journal)
         self._parts = _open_parts(settings, self.feed, schema)
         stats = self._stats = StatsReader(self._parts)
         self.database = self._parts.store.database

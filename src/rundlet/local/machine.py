@@ -25,6 +25,8 @@ from rundlet.local.secrets import SECRET_TABLE, Secrets
 from rundlet.local.settings import MachineSettings, read_machine_settings
 from rundlet.local.table import table_schema
 from rundlet.local.volumes import VOLUME_TABLE, Volumes
+from rundlet.local.wish import is_first_since_boot, wish_minder
+from rundlet.rootless.enter import enter, must_enter
 
 SCHEMA = (*CONTAINER_SCHEMA, *map(table_schema, (VOLUME_TABLE, SECRET_TABLE, POD_TABLE)))
 
@@ -38,7 +40,13 @@ class Machine:
 
     @cached_property
     def engine(self) -> Engine:
-        """Raises PermissionDenied without the rights that it needs."""
+        """Of an ordinary user in namespaces where that user is root, which this process is in from now on.
+
+        Raises PermissionDenied where the host has none for users, FailedPrecondition when such
+        a process has threads already.
+        """
+        if must_enter():
+            enter(self.settings.places.run_root)
         return Engine(self.settings.engine, schema=SCHEMA)
 
     @cached_property

@@ -3,7 +3,7 @@
 As root it is where rundletd keeps its own, so that images are shared and containers seen:
 
     <root>          /var/lib/rundlet                     ~/.local/share/rundlet
-    <run root>      /run/rundlet                         $XDG_RUNTIME_DIR/rundlet
+    <run root>      /run/rundlet                         $XDG_RUNTIME_DIR/rundlet, or /tmp/rundlet-UID
     <config dir>    /etc/rundlet                         ~/.config/rundlet
 
 Below them belong to this room
@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 from rundlet.engine.configfile import load_settings
 from rundlet.engine.settings import Settings
+from rundlet.kernel.namespace import outer_uid
+from rundlet.rootless.places import find_run_root
 
 
 class Places(NamedTuple):
@@ -53,9 +55,8 @@ def find_places(environ: Mapping[str, str], uid: int) -> Places:
 def _user_places(environ: Mapping[str, str], uid: int) -> Places:
     home = environ.get("HOME") or f"/tmp/rundlet-home-{uid}"  # noqa: S108 - as good as none
     data = environ.get("XDG_DATA_HOME") or f"{home}/.local/share"
-    runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}"
     config = environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
-    return Places(f"{data}/rundlet", f"{runtime}/rundlet", f"{config}/rundlet")
+    return Places(f"{data}/rundlet", find_run_root(environ, uid), f"{config}/rundlet")
 
 
 def read_machine_settings(places: Places | None = None) -> MachineSettings:
@@ -63,11 +64,17 @@ def read_machine_settings(places: Places | None = None) -> MachineSettings:
 
     Raises InvalidArgument when the file is wrong.
     """
-    chosen = places or find_places(os.environ, os.geteuid())
+    chosen = places or find_places(os.environ, outer_uid())
     given = {
         "root": chosen.root,
         "run_root": chosen.run_root,
         "networks_dir": f"{chosen.config_dir}/networks",
     }
+    if outer_uid():  # none of root's directories is to be read or written
+        given |= {
+            "cni_cache_dir": f"{chosen.root}/cni",
+            "cni_conf_dir": f"{chosen.config_dir}/net.d",
+            "signature_policy_dir": f"{chosen.config_dir}/policies",
+        }
     file = f"{chosen.config_dir}/rundlet.toml"
     return MachineSettings(chosen, load_settings(file if os.path.exists(file) else "", given))

@@ -12,6 +12,7 @@ capabilities over what belongs to these namespaces, and with no right over the h
 the user did not have before.
 """
 
+import atexit
 import errno
 import fcntl
 import os
@@ -20,12 +21,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rundlet.errors import Error, FailedPrecondition, Internal, PermissionDenied
+from rundlet.errors import Error, FailedPrecondition, PermissionDenied
 from rundlet.kernel import namespace, overlay, prctl
 from rundlet.kernel.failure import translating
 from rundlet.plan.steps import IdMap
 from rundlet.rootless import members
 from rundlet.rootless.mapping import Mapping, plan_mapping
+from rundlet.rootless.places import claim_run_root
 from rundlet.rootless.subid import SUBGID_FILE, SUBUID_FILE, find_name, read_ranges
 from rundlet.step import step
 
@@ -42,12 +44,19 @@ def must_enter() -> bool:
 def enter(run_root: str) -> None:
     """Become root in the namespaces of this user and run root; the directory must be the user's own.
 
-    Only for a process with one thread (unshare(2)); the working directory stays what it is.
-    Raises PermissionDenied where the kernel lets ordinary users make no user namespace,
-    FailedPrecondition when the ids cannot be mapped.
+    Only for a process with one thread (unshare(2)); the working directory stays what it is,
+    os.getuid() is 0 from now on.
+    Raises PermissionDenied where the kernel lets ordinary users make no user namespace and for a run
+    root that others can write to, FailedPrecondition with threads and when the ids cannot be mapped.
     """
-    with translating(f"enter the namespaces of {run_root}"), _locked(run_root):
-        directory = _note_directory()
+    with translating(f"enter the namespaces of {run_root}"):
+        claim_run_root(run_root)
+        _enter(run_root)
+
+
+def _enter(run_root: str) -> None:
+    with _locked(run_root):
+        directory, home = _note_directory(), os.path.expanduser("~")  # inside the user's number is 0
         with step("rootless.find-member"):
             member = members.open_member(run_root)
         if member >= 0:
@@ -59,6 +68,14 @@ def enter(run_root: str) -> None:
         _return_to(directory)
         overlay.forget()
         members.note_member(run_root)
+    atexit.register(_leave, run_root, os.getpid())
+    os.environ.setdefault("HOME", home)
+
+
+def _leave(run_root: str, pid: int) -> None:
+    """A child that ends as this process would is no reason to forget it."""
+    if os.getpid() == pid:
+        members.forget_member(run_root, pid)
 
 
 @contextmanager
@@ -91,6 +108,8 @@ def _join(member: int) -> None:
     try:
         namespace.setns(member, _FLAGS)
     except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise _refuse_threads() from error
         raise PermissionDenied(
             f"cannot enter the user's namespaces: {os.strerror(error.errno or 0).lower()}",
             hint="another user's processes have this run root, or one of them began with more rights",
@@ -116,7 +135,7 @@ def _make(mapping: Mapping) -> None:
 def explain_refusal(error: OSError) -> Error:
     """What to do about a kernel that makes no user namespace."""
     if error.errno == errno.EINVAL:
-        return Internal("cannot make a user namespace: this process has several threads")
+        return _refuse_threads()
     if error.errno in (errno.ENOSPC, errno.EUSERS):
         hint = "raise user.max_user_namespaces (sysctl), or leave the namespaces that this process is in"
     else:
@@ -126,6 +145,13 @@ def explain_refusal(error: OSError) -> Error:
         )
     reason = os.strerror(error.errno or 0).lower()
     return PermissionDenied(f"cannot make a user namespace: {reason}", hint=hint)
+
+
+def _refuse_threads() -> FailedPrecondition:
+    return FailedPrecondition(
+        "cannot enter a user namespace: this process has several threads",
+        hint="open the machine before the first thread is started, or run as root",
+    )
 
 
 def _write_single(mapping: Mapping) -> None:

@@ -1,0 +1,41 @@
+"""Where an ordinary user's sockets and locks lie until the next reboot.
+
+$XDG_RUNTIME_DIR/rundlet     where the login made that directory
+/tmp/rundlet-UID             else; /tmp is everybody's, so it must be the user's own and closed
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+
+from rundlet.errors import PermissionDenied
+
+
+def find_run_root(environ: Mapping[str, str], uid: int) -> str:
+    """The usual one of this user; nothing is made."""
+    given = environ.get("XDG_RUNTIME_DIR", "")
+    for directory in filter(None, (given, f"/run/user/{uid}")):
+        if directory.startswith("/") and os.path.isdir(directory):
+            return f"{directory}/rundlet"
+    return f"/tmp/rundlet-{uid}"  # noqa: S108 - looked at by claim_run_root
+
+
+def claim_run_root(path: str) -> None:
+    """Make it, closed to others; PermissionDenied when it is somebody else's, a link, or open for writing."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    found = os.lstat(path)
+    wrong = (
+        "it is no directory" if not stat.S_ISDIR(found.st_mode)
+        else f"it belongs to user {found.st_uid}" if found.st_uid != os.geteuid()
+        else "others may write to it" if found.st_mode & 0o022
+        else ""
+    )  # fmt: skip
+    if wrong:
+        raise PermissionDenied(
+            f"run root {path}: {wrong}",
+            hint="set XDG_RUNTIME_DIR or RUNDLET_RUN_ROOT to a directory of your own",
+        )
