@@ -5,7 +5,7 @@ import json
 import pytest
 
 from rundlet.cli.forwarding import parse_ports
-from rundlet.cli.stream import DetachScanner
+from rundlet.cli.terminal import DetachScanner
 from rundlet.errors import InvalidArgument
 
 POD_A, POD_B = "a1" * 32, "b2" * 32

@@ -4,8 +4,9 @@ import click
 
 from rundlet.cli.help import examples
 from rundlet.cli.session import Session
-from rundlet.cli.stream import check_terminal, run_stream
+from rundlet.cli.stream import run_stream
 from rundlet.cli.stream_options import read_tls, stream_options
+from rundlet.cli.terminal import check_terminal
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.cri.stream_client import open_command
 from rundlet.streaming.command import Wanted

@@ -77,7 +77,7 @@ def _exec_parallel(session: Session, ids: list[str], argv: tuple[str, ...], way:
 
 
 def _check_way(way: Way) -> None:
-    from rundlet.cli.stream import check_terminal
+    from rundlet.cli.terminal import check_terminal
 
     if way.tty and not way.interactive:
         raise click.UsageError("--tty needs --interactive")

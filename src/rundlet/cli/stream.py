@@ -1,47 +1,21 @@
 """The user's end of exec and attach: stdin, stdout, stderr and the terminal of this program."""
 
-import fcntl
 import os
 import signal
-import struct
 import sys
-import termios
-import tty
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+from rundlet.cli.terminal import STDIN_FD, DetachScanner, raw_terminal, read_size
 from rundlet.cri.stream_client import CommandStream
 from rundlet.cri.stream_session import Session
 from rundlet.cri.stream_socket import READ
-from rundlet.errors import FailedPrecondition, InvalidArgument, Unavailable
+from rundlet.errors import FailedPrecondition, Unavailable
 from rundlet.streaming.channels import Channel, Outcome, Size
 from rundlet.streaming.command import ClientEvent, Finished, Output, Ready
 
-DETACH_KEYS = b"\x10\x11"  # ctrl-p ctrl-q, as crictl and docker have them
-
-_STDIN_FD = 0
 _FDS = {Channel.STDOUT: 1, Channel.STDERR: 2}
 _READ_BYTES = 32 * 1024
-
-
-class DetachScanner:
-    """Passes typed bytes on until the detach keys come."""
-
-    def __init__(self) -> None:
-        self._held = b""
-        self.is_detached = False
-
-    def scan(self, data: bytes) -> bytes:
-        """What is to be sent; a first detach key waits for what follows it."""
-        data = self._held + data
-        self._held = b""
-        if DETACH_KEYS in data:
-            self.is_detached = True
-            return data.partition(DETACH_KEYS)[0]
-        if data.endswith(DETACH_KEYS[:1]):
-            self._held = DETACH_KEYS[:1]
-            return data[:-1]
-        return data
 
 
 class UserSession(Session):
@@ -79,24 +53,24 @@ class UserSession(Session):
 
     def _send_size(self) -> None:
         if self._resize_fd >= 0:
-            self._client.resize(read_size())
+            self._client.resize(Size(*read_size()))
 
     def _interest(self) -> Mapping[int, int]:
         interest = {self._resize_fd: READ} if self._resize_fd >= 0 else {}
         if self._is_ready and self._has_stdin and self._is_clear and self._client.lanes.credit(Channel.STDIN):
-            interest[_STDIN_FD] = READ
+            interest[STDIN_FD] = READ
         return interest
 
     def _handle(self, ready: Mapping[int, int]) -> None:
         if ready.get(self._resize_fd):
             os.read(self._resize_fd, 1024)
             self._send_size()
-        if ready.get(_STDIN_FD):
+        if ready.get(STDIN_FD):
             self._type()
 
     def _type(self) -> None:
         try:
-            data = os.read(_STDIN_FD, min(_READ_BYTES, self._client.lanes.credit(Channel.STDIN)))
+            data = os.read(STDIN_FD, min(_READ_BYTES, self._client.lanes.credit(Channel.STDIN)))
         except OSError:  # the terminal has gone
             data = b""
         if not data:
@@ -125,22 +99,6 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def read_size() -> Size:
-    rows, columns, _, _ = struct.unpack("4H", fcntl.ioctl(_STDIN_FD, termios.TIOCGWINSZ, b"\0" * 8))
-    return Size(columns, rows)
-
-
-@contextmanager
-def _raw_terminal() -> Iterator[None]:
-    """Every key goes to the other side, ctrl-c too."""
-    before = termios.tcgetattr(_STDIN_FD)
-    try:
-        tty.setraw(_STDIN_FD, termios.TCSANOW)  # what was typed ahead is kept
-        yield
-    finally:
-        termios.tcsetattr(_STDIN_FD, termios.TCSADRAIN, before)
-
-
 @contextmanager
 def _resize_pipe() -> Iterator[int]:
     """A descriptor that becomes readable with every SIGWINCH."""
@@ -156,12 +114,6 @@ def _resize_pipe() -> Iterator[int]:
         os.close(write_fd)
 
 
-def check_terminal() -> None:
-    """Raises InvalidArgument unless stdin is a terminal."""
-    if not os.isatty(_STDIN_FD):
-        raise InvalidArgument("--tty: stdin is not a terminal", hint="leave --tty out in a pipe or script")
-
-
 def run_stream(stream: CommandStream, *, stdin: bool, terminal: bool) -> int:
     """Until the end; the process's exit code.
 
@@ -172,7 +124,7 @@ def run_stream(stream: CommandStream, *, stdin: bool, terminal: bool) -> int:
     with ExitStack() as cleanup:
         resize_fd = -1
         if terminal:
-            cleanup.enter_context(_raw_terminal())
+            cleanup.enter_context(raw_terminal())
             resize_fd = cleanup.enter_context(_resize_pipe())
         session = UserSession(stream, stdin=stdin, resize_fd=resize_fd)
         cleanup.callback(stream.sock.close)

@@ -27,6 +27,8 @@ from rundlet.engine.streams import AttachStreams, ExecStreams
 from rundlet.engine.undo import Undo, attempt
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
+from rundlet.local.duties import is_demanding, needs_look
+from rundlet.local.health import choose_check
 from rundlet.local.holdings import Holdings
 from rundlet.local.images import find_or_pull
 from rundlet.local.locks import ContainerLocks
@@ -68,12 +70,17 @@ class Containers:
         directory: str,
         holdings: Holdings,
         find_pod: Callable[[str], str],
+        wish_minder: Callable[[bool], None],
     ) -> None:
-        """`directory` has a directory for each container; `find_pod` gives the id of a pod by its name."""
+        """`directory` has a directory for each container; `find_pod` gives the id of a pod by its name.
+
+        `wish_minder` has a minder running; True: there is something to do at once.
+        """
         self._engine = engine
         self._records = records
         self._holdings = holdings
         self._find_pod = find_pod
+        self._wish_minder = wish_minder
         self._locks = locks
         self._directory = directory
 
@@ -91,16 +98,19 @@ class Containers:
         asked = self._holdings.name(
             asked, image, lambda name: self.find(name).require_local("share volumes of")
         )
+        asked = replace(asked, health=choose_check(asked.health, image.config.config.healthcheck))
         container_id = new_id()
         record = self._reserve(asked, container_id, pod_id)
         with self._locks.hold(container_id), Undo() as undo:
             # The record is what tells whose the volumes are: it goes first, and they behind it.
+            made: list[str] = []
+            undo.add("remove the volumes made for it", self._holdings.volumes.remove_all, made)
             undo.add(
                 f"release what container {record.name} held", self._holdings.release, record, volumes=True
             )
             undo.add(f"remove container {record.name}", self.clear, record)
             ports = choose_ports(asked, image.config.config)
-            facts = self._holdings.gather(record, image, self._log_directory(container_id), ports, undo)
+            facts = self._holdings.gather(record, image, self._directory, ports, made)
             self._act(record, plan_run(replace(asked, name=record.name), facts))
             with step("local.publish", container_id):
                 self._records.publish(container_id)
@@ -169,20 +179,43 @@ class Containers:
         self._engine.containers.create(record.pod_id, plan.container, record.id)
         self._holdings.name_neighbours(record)
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, *, attended: bool = False) -> None:
         """Let a created container run, or one that has ended run anew; nothing happens to one that runs.
 
+        `attended`: the caller stays until it ends, and calls `settle` then; nobody else is needed for that.
         Raises NotFound, and what the engine raises; a program that cannot be run leaves it ended.
         """
         record = self.find(name).require_local("start")
+        minded = not attended or is_demanding(record.asked)
         with self._locks.hold(record.id):
             state = self._engine.containers.status(record.id).state
             if state == "running":
                 return
             self._want(record.id, "running")
-            if state != "created":
-                self._revive(record)
-            self._engine.containers.start(record.id)
+            if minded:
+                self._wish_minder(False)  # before the start, or it might miss the end
+            try:
+                self._begin(record, state)
+            except BaseException:
+                if minded:
+                    self._wish_minder(True)  # it may find that it is not needed
+                raise
+        if needs_look(record.asked):
+            self._wish_minder(True)
+
+    def start_again(self, container_id: str, due_at_ns: int) -> None:
+        """The restart that was due then, unless it was done already or somebody has decided otherwise."""
+        with self._locks.hold(container_id):
+            record = self.find(container_id).require_local("restart")
+            status = self._engine.containers.status(record.id)
+            is_due = record.state.wanted == "running" and record.state.restart_at_ns == due_at_ns
+            if is_due and status.state in ("created", "exited") and status.started_at_ns < due_at_ns:
+                self._begin(record, status.state)
+
+    def _begin(self, record: LocalRecord, state: str) -> None:
+        if state != "created":
+            self._revive(record)
+        self._engine.containers.start(record.id)
 
     def _want(self, container_id: str, wanted: str) -> None:
         self._records.change_state(container_id, lambda state: want(state, wanted))  # type: ignore[arg-type]
@@ -229,11 +262,13 @@ class Containers:
 
         Idempotent; whoever hears of the end calls it.
         """
-        found = self.find(name)
-        record = found.require_local("settle")
-        if record.asked.remove:
-            self.remove(record.id)
-            return
+        try:
+            record = self.find(name).require_local("settle")
+            if record.asked.remove:
+                self.remove(record.id)
+                return
+        except NotFound:
+            return  # somebody was faster
         with self._locks.hold(record.id):
             if self._engine.containers.status(record.id).state == "exited":
                 self._let_go(record)
@@ -280,10 +315,21 @@ class Containers:
         self._records.rename(self.find(name).require_local("rename").id, new_name)
 
     def attach(
-        self, name: str, *, stdin: bool = False, stdout: bool = True, stderr: bool = True
+        self,
+        name: str,
+        *,
+        stdin: bool = False,
+        stdout: bool = True,
+        stderr: bool = True,
+        lossless: bool = False,
     ) -> AttachStreams:
-        """The container's own streams from now on; attached to before `start`, nothing is missed."""
-        return self._engine.containers.attach(self.find(name).id, stdin=stdin, stdout=stdout, stderr=stderr)
+        """The container's own streams from now on; attached to before `start`, nothing is missed.
+
+        `lossless`: the container waits for a caller that does not read, and the exit code comes at the end.
+        """
+        return self._engine.containers.attach(
+            self.find(name).id, stdin=stdin, stdout=stdout, stderr=stderr, lossless=lossless
+        )
 
     # -- looks ------------------------------------------------------------------
 

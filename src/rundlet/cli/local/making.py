@@ -1,0 +1,131 @@
+"""From a command line to a container: the image first, then one piece of work that ctrl-c does not cut in two."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from rundlet.cli.local.runflags import NEW_POD, read_run_options
+from rundlet.errors import AlreadyExists, InvalidArgument, NotFound
+from rundlet.kernel.failure import translating
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from rundlet.local.machine import Machine
+    from rundlet.local.options import RunOptions
+
+_PATIENCE = 2  # the second ctrl-c is taken at its word
+
+
+def parse_run(given: dict[str, Any], words: Sequence[str]) -> "RunOptions":
+    asked = read_run_options(given, words)
+    if given["replace"] and not asked.name:
+        raise InvalidArgument("--replace needs --name")
+    if given["cidfile"] and os.path.exists(given["cidfile"]):
+        raise AlreadyExists(
+            f"--cidfile {given['cidfile']}: the file exists already", hint="is that container still there?"
+        )
+    return asked
+
+
+@contextmanager
+def making(machine: "Machine", asked: "RunOptions", given: dict[str, Any]) -> Iterator[str]:
+    """The id of a new container, which is kept when the block ends well.
+
+    `--pod new:NAME` makes the pod too, id files are written.  Interrupted or failed, nothing is left.
+    """
+    with ExitStack() as undo:
+        with interrupted_afterwards():
+            container_id = _make(machine, asked, given, undo)
+            yield container_id
+        undo.pop_all()
+
+
+def _make(machine: "Machine", asked: "RunOptions", given: dict[str, Any], undo: ExitStack) -> str:
+    if given["replace"]:
+        _remove_old(machine, asked.name)
+    if asked.pod.startswith(NEW_POD):
+        asked = _make_pod(machine, asked, undo)
+    # The image is here: whether it may be pulled was asked before.
+    pull = "missing" if asked.pull in ("always", "newer") else asked.pull
+    container_id = machine.containers.create(replace(asked, pull=pull))
+    undo.callback(_discard, machine, container_id)
+    if given["cidfile"]:
+        _write_file(given["cidfile"], container_id, undo)
+    if given["pidfile"]:
+        _write_file(given["pidfile"], str(machine.containers.get(container_id).pid), undo)
+    return container_id
+
+
+def _discard(machine: "Machine", container_id: str) -> None:
+    """Impatient ctrl-c does not leave this half done."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        machine.containers.remove(container_id, force=True)
+    except NotFound:
+        pass
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def get_image(machine: "Machine", asked: "RunOptions") -> None:
+    """Pull it when it is to be; ctrl-c leaves what the next pull goes on with."""
+    from rundlet.local.images import find_or_pull
+
+    find_or_pull(machine.engine, asked)
+
+
+def _remove_old(machine: "Machine", name: str) -> None:
+    try:
+        machine.containers.remove(name, force=True)
+    except NotFound:
+        pass
+
+
+def _make_pod(machine: "Machine", asked: "RunOptions", undo: ExitStack) -> "RunOptions":
+    """The pod has the ports and the network, which its containers share."""
+    from rundlet.local.options import NetworkChoice, PodRequest
+
+    name = asked.pod.removeprefix(NEW_POD)
+    pods = machine.pods
+    pod_id = pods.create(
+        PodRequest(name=name, ports=asked.ports, network=asked.network, dns=asked.dns, hosts=asked.hosts)
+    )
+    undo.callback(pods.remove, pod_id, force=True)
+    return replace(asked, pod=pod_id, ports=(), network=NetworkChoice(), hosts=())
+
+
+def _write_file(path: str, text: str, undo: ExitStack) -> None:
+    with translating(f"write {path}"), open(path, "w", encoding="utf-8") as file:
+        undo.callback(os.unlink, path)
+        file.write(text)
+
+
+@contextmanager
+def interrupted_afterwards() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP become KeyboardInterrupt at the end of the block, the second one at once.
+
+    What the block makes is undone then by whoever catches that; in the middle of a call to the keeper
+    there would be nothing to undo it with.
+    """
+    came = 0
+
+    def note(number: int, frame: "FrameType | None") -> None:  # noqa: ARG001
+        nonlocal came
+        came += 1
+        if came >= _PATIENCE:
+            raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
