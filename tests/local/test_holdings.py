@@ -21,7 +21,7 @@ def sh(asked, script, **changes):
 
 
 def logs(machine, name):
-    return b"".join(entry.data for entry in machine.containers.logs(name)).decode()
+    return b"".join(entry.content + b"\n" for entry in machine.containers.logs(name)).decode()
 
 
 def run_to_end(machine, asked):

@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from rundlet.engine.options import Mount, PortMapping
-from rundlet.engine.undo import Undo
 from rundlet.errors import InvalidArgument
 from rundlet.local.networks import Networks
 from rundlet.local.options import RunOptions, VolumeMount
-from rundlet.local.plan import Facts, joins_other, plan_mount
+from rundlet.local.plan import LOG_FILE, Facts, joins_other, plan_mount
 from rundlet.local.records import LocalRecord
 from rundlet.local.secrets import Secrets
 from rundlet.local.volumes import Volumes, invent_volume
@@ -66,26 +65,27 @@ class Holdings:
         image: ImageRecord,
         log_directory: str,
         ports: tuple[PortMapping, ...],
-        undo: Undo,
+        made: list[str],
     ) -> Facts:
-        """Raises NotFound for a secret that is not there.  A volume made here goes again by `undo`."""
+        """Raises NotFound for a secret that is not there.  The names of volumes made here come into `made`."""
         asked = record.asked
-        mounts = [self._gather_mount(mount, image, undo) for mount in asked.mounts]
+        mounts = [self._gather_mount(mount, image, made) for mount in asked.mounts]
         return Facts(
             image_id=image.id,
             image_name=asked.image,
             log_directory=log_directory,
+            log_path=f"{record.id}/{LOG_FILE}",
             mounts=(*mounts, *self.secrets.mounts(record.id, asked.secrets)),
             ports=ports,
             networks=self.networks.choose(asked.network) if record.own_pod else (),
             secrets=self.secrets.variables(asked.secrets),
         )
 
-    def _gather_mount(self, mount: VolumeMount, image: ImageRecord, undo: Undo) -> Mount:
+    def _gather_mount(self, mount: VolumeMount, image: ImageRecord, made: list[str]) -> Mount:
         if mount.kind != "volume":
             return plan_mount(mount)
         if self.volumes.ensure(mount.source):
-            undo.add(f"remove volume {mount.source}", self.volumes.remove, mount.source)
+            made.append(mount.source)
         if mount.copy_up:
             self.volumes.fill(mount.source, image, mount.target)
         else:

@@ -87,7 +87,7 @@ class Machine:
     @cached_property
     def pods(self) -> Pods:
         parts = (self._pod_records, self._records, self.containers, self.networks, self._locks)
-        return Pods(self.engine, *parts)
+        return Pods(self.engine, *parts, f"{self.settings.places.root}/local")
 
     @cached_property
     def containers(self) -> Containers:

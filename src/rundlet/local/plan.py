@@ -40,12 +40,13 @@ class Facts(NamedTuple):
     """What was looked up: `mounts` with volumes as host paths, `ports` with every host port chosen.
 
     `networks` are those that the pod of its own joins, `secrets` are variables.
-    `log_directory` is the container's own.
+    `log_directory` has the logs of all containers, `log_path` is this one's below it.
     """
 
     image_id: str
     image_name: str
     log_directory: str
+    log_path: str = ""
     mounts: tuple[Mount, ...] = ()
     ports: tuple[PortMapping, ...] = ()
     networks: tuple[NetworkUse, ...] = ()
@@ -125,7 +126,7 @@ def _plan_own_pod(asked: RunOptions, facts: Facts) -> PodOptions:
         name=asked.name,
         origin="local",
         hostname=asked.hostname,
-        log_directory=facts.log_directory if asked.logging.driver != "none" else "",
+        log_directory=facts.log_directory,
         dns=asked.dns,
         port_mappings=facts.ports,
         cgroup_parent=asked.cgroup_parent,
@@ -176,7 +177,7 @@ def _plan_container(asked: RunOptions, facts: Facts) -> ContainerOptions:
         cdi_devices=asked.cdi_devices,
         labels=asked.labels,
         annotations=asked.annotations,
-        log_path=LOG_FILE if asked.logging.driver != "none" else "",
+        log_path=facts.log_path if asked.logging.driver != "none" else "",
         log_limit_bytes=asked.logging.max_size_bytes,
         stdin=asked.stdin,
         stdin_once=asked.stdin_once,

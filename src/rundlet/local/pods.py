@@ -97,13 +97,16 @@ class Pods:
         containers: Containers,
         networks: Networks,
         locks: ContainerLocks,
+        log_directory: str,
     ) -> None:
+        """`log_directory` has the logs of all containers."""
         self._engine = engine
         self._pods = pods
         self._records = records
         self._containers = containers
         self._networks = networks
         self._locks = locks
+        self._log_directory = log_directory
 
     def create(self, asked: PodRequest) -> str:
         """Make a pod and answer its id; containers may join it now.
@@ -119,7 +122,7 @@ class Pods:
         facts = Facts(
             image_id="",
             image_name="",
-            log_directory="",
+            log_directory=self._log_directory,
             ports=tuple(map(choose_port, asked.ports)),
             networks=self._networks.choose(asked.network),
         )

@@ -190,6 +190,12 @@ class Volumes:
                 if record is not None and record.anonymous and not self._users().get(name):
                     self._remove(name)
 
+    def remove_all(self, names: Iterable[str]) -> None:
+        """Remove each that nobody has."""
+        for name in names:
+            if self.exists(name) and not self._users().get(name):
+                self.remove(name)
+
     def prune(self, labels: dict[str, str] | None = None) -> Sequence[str]:
         """Remove all that nobody has; the names."""
         removed = []
