@@ -16,9 +16,12 @@ from rundlet.engine.options import (
     Security,
     SecurityProfile,
 )
+from rundlet.errors import FailedPrecondition, NotFound
 from tests.crash.engine_process import Act, Ids
 
 IMAGE = "busybox:latest"
+# By SIGHUP; and unknown, as nobody was there to hear of it.
+_HUNG_UP = (129, 255)
 _MAPS = (IdMapping(0, 200000, 65536),)
 _USER = Namespaces(user="pod", uid_mappings=_MAPS, gid_mappings=_MAPS)
 
@@ -105,6 +108,36 @@ def remove_pod(engine: Engine, ids: Ids) -> None:
     assert not engine.pods.list()
 
 
+# -- a terminal -----------------------------------------------------------------------------
+
+
+def run_plain_pod(engine: Engine, ids: Ids) -> Ids:
+    return {"pod": engine.pods.run(PodOptions("p", "u", "n", log_directory=ids["logs"]))}
+
+
+def create_with_terminal(engine: Engine, ids: Ids) -> Ids:
+    return {"c": engine.containers.create(ids["pod"], _options(ids, tty=True, stdin=True))}
+
+
+def start_with_terminal(engine: Engine, ids: Ids) -> Ids:
+    """A keeper of which both halves are killed takes the terminal along: `hung_up` says what that did."""
+    try:
+        return start(engine, ids)
+    except (AssertionError, FailedPrecondition, NotFound):
+        status = engine.containers.status(ids["c"])
+        if status.state != "exited" or status.exit_code not in _HUNG_UP:
+            raise
+        return start(engine, ids) | {"hung_up": f"exit code {status.exit_code}"}
+
+
+def stop_with_terminal(engine: Engine, ids: Ids) -> Ids:
+    """It has not ended before, or of SIGHUP."""
+    status = engine.containers.status(ids["c"])
+    engine.containers.stop(ids["c"], 0)
+    assert engine.containers.status(ids["c"]).state == "exited"
+    return {"hung_up": f"exit code {status.exit_code}"} if status.state == "exited" else {}
+
+
 # -- a pod with a user namespace ------------------------------------------------------------
 
 
@@ -165,6 +198,11 @@ def _lacks(program: str) -> Callable[[str], str]:
 SCENES = (
     Scene("pod", (run_pod, *_LIFE), parts=4),
     Scene("image", (pull, remove_image), parts=2, reopens=True),
+    Scene(
+        "terminal",
+        (run_plain_pod, create_with_terminal, start_with_terminal, stop_with_terminal, remove_pod),
+        2,
+    ),
     # This pod is removed while its container runs.
     Scene("user-pod", (run_user_pod, create_in_user_pod, start, execute, remove_pod), 2, _lacks_idmap),
     Scene("runc", (run_runc_pod, *_PLAIN_LIFE), missing=_lacks("runc")),

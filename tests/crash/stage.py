@@ -99,7 +99,7 @@ class Stage:
             found += [(number, point) for point in sorted(self.points.take_passed())]
         return found
 
-    def play(self, acts: tuple[Act, ...], crash: Crash) -> None:
+    def play(self, acts: tuple[Act, ...], crash: Crash) -> Ids:
         """The scene with a crash: the call is made again where it failed, and the rest must go well."""
         ids = dict(self.fixed)
         for act in acts[: crash.act]:
@@ -111,6 +111,7 @@ class Stage:
             ids |= answer.ids
         for act in acts[crash.act + 1 :]:
             ids = self.call(act, ids)
+        return ids
 
     def play_recovery(self, acts: tuple[Act, ...], crash: Crash, point: str = "") -> set[str]:
         """The engine is killed at a point, and the next one at `point` of its recovery; the third brings the
@@ -131,6 +132,27 @@ class Stage:
         for act in acts[crash.act :]:
             ids = self.call(act, ids)
         return passed
+
+    def leave_and_play(self, acts: tuple[Act, ...], point: str, *, ends: bool) -> None:
+        """The scene, whose first call comes when the keeper is at `point` of its leaving, or has ended there."""
+        self.points.arm(point, END if ends else WAIT)
+        self.close()
+        self._await_point()
+        engine = self.engine
+        engine.begin(acts[0], dict(self.fixed))
+        self.points.let_go()
+        answer = engine.receive(TURN_S)
+        assert answer is not None
+        assert not answer.failure, f"{answer.kind}: {answer.failure}"
+        ids = self.fixed | answer.ids
+        for act in acts[1:]:
+            ids = self.call(act, ids)
+
+    def _await_point(self) -> None:
+        deadline = time.monotonic() + TURN_S
+        while not self.points.is_reached():
+            assert time.monotonic() < deadline, "nobody came to the point"
+            time.sleep(_LOOK_S)
 
     def crash(self, act: Act, ids: Ids, crash: Crash) -> Answer | None:
         """What the client heard; None when the engine was killed before it could answer."""

@@ -13,6 +13,7 @@ from rundlet.cri.proto import api_pb2 as api
 from rundlet.cri.server import Server, clear_stale_socket
 from rundlet.errors import (
     AlreadyExists,
+    DeadlineExceeded,
     Error,
     FailedPrecondition,
     Internal,
@@ -154,3 +155,22 @@ def test_nobody_home(tmp_path, make, kind):
         check_endpoint(f"unix://{tmp_path}/cri.sock", 1)
     assert isinstance(caught.value, Error)
     assert caught.value.hint
+
+
+def test_a_server_that_is_stopped_is_told_in_words(tmp_path):
+    """The kernel takes the connection; the server's first word does not come."""
+    with bind(tmp_path / "cri.sock") as listener:
+        listener.listen()
+        with pytest.raises(DeadlineExceeded, match="hangs or is stopped") as caught:
+            check_endpoint(f"unix://{tmp_path}/cri.sock", 0.05)
+        assert "rundlet why" in caught.value.hint
+
+
+def test_a_runtime_that_dies_under_a_call_is_told_in_words(tmp_path):
+    server = Server(IDLE, f"{tmp_path}/cri.sock")
+    server.start()
+    with Client(f"unix://{server.path}") as client:
+        server.stop(0)
+        with pytest.raises((NotFound, Unavailable), match="no CRI runtime at") as caught:
+            client.call(client.runtime.Version, api.VersionRequest())
+        assert caught.value.hint

@@ -24,8 +24,9 @@ def test_no_prefixes(text):
 def test_pick_id():
     assert pick_id("ab", ["abc"], "pod") == "abc"
     assert pick_id("ab", ["ab", "abc"], "pod") == "ab"
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound) as caught:
         pick_id("ab", [], "pod")
+    assert "rundlet pods" in caught.value.hint
     with pytest.raises(InvalidArgument, match="ambiguous"):
         pick_id("ab", ["abc", "abd"], "pod")
 

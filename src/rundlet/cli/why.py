@@ -27,7 +27,7 @@ def command(session: Session, /, names: tuple[str, ...], root: str, run_root: st
     """Show what objects are stuck at, since when, and what that waits for.
 
     Also how they failed, or ended.  NAME is an id or its beginning, a pod's or container's name,
-    NAMESPACE/NAME, or an image; without one, everything under way is shown.  When the daemon does
+    NAMESPACE/NAME, or an image; without one, everything under way is shown, and the last failure.  When the daemon does
     not answer, its records are read: they outlive it.
     """
     accounts = _ask(session, names) if not root and not run_root else None
@@ -38,7 +38,9 @@ def command(session: Session, /, names: tuple[str, ...], root: str, run_root: st
         return
     now_ns = time.time_ns()
     lines = [line for account in accounts for line in format_account(account, now_ns)]
-    print("\n".join(lines) if lines else "nothing is under way")
+    if not names and not any(account.running for account in accounts):
+        print("nothing is under way")
+    print("\n".join(lines), end="\n" if lines else "")
 
 
 def _ask(session: Session, names: tuple[str, ...]) -> list[Account] | None:

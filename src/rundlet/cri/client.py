@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from rundlet.cri.endpoint import check_endpoint, socket_path
 from rundlet.cri.errors import error_from_call
 from rundlet.cri.proto import api_pb2_grpc
+from rundlet.errors import Unavailable
 
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
@@ -33,13 +34,17 @@ class Client:
 
     def __init__(self, endpoint: str, *, image_endpoint: str = "", connect_timeout_s: float = 2.0) -> None:
         """Raises what check_endpoint raises when nobody answers."""
-        addresses = dict.fromkeys((endpoint, image_endpoint or endpoint))
-        for address in addresses:
-            check_endpoint(address, connect_timeout_s)
-        self._channels = {address: _open_channel(address) for address in addresses}
+        self._addresses = tuple(dict.fromkeys((endpoint, image_endpoint or endpoint)))
+        self._connect_timeout_s = connect_timeout_s
+        self._check()
+        self._channels = {address: _open_channel(address) for address in self._addresses}
         self.runtime = api_pb2_grpc.RuntimeServiceStub(self._channels[endpoint])
         self.images = api_pb2_grpc.ImageServiceStub(self._channels[image_endpoint or endpoint])
         self.channel = self._channels[endpoint]
+
+    def _check(self) -> None:
+        for address in self._addresses:
+            check_endpoint(address, self._connect_timeout_s)
 
     def call(
         self,
@@ -53,8 +58,11 @@ class Client:
         """
         try:
             return rpc(request, timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise error_from_call(error) from error
+        except grpc.RpcError as failure:
+            error = error_from_call(failure)
+            if isinstance(error, Unavailable):
+                self._check()  # says in plain words when the runtime itself is gone
+            raise error from failure
 
     def close(self) -> None:
         for channel in self._channels.values():

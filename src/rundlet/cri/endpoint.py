@@ -1,5 +1,6 @@
 """Where CRI runtimes listen, and a quick look whether one answers.  No gRPC here: it is slow to import."""
 
+import errno
 import os
 import socket
 
@@ -8,6 +9,8 @@ from rundlet.errors import DeadlineExceeded, InvalidArgument, NotFound, Permissi
 DEFAULT_SOCKET = "/run/rundlet/rundlet.sock"
 KNOWN_SOCKETS = (DEFAULT_SOCKET, "/run/crio/crio.sock", "/run/containerd/containerd.sock")
 PATH_LIMIT_BYTES = 107  # sockaddr_un.sun_path less its NUL, unix(7)
+# RFC 9113, 3.4: the client's preface and a SETTINGS frame without settings; the server answers with its own.
+_HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 START_HINT = "start the daemon with: rundletd &"
 
 
@@ -31,8 +34,9 @@ def find_endpoint() -> str:
 
 
 def check_endpoint(address: str, timeout_s: float) -> None:
-    """Connects and hangs up.
+    """Connects, waits for a first word, and hangs up.
 
+    The kernel takes connections for a server that is stopped or hangs; its first word does not come then.
     Raises NotFound (no socket), Unavailable (nobody answers), PermissionDenied
     or DeadlineExceeded, each naming the endpoint.
     """
@@ -46,6 +50,9 @@ def check_endpoint(address: str, timeout_s: float) -> None:
         probe.settimeout(timeout_s)
         try:
             probe.connect(path)
+            probe.sendall(_HTTP2_GREETING)
+            if not probe.recv(1):
+                raise ConnectionRefusedError(errno.ECONNREFUSED, "it hung up")
         except FileNotFoundError as error:
             raise NotFound(f"no CRI runtime at {address}: the socket does not exist", hint=hint) from error
         except ConnectionRefusedError as error:
@@ -53,6 +60,9 @@ def check_endpoint(address: str, timeout_s: float) -> None:
         except PermissionError as error:
             raise PermissionDenied(f"may not connect to {address}", hint="run it as root") from error
         except TimeoutError as error:
-            raise DeadlineExceeded(f"no answer from {address} within {timeout_s:g} s") from error
+            raise DeadlineExceeded(
+                f"no answer from {address} within {timeout_s:g} s: it is there, but hangs or is stopped",
+                hint="`rundlet why` tells what it was doing; --timeout gives it longer",
+            ) from error
         except OSError as error:
             raise Unavailable(f"cannot connect to {address}: {error.strerror}", hint=hint) from error

@@ -311,7 +311,7 @@ class Containers:
             return False
         try:
             return self._await_end(record, _FIRST_MOMENT_S - age_s)
-        except Error:
+        except (Error, OSError):
             return False  # a look needs no keeper
 
     def list(self, wanted: ContainerFilter = ContainerFilter()) -> Sequence[ContainerStatus]:  # noqa: B008

@@ -28,13 +28,19 @@ def pick_id(prefix: str, found: Sequence[str], kind: str) -> str:
     if prefix in found:
         return prefix
     if not found:
-        raise NotFound(f"no such {kind}: {prefix!r}")
+        raise no_such(kind, prefix)
     if len(found) > 1:
         raise InvalidArgument(
             f"{kind} id {prefix!r} is ambiguous: {len(found)} ids begin with it",
             hint="give more digits of the id",
         )
     return found[0]
+
+
+def no_such(kind: str, text: str) -> NotFound:
+    """There is no pod, or container, of that id."""
+    command = "rundlet pods" if kind == "pod" else "rundlet ps -a"
+    return NotFound(f"no such {kind}: {text!r}", hint=f"`{command}` lists what there is")
 
 
 def process_identity(pid: int) -> str:

@@ -26,10 +26,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from rundlet.engine.feed import Change, Feed, Kind
-from rundlet.engine.names import is_id_prefix, pick_id
+from rundlet.engine.names import is_id_prefix, no_such, pick_id
 from rundlet.engine.options import ContainerFilter, ContainerOptions, PodFilter, PodOptions, Resources
 from rundlet.engine.status import UserStatus
-from rundlet.errors import AlreadyExists, FailedPrecondition, NotFound
+from rundlet.errors import AlreadyExists, FailedPrecondition
 from rundlet.spec.json import decode, encode
 from rundlet.store.database import Database
 
@@ -225,7 +225,7 @@ class _Table:
     def _get_row(self, full_id: str) -> sqlite3.Row:
         rows = self._fetch("id = ?", (full_id,))
         if not rows:
-            raise NotFound(f"no such {self._kind}: {full_id!r}")
+            raise no_such(self._kind, full_id)
         return rows[0]
 
 

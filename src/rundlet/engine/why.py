@@ -88,15 +88,19 @@ def explain(evidence: Evidence, text: str) -> list[Account]:
 
 
 def explain_all(evidence: Evidence) -> list[Account]:
-    """Everything under way, the oldest first; short looks are passed over."""
+    """Everything under way, the oldest first, and the last failure; short looks are passed over."""
     worth = (
         view for view in evidence.running if view.steps or evidence.now_ns - view.started_at_ns > _LONG_NS
     )
     views = sorted(worth, key=lambda view: view.started_at_ns)
-    return [
+    accounts = [
         Account("operation", "", view.name, "running", running=tuple(_describe_running(evidence, view)))
         for view in views
     ]
+    last = max(evidence.failed, key=lambda view: view.ended_at_ns, default=None)
+    if last:
+        accounts.append(Account("operation", "", last.name, "failed", failed=(_describe_failed(last),)))
+    return accounts
 
 
 def explain_pod(evidence: Evidence, pod: PodRecord) -> Account:

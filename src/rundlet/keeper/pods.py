@@ -292,12 +292,23 @@ def _make_init(program: int, paths: Mapping[str, str], join_files: Sequence[str]
         child = clone(namespace.CLONE_NEWNS, sibling=True)
         if child.pid == 0:
             _become_init(program, last_capability, report_fd)
-        with step("pod-init.tell"):
-            os.write(report_fd, b"pid %d\n" % child.pid)
+        _tell_init(report_fd, child.pid)
     except BaseException as error:
         _report_failure(report_fd, error)
     finally:
         os._exit(0)
+
+
+def _tell_init(report_fd: int, pid: int) -> None:
+    """Whoever cannot be told of ends; the keeper still has to reap it."""
+    line = b"pid %d\n" % pid
+    try:
+        with step("pod-init.tell"):
+            os.write(report_fd, line)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.write(report_fd, line)
+        raise
 
 
 def _become_nobody(last_capability: int) -> None:

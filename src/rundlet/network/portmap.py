@@ -36,6 +36,7 @@ from rundlet.spec.cni import Result
 from rundlet.spec.document import drop_nulls
 
 _TRIES = 8
+_TAKEN = "remove that pod first, or ask for another host port"
 
 
 class _RuntimeConfig(Struct, frozen=True, rename="camel"):
@@ -134,8 +135,12 @@ class Portmap(Builtin):
             found = self._ruleset.find(TABLE, entry.map, entry.element.key)
             if found:
                 taker = (found.comment.split(" ") + [""] * 3)[2]
-                return AlreadyExists(f"{call.what}: host port {entry.port} is taken by pod {taker}")
-        return AlreadyExists(f"{call.what}: a host port is asked for twice, or was taken until just now")
+                return AlreadyExists(
+                    f"{call.what}: host port {entry.port} is taken by pod {taker}", hint=_TAKEN
+                )
+        return AlreadyExists(
+            f"{call.what}: a host port is asked for twice, or was taken until just now", hint=_TAKEN
+        )
 
     def _plan_delete(self, call: Call, entries: Sequence[Entry]) -> list[Request]:
         """An element of the same key may be another pod's, that an ADD failed because of."""
