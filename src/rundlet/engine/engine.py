@@ -81,6 +81,11 @@ class Engine:
         if self._parts.containers.list():
             self._watcher.ensure()
 
+    @property
+    def keeps_limits(self) -> bool:
+        """Whether containers have cgroups; an ordinary user's have where one is delegated."""
+        return bool(self._parts.layout.mounts)
+
     def status(self) -> NodeStatus:
         """Conditions and abilities of this node."""
         return read_node_status(self._parts)

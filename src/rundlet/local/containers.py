@@ -111,6 +111,7 @@ class Containers:
             undo.add(f"remove container {record.name}", self.clear, record)
             ports = choose_ports(asked, image.config.config)
             facts = self._holdings.gather(record, image, self._directory, ports, made)
+            facts = facts._replace(keeps_limits=self._engine.keeps_limits)
             self._act(record, plan_run(replace(asked, name=record.name), facts))
             with step("local.publish", container_id):
                 self._records.publish(container_id)

@@ -40,6 +40,7 @@ class Facts(NamedTuple):
     """What was looked up: `mounts` with volumes as host paths, `ports` with every host port chosen.
 
     `networks` are those that the pod of its own joins, `secrets` are variables.
+    `keeps_limits`: the host has cgroups for this user's containers.
     `log_directory` has the logs of all containers, `log_path` is this one's below it.
     """
 
@@ -52,6 +53,7 @@ class Facts(NamedTuple):
     networks: tuple[NetworkUse, ...] = ()
     hosts: tuple[tuple[str, str], ...] = ()
     secrets: tuple[tuple[str, str], ...] = ()
+    keeps_limits: bool = True
 
 
 class LocalPlan(NamedTuple):
@@ -223,10 +225,10 @@ def _plan_writable(asked: RunOptions, mounts: tuple[Mount, ...]) -> tuple[Mount,
     return tuple(Mount(path, tmpfs=("mode=1777",)) for path in _WRITABLE if path not in taken)
 
 
-def _plan_resources(asked: RunOptions) -> Resources:
+def _plan_resources(asked: RunOptions, facts: Facts) -> Resources:
     limits = asked.resources
     if limits.pids_limit is None:
-        return replace(limits, pids_limit=_PIDS_LIMIT)
+        return replace(limits, pids_limit=_PIDS_LIMIT) if facts.keeps_limits else limits
     return replace(limits, pids_limit=None) if limits.pids_limit <= 0 else limits
 
 
