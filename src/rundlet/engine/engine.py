@@ -61,7 +61,8 @@ class Engine:
         check_settings(settings)
         if os.geteuid() != 0:
             raise PermissionDenied(
-                "the engine needs root", hint="run it with sudo, or enter the user's namespaces (rundlet.rootless.enter)"
+                "the engine needs root",
+                hint="run it with sudo, or enter the user's namespaces (rundlet.rootless.enter)",
             )
         self.settings = settings
         self.journal = Journal(settings.run_root)

@@ -184,7 +184,7 @@ def _plan_container(asked: RunOptions, facts: Facts) -> ContainerOptions:
         stdin=asked.stdin,
         stdin_once=asked.stdin_once,
         tty=asked.tty,
-        resources=_plan_resources(asked),
+        resources=_plan_resources(asked, facts),
         security=_plan_security(asked),
         stop_signal=asked.stop_signal,
         rlimits=tuple(
