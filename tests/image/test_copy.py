@@ -309,7 +309,7 @@ def test_chunked_zstd_is_read_and_its_marks_go_with_the_bytes(host, layout, tmp_
     copy_image(host, source, "containers-storage:localhost/chunked:1")
 
 
-@pytest.mark.parametrize("packing", [Packing("zstd:chunked"), Packing("lzma"), Packing("gzip", 10)])
+@pytest.mark.parametrize("packing", [Packing("lzma"), Packing("zstd:chunked", 23), Packing("gzip", 10)])
 def test_formats_that_cannot_be_written(packing):
     with pytest.raises(InvalidArgument):
         check_packing(packing)

@@ -35,7 +35,7 @@ from rundlet.image.plan import CopyOptions
 @click.option("--additional-tag", "tags", multiple=True, metavar="TAG", help="A further name for the image.")
 @click.option("--dest-compress", is_flag=True, help="Compress layers.")
 @click.option("--dest-decompress", is_flag=True, help="Decompress layers.")
-@click.option("--dest-compress-format", default="", metavar="FORMAT", help="gzip or zstd.")
+@click.option("--dest-compress-format", default="", metavar="FORMAT", help="gzip, zstd or zstd:chunked.")
 @click.option("--dest-compress-level", type=int, default=0, metavar="LEVEL", help="Level of the format.")
 @click.option("--dest-oci-accept-uncompressed-layers", is_flag=True, help="Leave plain layers plain.")
 @click.option("--dest-precompute-digests", is_flag=True, hidden=True, help="What is there is always found.")

@@ -49,7 +49,7 @@ def _locate(host: Host, text: str) -> Location:
 @click.argument("image", metavar="IMAGE")
 @click.argument("destination", metavar="[DESTINATION]", default="")
 @copying_options
-@click.option("--compression-format", default="", metavar="FORMAT", help="gzip or zstd.")
+@click.option("--compression-format", default="", metavar="FORMAT", help="gzip, zstd or zstd:chunked.")
 @click.option("--compression-level", type=int, default=0, metavar="LEVEL", help="Level of the format.")
 @access_options()
 def push(image: str, destination: str, **given: Any) -> None:

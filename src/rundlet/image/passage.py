@@ -5,18 +5,23 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from rundlet.image.files import verify_chunks
-from rundlet.image.plan import BlobStep, CopyOptions
+from rundlet.image.plan import BlobStep, CopyOptions, Packing
 from rundlet.image.progress import CopyProgress, CopyWatcher
 from rundlet.image.transport import Chunks, Content, Source, Written
 from rundlet.spec.descriptor import Descriptor
 from rundlet.spec.digest import parse_digest
 
 if TYPE_CHECKING:
+    from rundlet.image.chunked import ChunkedPacker
     from rundlet.image.encryption import Sealing
     from rundlet.image.recode import Meter, PlainMeter
 
 # Annotations that describe the bytes of a layer: they hold no longer when those change.
-_OF_THE_BYTES = ("io.github.containers.zstd-chunked.", "containerd.io/snapshot/stargz/")
+_OF_THE_BYTES = (
+    "io.github.containers.zstd-chunked.",
+    "io.containers.zstd-chunked.",
+    "containerd.io/snapshot/stargz/",
+)
 
 
 class Arrived(NamedTuple):
@@ -38,6 +43,7 @@ class Passage:
         self._plain: PlainMeter | None = None
         self._inner: Meter | None = None
         self._sealing: Sealing | None = None
+        self._chunked: ChunkedPacker | None = None
 
     def content(self) -> Content:
         """What the destination is to write; its digest is known when nothing changes on the way."""
@@ -62,7 +68,7 @@ class Passage:
             yield chunk
 
     def _recode(self, chunks: Chunks) -> Chunks:
-        from rundlet.image.recode import PlainMeter, check_diff_id, pack, unpack
+        from rundlet.image.recode import PlainMeter, check_diff_id, unpack
 
         recode = self._step.recode
         if recode.decrypt:
@@ -75,7 +81,7 @@ class Passage:
             if self._step.diff_id:
                 chunks = check_diff_id(chunks, self._step.diff_id, self._what)
         if recode.packing:
-            chunks = pack(chunks, recode.packing)
+            chunks = self._pack(chunks, recode.packing)
         return self._encrypt(chunks) if recode.encrypt else chunks
 
     def _decrypt(self, chunks: Chunks) -> Chunks:
@@ -84,6 +90,16 @@ class Passage:
         opened = encryption.open_layer(self._step.blob.annotations, self._options.keys, self._what)
         plain = encryption.decrypt(chunks, opened, self._what)
         return verify_chunks(plain, parse_digest(opened.digest), self._what)
+
+    def _pack(self, chunks: Chunks, packing: Packing) -> Chunks:
+        if packing.chunked:
+            from rundlet.image.chunked import ChunkedPacker
+
+            self._chunked = ChunkedPacker(packing.level)
+            return self._chunked.pack(chunks)
+        from rundlet.image.recode import pack
+
+        return pack(chunks, packing)
 
     def _encrypt(self, chunks: Chunks) -> Chunks:
         from rundlet.image.encryption import Sealing
@@ -106,6 +122,8 @@ class Passage:
             from rundlet.image.encryption import strip_annotations
 
             annotations = strip_annotations(annotations)
+        if self._chunked:
+            annotations |= self._chunked.annotations
         if self._sealing and self._inner:
             annotations |= self._sealing.annotations(self._inner.digest)
         described = _describe(blob, step.media_type, digest, written.size_bytes, annotations)

@@ -30,20 +30,22 @@ Action = Literal["here", "mount", "copy", "recode", "leave"]
 
 
 class Packing(NamedTuple):
-    """How a layer is compressed; `format` "" leaves it plain, `level` 0 is the format's usual one."""
+    """How a layer is compressed; `format` "" leaves it plain, `level` 0 is the format's usual one.
+
+    `chunked`: zstd with a table of contents (`image.chunked`).
+    """
 
     format: str = "gzip"
     level: int = 0
+    chunked: bool = False
 
 
 def check_packing(packing: Packing) -> Packing:
-    """InvalidArgument for a format or a level that is not there."""
+    """`packing` with "zstd:chunked" taken apart; InvalidArgument for a format or level that is not there."""
     if packing.format == "zstd:chunked":
-        raise InvalidArgument(
-            "zstd:chunked layers are read but not written", hint="zstd writes a layer that everybody reads"
-        )
+        packing = packing._replace(format="zstd", chunked=True)
     if packing.format not in ("", *PACKINGS):
-        raise InvalidArgument(f"compression format {packing.format!r}: expected gzip or zstd")
+        raise InvalidArgument(f"compression format {packing.format!r}: expected gzip, zstd or zstd:chunked")
     highest = {"": 0, "gzip": 9, "zstd": 22}[packing.format]
     if not 0 <= packing.level <= highest:
         raise InvalidArgument(f"compression level {packing.level}: {packing.format} has 1 to {highest}")
@@ -85,7 +87,8 @@ class Recode(NamedTuple):
 
     def describe(self) -> list[str]:
         """In order, one word or two each."""
-        packed = f"compress by {self.packing.format}" if self.packing else ""
+        table = " with a table of contents" if self.packing and self.packing.chunked else ""
+        packed = f"compress by {self.packing.format}{table}" if self.packing else ""
         told = ("decrypt" * self.decrypt, "decompress" * self.unpack, packed, "encrypt" * self.encrypt)
         return [each for each in told if each] or ["find its diff id"]
 

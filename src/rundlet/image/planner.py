@@ -109,7 +109,7 @@ class _Planner:
 
     def _index_type(self, document: Document) -> str:
         current = document.media_type
-        if not self._options.format and self._options.recipients:
+        if not self._options.format and self._needs_annotations():
             return mediatype.OCI_INDEX
         if self._options.format:
             return self._check_type(current, _INDEX_TYPES[self._options.format])
@@ -150,10 +150,15 @@ class _Planner:
         current, options = document.media_type, self._options
         if options.format:
             return self._check_type(current, options.format)
-        if options.recipients:
+        if self._needs_annotations():
             return self._check_type(current, mediatype.OCI_MANIFEST)
         accepted = self._accepted()
         return current if current in accepted else self._check_type(current, accepted[0])
+
+    def _needs_annotations(self) -> bool:
+        """Whether layers are to become what only OCI's descriptors can tell."""
+        packing = self._options.packing
+        return bool(self._options.recipients or (packing and packing.chunked))
 
     def _accepted(self) -> tuple[str, ...]:
         """The types that are not converted."""
@@ -183,7 +188,7 @@ class _Planner:
         decrypt = layer.encrypted and bool(self._options.keys)
         if layer.encrypted and not decrypt:
             return self._keep_encrypted(blob, wanted)
-        packing = self._choose_packing(layer, wanted)
+        packing = self._choose_packing(blob, layer, wanted)
         recode = Recode(
             decrypt=decrypt,
             unpack=packing is not None and bool(layer.compression),
@@ -207,7 +212,7 @@ class _Planner:
             )
         return BlobStep(blob, blob.media_type, "copy")
 
-    def _choose_packing(self, layer: mediatype.LayerType, wanted: str) -> Packing | None:
+    def _choose_packing(self, blob: Descriptor, layer: mediatype.LayerType, wanted: str) -> Packing | None:
         """What the layer is to become, None for what it is."""
         asked = self._options.packing
         if self._traits.layers == "plain":
@@ -216,7 +221,9 @@ class _Planner:
             zstd_in_docker = wanted == mediatype.DOCKER_MANIFEST and layer.compression == "zstd"
             plain = self._traits.layers == "compressed" and not layer.compression
             asked = Packing() if zstd_in_docker or plain else None
-        return None if asked is None or asked.format == layer.compression else asked
+        if asked is None or asked.format != layer.compression:
+            return asked
+        return asked if asked.chunked and not _is_chunked(blob) else None
 
     def _add_diff_ids(self, manifest: Manifest, layers: Sequence[BlobStep]) -> tuple[BlobStep, ...]:
         """What is unpacked on the way can be held against the config."""
@@ -230,7 +237,7 @@ class _Planner:
     def _plan_schema1(self, document: Document, manifest: "Schema1") -> ImagePlan:
         """Its config must be made from the layers' diff ids, so every layer is read."""
         wanted = self._options.format or (
-            mediatype.OCI_MANIFEST if self._options.recipients else mediatype.DOCKER_MANIFEST
+            mediatype.OCI_MANIFEST if self._needs_annotations() else mediatype.DOCKER_MANIFEST
         )
         if wanted not in self._traits.manifest_types:
             wanted = self._traits.manifest_types[0]
@@ -241,6 +248,12 @@ class _Planner:
             step = self._plan_layer(blob, wanted, self._is_encrypted(position, len(manifest.layers)))
             steps.append(step._replace(action="recode", recode=step.recode._replace(measure=True)))
         return ImagePlan(document, wanted, None, tuple(steps), manifest)
+
+
+def _is_chunked(blob: Descriptor) -> bool:
+    from rundlet.image.chunked import is_chunked
+
+    return is_chunked(blob.annotations)
 
 
 # --- ask ----------------------------------------------------------------------
