@@ -1,5 +1,6 @@
 """Any image through any two transports: what must stay stays."""
 
+import gzip
 import itertools
 import json
 
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 from rundlet.image.api import CopyOptions, copy_image, inspect_image
 from rundlet.image.place import Host
 from tests.image.conftest import serving
-from tests.image.images import LayoutMaker
+from tests.image.dockerd import daemon_at
+from tests.image.images import LayoutMaker, tar
 
 EXACT = ("docker", "oci", "oci-archive", "dir", "containers-storage")
-REMADE = ("docker-archive",)
+# Both hold configs and plain layers only: the manifest is made anew.
+REMADE = ("docker-archive", "docker-daemon")
 
 images = st.builds(
     dict,
@@ -46,6 +49,7 @@ class Places:
             "oci-archive": f"oci-archive:{path}.tar:tag",
             "dir": f"dir:{path}",
             "docker-archive": f"docker-archive:{path}.tar:localhost/image:tag",
+            "docker-daemon": f"docker-daemon:localhost/i{next(self.count)}:tag",
         }[transport]
 
 
@@ -54,8 +58,11 @@ def world(tmp_path_factory):
     directory = tmp_path_factory.mktemp("round-trip")
     with (
         serving(directory / "registry") as registry,
+        daemon_at(directory / "docker.sock") as daemon,
+        pytest.MonkeyPatch.context() as environment,
         Host(f"{directory}/root", f"{directory}/run", insecure_policy=True) as host,
     ):
+        environment.setenv("DOCKER_HOST", daemon)
         yield host, Places(directory, registry)
 
 
@@ -65,11 +72,6 @@ def put(places, image):
     maker = LayoutMaker(path)
     entry = maker.image(**image)
     return maker.publish(entry, "tag"), entry["digest"]
-
-
-def allowed(image, transport):
-    """Docker's own forms have no zstd and no sha512."""
-    return transport not in REMADE or image["algorithm"] == "sha256"
 
 
 @pytest.mark.parametrize("first", EXACT)
@@ -98,21 +100,40 @@ def test_every_pair_of_exact_transports(world, first, second):
     assert str(inspect_image(host, source, with_tags=False).digest) == digest
 
 
-@pytest.mark.parametrize("transport", EXACT)
+@pytest.mark.parametrize("remade", REMADE)
+@pytest.mark.parametrize("transport", [*EXACT, *REMADE])
 @given(image=images)
-@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_docker_archives_keep_config_and_diff_ids(world, transport, image):
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_others_keep_config_and_diff_ids(world, transport, remade, image):
     host, places = world
     image = image | {"algorithm": "sha256"}
     source, _ = put(places, image)
     before = inspect_image(host, source, with_tags=False)
-    for kind in (transport, "docker-archive", transport, "docker-archive"):
+    for kind in (transport, remade, transport, remade):
         target = places.make(kind)
         copy_image(host, source, target)
         source = target
     after = inspect_image(host, source, with_tags=False)
     assert after.raw_config == before.raw_config
     assert [each.digest for each in after.layers] == json.loads(before.raw_config)["rootfs"]["diff_ids"]
+
+
+@pytest.mark.parametrize("transport", [*EXACT, *REMADE])
+@pytest.mark.parametrize("compression", ["plain", "gzip"])
+def test_root_file_systems_become_one_image_everywhere(world, transport, compression):
+    host, places = world
+    paths = [places.directory / f"tarball-{next(places.count)}" for _ in range(2)]
+    for number, path in enumerate(paths):
+        data = tar({f"file-{number}": b"content"})
+        path.write_bytes(gzip.compress(data, mtime=0) if compression == "gzip" else data)
+    source = f"tarball:{paths[0]}:{paths[1]}"
+    before = inspect_image(host, source, with_tags=False)
+    target = places.make(transport)
+    copy_image(host, source, target)
+    after = inspect_image(host, target, with_tags=False)
+    assert after.raw_config == before.raw_config
+    if transport in EXACT and compression == "gzip":
+        assert after.digest == before.digest
 
 
 @given(image=images, compression=st.sampled_from(["gzip", "zstd", ""]))
