@@ -107,7 +107,8 @@ def _take_identity(plan: ProcessPlan, last_capability: int) -> None:
     try:
         set_identity(plan, last_capability)
     except OSError as error:
-        hint = "a user namespace maps only some ids" if error.errno == errno.EINVAL else ""
+        is_unmapped = error.errno == errno.EINVAL or (error.errno == errno.EPERM and _denies_groups())
+        hint = "a user namespace maps only some ids (/etc/subuid)" if is_unmapped else ""
         raise FailedPrecondition(
             f"process.user {plan.uid}:{plan.gid}: {os.strerror(error.errno or 0).lower()}", hint=hint
         ) from error

@@ -1,0 +1,114 @@
+"""An ordinary user of the node: number 12345, with directories of its own and no right over the host."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rundlet.kernel import mount
+from tests.engine.conftest import registry
+
+__all__ = ["registry"]
+
+UID = 12345
+NAME = "somebody"
+SOURCE = Path(__file__).parents[2] / "src"
+_BEGIN = """
+import json, os, sys
+sys.path.insert(0, {source!r})
+from rundlet.errors import Error
+def tell(value): print("told", json.dumps(value), flush=True)
+"""
+
+Run = Callable[..., list[Any]]
+
+
+class User:
+    """Runs Python programs; what they `tell` is their answer."""
+
+    def __init__(self, home: Path, environ: dict[str, str]) -> None:
+        self.home = home
+        self.environ = environ
+
+    def words(self, program: str) -> list[str]:
+        become = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups"]
+        return [*become, sys.executable, "-c", _BEGIN.format(source=str(SOURCE)) + program]
+
+    def start(self, program: str, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.words(program),
+            env=self.environ | more,
+            cwd=self.home,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def run(self, program: str, **more: str) -> list[Any]:
+        """What it told; a program that fails fails the test."""
+        process = self.start(program, **more)
+        output, complaint = process.communicate(timeout=30)
+        assert process.returncode == 0, output + complaint
+        return [json.loads(line[5:]) for line in output.splitlines() if line.startswith("told ")]
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[User]:
+    """pytest's own directories are closed to other users."""
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv not on this host")
+    home = Path(tempfile.mkdtemp(prefix="rl-", dir="/tmp"))
+    for path in (home, home / "run"):
+        path.mkdir(exist_ok=True)
+        os.chown(path, UID, UID)
+        path.chmod(0o700)
+    environ = {
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": str(home / "run"),
+        "PATH": os.environ["PATH"],
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    user = User(home, environ)
+    process = user.start("import rundlet")
+    if process.communicate()[1]:
+        pytest.skip("another user cannot read this source tree and its environment")
+    yield user
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def tun(tmp_path: Path) -> Iterator[None]:
+    """/dev/net/tun open to everybody, as distributions have it, for this node alone."""
+    if not os.path.exists("/dev/net/tun"):
+        pytest.skip("/dev/net/tun not on this host")
+    node = tmp_path / "tun"
+    os.mknod(node, 0o020666, os.makedev(10, 200))
+    node.chmod(0o666)
+    mount.mount(str(node), "/dev/net/tun", None, mount.MS_BIND)
+    yield
+    mount.umount("/dev/net/tun", mount.MNT_DETACH)
+
+
+@pytest.fixture
+def ranges(tmp_path: Path) -> Iterator[None]:
+    """The user has a name, and 65536 ids from 200000 on."""
+    if shutil.which("newuidmap") is None:
+        pytest.skip("newuidmap not on this host")
+    passwd = Path("/etc/passwd").read_text() + f"{NAME}:x:{UID}:{UID}::/:/bin/sh\n"
+    texts = {"passwd": passwd, "subuid": f"{NAME}:200000:65536\n", "subgid": f"{NAME}:200000:65536\n"}
+    for name, text in texts.items():
+        if not os.path.exists(f"/etc/{name}"):
+            pytest.skip(f"/etc/{name} not on this host")
+        (tmp_path / name).write_text(text)
+        mount.mount(str(tmp_path / name), f"/etc/{name}", None, mount.MS_BIND)
+    yield
+    for name in texts:
+        mount.umount(f"/etc/{name}", mount.MNT_DETACH)
