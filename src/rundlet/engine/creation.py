@@ -89,7 +89,9 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
     looks = Looks(labels.mount, made.owners.shift)
     volumes = mount_volumes(parts, record.id, made.bundle, options.mounts, looks, undo)
     volumes = _add_image_volumes(parts, made, volumes, undo)
-    looked = _look_up(parts, pod, record, made, volumes, labels)
+    mounts = resolve_sources(volumes.mounts)
+    _relabel_mounts(mounts, labels.mount)
+    looked = look_up(parts, pod, record, image, made.snapshot.lower, mounts, labels)
     view = _view_pod(parts, pod)
     config = build_config(view, looked, options, image.config.config, parts.host)
     config = apply_edits(config, find_edits(options.cdi_devices, parts.settings.cdi_dirs))
@@ -217,19 +219,27 @@ def _view_pod(parts: Parts, pod: PodRecord) -> PodView:
     return PodView(pod.id, pod.options, pod.facts.hostname, pod.facts.namespaces, files)
 
 
-def _look_up(
-    parts: Parts, pod: PodRecord, record: ContainerRecord, made: _Made, volumes: Volumes, labels: Labels
+def look_up(
+    parts: Parts,
+    pod: PodRecord,
+    record: ContainerRecord,
+    image: ImageRecord,
+    layers: Sequence[str],
+    mounts: list[Mount],
+    labels: Labels = Labels(),  # noqa: B008 - immutable
 ) -> ContainerView:
+    """What the plan of a container needs to know; `layers` top first, `mounts` with their host paths resolved.
+
+    Looks only.  Raises InvalidArgument for what the image does not have.
+    """
     options = record.options
     privileged = options.security.privileged
-    mounts = resolve_sources(volumes.mounts)
-    _relabel_mounts(mounts, labels.mount)
     sets = capabilities.choose(options.security.capabilities, privileged=privileged)
     return ContainerView(
         id=record.id,
         cgroups_path=parts.child_of(pod.facts.cgroup_parent, record.id),
         image_name=options.user_image or options.image,
-        identity=_look_up_identity(options, made),
+        identity=_look_up_identity(options, image, layers),
         mounts=mounts,
         devices=find_devices(options.devices, privileged=privileged),
         seccomp=choose_seccomp(options, sets),
@@ -258,11 +268,11 @@ def _relabel_mounts(mounts: Sequence[Mount], label: str) -> None:
             relabel(mount.host_path, label, f"mounts[{index}]")
 
 
-def _look_up_identity(options: ContainerOptions, made: _Made) -> Identity:
-    user = made.image.config.config.user
+def _look_up_identity(options: ContainerOptions, image: ImageRecord, layers: Sequence[str]) -> Identity:
+    user = image.config.config.user
     files = [b"", b""]
     if needs_files(options.security, user):
-        files = [read_file(made.snapshot.lower, path) for path in ("/etc/passwd", "/etc/group")]
+        files = [read_file(layers, path) for path in ("/etc/passwd", "/etc/group")]
     return resolve_identity(options.security, user, files[0], files[1])
 
 

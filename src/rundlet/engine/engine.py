@@ -18,6 +18,7 @@ from typing import Self
 from rundlet.cgroup.layout import detect_layout
 from rundlet.engine.containers import Containers
 from rundlet.engine.events import ExitWatcher
+from rundlet.engine.explain import Explainer
 from rundlet.engine.feed import Feed
 from rundlet.engine.groups import ParentGroups
 from rundlet.engine.handlers import Handlers
@@ -77,6 +78,7 @@ class Engine:
         self.tracer = self._parts.tracer
         self.insight = Insight(self._parts)
         self.inside = Inside(self._parts)
+        self.explain = Explainer(self._parts)
         with self.tracer.operation("recover"):  # nobody answers yet, but the record tells where it hangs
             recover(self._parts, self.pods, self.containers)
         if self._parts.containers.list():

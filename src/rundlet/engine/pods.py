@@ -213,7 +213,7 @@ class Pods:
 
     def _build(self, pod_id: str, options: PodOptions, handler: str, undo: Undo) -> PodFacts:
         directory = self._make_directory(pod_id, undo)
-        hostname = _choose_hostname(pod_id, options)
+        hostname = choose_hostname(pod_id, options)
         cgroup_parent = self._make_group(pod_id, options, undo)
         label = self._choose_label(options)
         files_label = self._choose_files_label(label)
@@ -273,7 +273,7 @@ class Pods:
         files_label: str,
         undo: Undo,
     ) -> PodNamespaces:
-        kinds = _choose_kinds(options)
+        kinds = choose_kinds(options)
         group = (
             self._make_init_group(self._parts.child_of(cgroup_parent, pod_id), undo)
             if "pid" in kinds
@@ -317,7 +317,7 @@ class Pods:
         if not options.connected:
             set_loopback_up(namespaces.route_fd)
             return Attached((), Result())
-        network = _plan_network(pod_id, options)
+        network = plan_network(pod_id, options)
         path = namespaces.paths["net"]
         undo.add(f"detach the network of pod {pod_id}", self._parts.network.detach, network, path)
         netns = PodNetns(path, namespaces.netns_fd, namespaces.route_fd)
@@ -330,7 +330,7 @@ class Pods:
             self._containers.stop(container.id, 0)
         if "net" in record.facts.namespaces and record.options.connected:
             # Not taken away yet, or a plugin failed the last time and gets its second chance.
-            network = _plan_network(pod_id, record.options)
+            network = plan_network(pod_id, record.options)
             path = record.facts.namespaces["net"]
             # What goes with the network's last pod is not waited for: it lingers for the next one.
             with step("pod.detach", pod_id):
@@ -350,7 +350,7 @@ class Pods:
     def abandon(self, record: PodRecord) -> None:
         """Undo a half-made pod whose maker died; any of its parts may be there."""
         if record.options.security.namespaces.network == "pod" and record.options.connected:
-            self._parts.network.detach(_plan_network(record.id, record.options), "")
+            self._parts.network.detach(plan_network(record.id, record.options), "")
         self._parts.keeper.remove_pod(record.id)
         parent = self._parts.parent_of(record.id, record.options.cgroup_parent)
         self._clear(replace(record, facts=PodFacts(cgroup_parent=parent)))
@@ -387,7 +387,7 @@ def _key(options: PodOptions) -> tuple[str, str, str, int]:
     return options.namespace, options.name, options.uid, options.attempt
 
 
-def _choose_hostname(pod_id: str, options: PodOptions) -> str:
+def choose_hostname(pod_id: str, options: PodOptions) -> str:
     if options.hostname:
         return options.hostname
     if options.security.namespaces.network == "node":
@@ -395,7 +395,7 @@ def _choose_hostname(pod_id: str, options: PodOptions) -> str:
     return pod_id[:_SHORT_ID_DIGITS]
 
 
-def _choose_kinds(options: PodOptions) -> tuple[str, ...]:
+def choose_kinds(options: PodOptions) -> tuple[str, ...]:
     """Namespaces of the pod's own; the host name follows the network, as in Kubernetes."""
     namespaces = options.security.namespaces
     kinds = ["net", "uts"] if namespaces.network == "pod" else []
@@ -404,7 +404,7 @@ def _choose_kinds(options: PodOptions) -> tuple[str, ...]:
     return tuple(kinds)
 
 
-def _plan_network(pod_id: str, options: PodOptions) -> PodNetwork:
+def plan_network(pod_id: str, options: PodOptions) -> PodNetwork:
     mappings = (mapping for mapping in options.port_mappings if mapping.host_port)
     ports = tuple(HostPort(m.host_port, m.container_port, m.protocol, m.host_ip) for m in mappings)
     dns = {"servers": options.dns.servers, "searches": options.dns.searches, "options": options.dns.options}

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from rundlet.archive.tree import remove_tree
 from rundlet.engine.engine import Engine
+from rundlet.engine.explain import Section
 from rundlet.engine.names import new_id, process_identity
 from rundlet.engine.options import ContainerFilter, ExecOptions, PodOptions
 from rundlet.engine.signals import parse_signal
@@ -28,6 +29,7 @@ from rundlet.engine.undo import Undo, attempt
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
 from rundlet.local.duties import is_demanding, needs_look
+from rundlet.local.explain import explain_run
 from rundlet.local.health import choose_check
 from rundlet.local.holdings import Holdings
 from rundlet.local.images import find_or_pull
@@ -38,6 +40,7 @@ from rundlet.local.options import RunOptions
 from rundlet.local.plan import LocalPlan, joins_other, plan_run
 from rundlet.local.ports import choose_ports
 from rundlet.local.records import LocalRecord, LocalRecords, LocalState, want
+from rundlet.local.settings import Places
 from rundlet.local.status import Container, ContainerQuery, describe
 from rundlet.step import step
 
@@ -117,6 +120,18 @@ class Containers:
                 self._records.publish(container_id)
             undo.keep()
         return container_id
+
+    def explain(self, asked: RunOptions, places: Places) -> Sequence[Section]:
+        """Every step that `run` would take; none is taken.  Raises what `create` raises for wrong options."""
+        asked, pod_id = self._join(asked)
+        return explain_run(
+            self._engine,
+            self._holdings,
+            asked,
+            pod_id,
+            lambda name: self.find(name).require_local("share volumes of"),
+            places,
+        )
 
     def run(self, asked: RunOptions) -> str:
         """`create` and `start` in one; a container that cannot be started is removed again."""

@@ -81,6 +81,31 @@ class Holdings:
             secrets=self.secrets.variables(asked.secrets),
         )
 
+    def foresee(self, record: LocalRecord, image: ImageRecord, ports: tuple[PortMapping, ...]) -> Facts:
+        """What `gather` would answer; nothing is made."""
+        asked = record.asked
+        mounts = [plan_mount(mount, self._foresee_source(mount)) for mount in asked.mounts]
+        return Facts(
+            image_id=image.id,
+            image_name=asked.image,
+            log_directory="",
+            mounts=(*mounts, *self.secrets.mounts(record.id, asked.secrets)),
+            ports=ports,
+            networks=self.networks.choose(asked.network) if record.own_pod else (),
+            secrets=self.secrets.variables(asked.secrets),
+        )
+
+    def _foresee_source(self, mount: VolumeMount) -> str:
+        return self.volumes.locate(mount.source) if mount.kind == "volume" else ""
+
+    def describe(self, record: LocalRecord) -> tuple[str, ...]:
+        """What `gather` and `ready` would do, a line each."""
+        volumes = (
+            f"volume {name}: made unless it is there, filled from the image" for name in _list_volumes(record)
+        )
+        secrets = (f"secret {use.name} as {use.kind}" for use in record.asked.secrets)
+        return (*volumes, *secrets)
+
     def _gather_mount(self, mount: VolumeMount, image: ImageRecord, made: list[str]) -> Mount:
         if mount.kind != "volume":
             return plan_mount(mount)

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Self
 
@@ -49,6 +50,9 @@ _SHARED_LOCKS = tuple(threading.Lock() for _ in range(64))
 
 # Not from 1: a socket that another process used before must not hold an answer that looks like ours.
 _SEQUENCE = itertools.count(time.monotonic_ns() // 1000 & 0x3FFF_FFFF)
+
+heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
+"""Where what changes are for is written down, by whoever wants to know (`network.rehearsal`)."""
 
 
 class NetlinkSocket:
@@ -89,6 +93,9 @@ class NetlinkSocket:
         """
         if not requests:
             return
+        listener = heard.get()
+        if listener is not None:
+            listener += [request.purpose for request in requests]
         with self._lock:
             self._converse(requests)
 

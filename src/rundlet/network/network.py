@@ -105,6 +105,7 @@ class Network:
                 raise InvalidArgument(f"CNI plugin {name} is not built in", hint=f"{', '.join(known)} are")
         self._builtin: dict[str, Plugin] = {name: known[name] for name in settings.builtin}
         self._builtin[USERMODE] = UserMode(settings.run_dir)
+        self.settings = settings
         self._engine = settings.engine
         self._program = Program(settings.bin_dirs, timeout_s=settings.plugin_timeout_s)
         self._directory = ConfDirectory(settings.conf_dir)
@@ -146,6 +147,10 @@ class Network:
             results = self._add_all([choice.network for choice in networks], attachments)
         ips = tuple(str(ipaddress.ip_interface(ip.address).ip) for ip in pod_ips(results[0]))
         return Attached(ips, results[0], tuple(results[1:]))
+
+    def list_networks(self, pod: PodNetwork) -> list[NetworkConf]:
+        """Those that `attach` would put the pod on; raises what it raises before it does anything."""
+        return [choice.network for choice in self._choose_networks(pod)]
 
     def detach(self, pod: PodNetwork, netns_path: str, *, settle: bool = True) -> None:
         """Take the pod off every network; idempotent, and `netns_path` need not exist any more.

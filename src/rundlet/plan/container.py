@@ -29,6 +29,10 @@ class CgroupPlan(NamedTuple):
     def describe(self) -> str:
         return f"cgroup {self.path} with {len(self.writes)} settings"
 
+    def describe_writes(self) -> tuple[str, ...]:
+        """One line a file, in order."""
+        return tuple(f"write {value.strip()!r} to {file}" for _, file, value in self.writes)
+
 
 class UserNamespace(NamedTuple):
     """One to be made with these mappings, or the one at `path` (mappings as far as they are known)."""

@@ -59,6 +59,11 @@ class Snapshots:
                 raise
         return snapshot
 
+    def foresee(self, key: str, image_id: str) -> Snapshot:
+        """What `prepare` would answer; nothing is made."""
+        with self._database.read() as connection:
+            return self._describe(key, _list_layers(connection, image_id))
+
     def find(self, key: str) -> Snapshot | None:
         with self._database.read() as connection:
             if not connection.execute("SELECT 1 FROM snapshots WHERE key = ?", (key,)).fetchone():
@@ -146,6 +151,11 @@ def _insert(connection: Connection, key: str, image_id: str) -> list[int]:
         "INSERT INTO snapshot_layers SELECT ?, position, layer_id FROM image_layers WHERE image_id = ?",
         (key, image_id),
     )
+    return _list_layers(connection, image_id)
+
+
+def _list_layers(connection: Connection, image_id: str) -> list[int]:
+    """Bottom first."""
     rows = connection.execute(
         "SELECT layer_id FROM image_layers WHERE image_id = ? ORDER BY position", (image_id,)
     )
