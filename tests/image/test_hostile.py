@@ -5,17 +5,18 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
-from rundlet.errors import Error, InvalidArgument
+from rundlet.errors import Error, InvalidArgument, Unavailable
 from rundlet.image.api import CopyOptions, copy_image, inspect_image
 from rundlet.image.place import Host
 from rundlet.registry.settings import RegistrySettings
 from rundlet.spec import mediatype
 from rundlet.spec.digest import Digest
 from tests.image.images import describe, tar
-from tests.registry.conftest import Answer, Peer
+from tests.registry.conftest import Answer, Peer, _Handler
 
 LAYER = tar({"a": b"1" * 50_000})
 CONFIG = json.dumps({"rootfs": {"type": "layers", "diff_ids": [str(Digest.of(LAYER))]}}).encode()
@@ -99,6 +100,28 @@ def test_a_range_that_was_not_asked_for(impatient, peer, tmp_path):
         Answer(206, LAYER[:half], lie),
     )
     assert "range" in refused(impatient, peer, tmp_path)
+
+
+def test_a_blob_in_drops_is_given_up(peer, tmp_path, monkeypatch):
+    """Slow, but never silent: neither a time limit for reading nor a broken connection ends it."""
+    settings = RegistrySettings(retries=0, rate_min_bytes_s=10_000, rate_window_s=0.2)
+    write = _Handler.send_header
+
+    def send_slowly(handler, *field):
+        write(handler, *field)
+        if field == ("Content-Length", str(len(LAYER))):
+            handler.end_headers()
+            for at in range(len(LAYER)):
+                handler.wfile.write(LAYER[at : at + 1])
+                time.sleep(0.01)
+
+    monkeypatch.setattr(_Handler, "send_header", send_slowly)
+    with (
+        Host(f"{tmp_path}/root", f"{tmp_path}/run", insecure_policy=True, registry_settings=settings) as host,
+        pytest.raises(Unavailable, match="too slow: [0-9]+ bytes a second"),
+    ):
+        copy_image(host, f"docker://{peer.address}/a:1", f"dir:{tmp_path}/out")
+    assert not os.path.exists(f"{tmp_path}/out/manifest.json")
 
 
 def test_a_drop_of_a_byte_now_and_then(host, tmp_path):

@@ -60,7 +60,7 @@ def image_command(*lines: str, **settings: Any) -> Callable[[Callable[..., None]
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    if value not in (None, "", False):
+    if value is not None and value is not False and value != "":
         ctx.meta.setdefault(_META, {})[param.name] = value
 
 
@@ -81,6 +81,14 @@ _GLOBAL: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         },
     ),
     (("--user-agent-prefix",), {"metavar": "TEXT", "help": "Said to registries before rundlet's own name."}),
+    (
+        ("--min-rate",),
+        {
+            "metavar": "BYTES",
+            "type": click.IntRange(min=0),
+            "help": "Give up registries that bring fewer bytes a second for 30 s (1024).",
+        },
+    ),
     (("--root",), {"metavar": "DIR", "envvar": "RUNDLET_ROOT", "help": f"The store ({DEFAULT_ROOT})."}),
     (
         ("--run-root",),
@@ -122,7 +130,7 @@ def open_host() -> Host:
         registries_d=_setting("registries_d"),
         policy=_setting("policy"),
         insecure_policy=_setting("insecure_policy", False),
-        registry_settings=_registry_settings(_setting("user_agent_prefix")),
+        registry_settings=_registry_settings(_setting("user_agent_prefix"), _setting("min_rate", None)),
     )
     return click.get_current_context().with_resource(host)
 
@@ -179,12 +187,15 @@ def open_supply(auth_file: str) -> "Supply":
     return Supply(registries, gate)
 
 
-def _registry_settings(user_agent_prefix: str) -> "RegistrySettings | None":
-    if not user_agent_prefix:
+def _registry_settings(user_agent_prefix: str, rate_min_bytes_s: int | None) -> "RegistrySettings | None":
+    if not user_agent_prefix and rate_min_bytes_s is None:
         return None
     from rundlet.registry.settings import RegistrySettings
 
-    return RegistrySettings(user_agent=f"{user_agent_prefix} {RegistrySettings().user_agent}")
+    settings = RegistrySettings()
+    if user_agent_prefix:
+        settings = settings._replace(user_agent=f"{user_agent_prefix} {settings.user_agent}")
+    return settings if rate_min_bytes_s is None else settings._replace(rate_min_bytes_s=rate_min_bytes_s)
 
 
 def _limit_time(timeout_s: float) -> None:

@@ -42,6 +42,7 @@ NOTES = {
     "cni_builtin": "Plugins that are done without their program; empty: none.",
     "cdi_dirs": "Where CDI specifications of devices are looked for; the later directory wins.",
     "insecure_registries": "Hosts (host or host:port) that are spoken to by plain HTTP.",
+    "registry_min_rate": "Bytes a second: a registry that brings fewer for 30 s counts as broken off; 0: never.",
     "registry_certs_dir": "Certificates of registries, a directory per host; empty: /etc/containers/certs.d.",
     "registry_auth_file": "Credentials for registries, an auth.json; empty: the usual ones.",
     "registries_conf": "Mirrors, rewritten, blocked and insecure registries; empty: /etc/containers/registries.conf.",

@@ -11,7 +11,11 @@ from rundlet.trust.policyfile import PolicyFiles
 def open_registries(settings: Settings) -> Registries:
     """The host's usual files, but for what the settings name."""
     places = choose_places(settings, find_places())
-    transport = RegistrySettings(insecure_hosts=settings.insecure_registries, certs_dirs=places.certs_dirs)
+    transport = RegistrySettings(
+        insecure_hosts=settings.insecure_registries,
+        certs_dirs=places.certs_dirs,
+        rate_min_bytes_s=settings.registry_min_rate,
+    )
     return Registries(transport, places)
 
 

@@ -57,6 +57,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cni_builtin: tuple[str, ...] = BUILTIN
     cdi_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
     insecure_registries: tuple[str, ...] = ()
+    registry_min_rate: int = 1024
     registry_certs_dir: str = ""
     registry_auth_file: str = ""
     registries_conf: str = ""
