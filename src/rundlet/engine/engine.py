@@ -11,7 +11,7 @@ Fronts (command line, CRI) parse, build options, call one verb and render its an
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -25,6 +25,7 @@ from rundlet.engine.handlers import Handlers
 from rundlet.engine.images import Images
 from rundlet.engine.inside import Inside
 from rundlet.engine.insight import Insight
+from rundlet.engine.journal import Journal
 from rundlet.engine.locks import KeyedLocks
 from rundlet.engine.metricset import PodMetrics, read_pod_metrics
 from rundlet.engine.names import is_alive, process_identity
@@ -32,6 +33,7 @@ from rundlet.engine.node import read_node_status
 from rundlet.engine.parts import Parts, read_host_facts
 from rundlet.engine.pods import Pods
 from rundlet.engine.provenance import make_gate, open_registries
+from rundlet.engine.reconcile import reconcile_containers
 from rundlet.engine.records import SCHEMA, ContainerRecords, PodRecords
 from rundlet.engine.recovery import recover
 from rundlet.engine.settings import Settings, check_settings
@@ -101,6 +103,14 @@ class Engine:
     def keeper_restarts(self) -> int:
         """Times that the keeper's supervisor went away since this engine listens to it."""
         return self._watcher.losses
+
+    def reconcile(self) -> None:
+        """Record at once what has ended, without waiting for the thread that listens."""
+        reconcile_containers(self._parts)
+
+    def keep_minder(self, argv: Sequence[str], env: Mapping[str, str], *, look: bool) -> None:
+        """Have the keeper run this program until it exits with 0, and again whenever it dies (`keeper.minder`)."""
+        self._parts.keeper.mind(argv, env, look=look)
 
     def reload(self, settings: Settings) -> None:
         """Take the runtime handlers of other settings; pods that are there keep theirs.

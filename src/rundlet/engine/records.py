@@ -25,7 +25,7 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from rundlet.engine.feed import Change, Feed, Kind
+from rundlet.engine.feed import About, Change, Feed, Kind
 from rundlet.engine.names import is_id_prefix, no_such, pick_id
 from rundlet.engine.options import ContainerFilter, ContainerOptions, PodFilter, PodOptions, Resources
 from rundlet.engine.status import UserStatus
@@ -178,6 +178,11 @@ class _Table:
         self._name = name
         self._kind: Kind = kind
         self._pod_column = "id" if kind == "pod" else "pod_id"
+        own = "json_extract(options, '$.user_image')" if kind == "container" else "''"
+        last = "exit_code, json_extract(facts, '$.lives')" if kind == "container" else "NULL, 1"
+        self._about = (
+            f"name, {own}, json_extract(options, '$.labels'), json_extract(options, '$.origin'), {last}"
+        )
         self._feed = feed
 
     def resolve(self, prefix: str) -> str:
@@ -191,26 +196,27 @@ class _Table:
 
     def delete(self, full_id: str) -> None:
         """Nothing happens when it is gone."""
-        query = f"DELETE FROM {self._name} WHERE id = ? RETURNING state, {self._pod_column}"  # noqa: S608
+        query = f"DELETE FROM {self._name} WHERE id = ? RETURNING state, {self._pod_column}, {self._about}"  # noqa: S608
         try:
             with self._database.write() as connection:
                 rows = connection.execute(query, (full_id,)).fetchall()
         except sqlite3.IntegrityError as error:
             raise FailedPrecondition(f"cannot forget {self._kind} {full_id}: it has containers") from error
-        for state, pod_id in rows:
+        for state, pod_id, *about in rows:
             if state != "creating":
-                self._feed.tell(self._kind, full_id, pod_id, "deleted")
+                self._feed.tell(self._kind, full_id, pod_id, "deleted", About(*about))
 
     def _update(
         self, full_id: str, assignments: str, values: Iterable[Any], condition: str, change: Change | None
     ) -> None:
         """Change one row; `change` is told when the condition held."""
-        query = f"UPDATE {self._name} SET {assignments} WHERE id = ? {condition} RETURNING {self._pod_column}"  # noqa: S608
+        told = f"{self._pod_column}, {self._about}" if change else self._pod_column
+        query = f"UPDATE {self._name} SET {assignments} WHERE id = ? {condition} RETURNING {told}"  # noqa: S608
         with self._database.write() as connection:
             rows = connection.execute(query, (*values, full_id)).fetchall()
         if change is not None:
-            for (pod_id,) in rows:
-                self._feed.tell(self._kind, full_id, pod_id, change)
+            for pod_id, *about in rows:
+                self._feed.tell(self._kind, full_id, pod_id, change, About(*about))
 
     def _fetch(self, where: str, values: Iterable[Any]) -> list[sqlite3.Row]:
         query = f"SELECT * FROM {self._name} WHERE {where} ORDER BY created_at_ns DESC, id"  # noqa: S608

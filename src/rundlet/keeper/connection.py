@@ -47,10 +47,13 @@ class Connection:
             raise ConnectionLost(f"keeper: {verb}: {os.strerror(error.errno or 0).lower()}") from error
 
     def receive(self, timeout_s: float | None = None) -> Packet:
-        """The next answer; raises what the keeper says went wrong, DeadlineExceeded when nothing came in time."""
+        """The next answer to the last request; raises what the keeper says went wrong, DeadlineExceeded when nothing came in time."""
         self._sock.settimeout(timeout_s)
         try:
             packet = receive_packet(self._sock)
+            while packet is not None and packet.message.get("id", self._next_id) != self._next_id:
+                _close_all(packet.fds)  # a second answer to a request that had failed
+                packet = receive_packet(self._sock)
         except (TimeoutError, BlockingIOError):  # the latter when no time at all was left
             raise DeadlineExceeded("keeper: no answer in time") from None
         except OSError as error:
@@ -72,11 +75,16 @@ class Connection:
         except OSError:
             pass  # the keeper was faster
 
+    def finish(self) -> None:
+        """Send no more: what the keeper has sent already still comes, then the end."""
+        self._sock.shutdown(socket.SHUT_WR)
+
     def is_stale(self) -> bool:
-        """The other end has gone since the last answer (a supervisor was replaced)."""
+        """The other end has gone since the last answer (a supervisor was replaced), or has said more than it was asked."""
         self._sock.setblocking(False)
         try:
-            return not self._sock.recv(1, socket.MSG_PEEK)
+            self._sock.recv(1, socket.MSG_PEEK)
+            return True
         except BlockingIOError:
             return False
         except OSError:
@@ -87,6 +95,11 @@ class Connection:
 
     def close(self) -> None:
         self._sock.close()
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def connect(run_root: str) -> Connection:

@@ -46,8 +46,9 @@ class Ending:
         self.may_destroy: Callable[[Container], bool] = _always
         self.before_destroy = _nothing
         self.on_stranger: Callable[[Ended], None] = lambda _: None
-        # Whether a minder that begins to watch has something to do at once.
+        # Whether a minder that begins to watch has something to do at once; what an end means that none has heard.
         self.on_minder: Callable[[], bool] = lambda: False
+        self.on_unminded: Callable[[], None] = lambda: None
 
     # -- exit -------------------------------------------------------------------
 
@@ -113,6 +114,8 @@ class Ending:
     def _tell_watchers(self, record: ExitRecord) -> None:
         for request in self._live_watchers():
             request.answer({"exit": record})
+        if not self._minders():
+            self.on_unminded()
 
     def _live_watchers(self) -> list[Request]:
         self._watching = [request for request in self._watching if not request.is_abandoned]
@@ -225,10 +228,12 @@ class Ending:
 
     def tell_minder(self, look: bool) -> bool:
         """Whether anybody watches for that, and heard it."""
-        minders = [request for request in self._live_watchers() if request.args.get("minds")]
-        for request in minders:
+        for request in self._minders():
             request.answer({"mind": look})
-        return any(not request.is_abandoned for request in minders)
+        return bool(self._minders())
+
+    def _minders(self) -> list[Request]:
+        return [request for request in self._live_watchers() if request.args.get("minds")]
 
 
 def _remove_traces(container: Container) -> None:

@@ -75,6 +75,10 @@ class Minder:
         look, self._look, self._unheard = self._look, False, False
         return look
 
+    def expect_look(self) -> None:
+        """A container has ended, and no minder has heard of it: the next one looks."""
+        self._look = self.is_wanted
+
     def resume(self) -> None:
         """A new supervisor goes on with the old one's, or starts it again."""
         saved = read_json(self._path)

@@ -61,6 +61,7 @@ class Supervisor:
         self._externals = Externals(self._core, self._launcher, self._ending, self._execs)
         self._minder = Minder(self._core, time.monotonic, self._ending.tell_minder)
         self._ending.on_minder = self._minder.take_look
+        self._ending.on_unminded = self._minder.expect_look
         with step("keeper.restore"):
             restore_containers(self._core, self._ending, store)
             self._execs.restore(store)

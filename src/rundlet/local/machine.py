@@ -9,6 +9,7 @@ Thread-safe and synchronous.  Several machines, in one process or many, and rund
 the same places at once.  Closing one leaves everything running.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,7 @@ from rundlet.engine.engine import Engine
 from rundlet.local.containers import Containers
 from rundlet.local.holdings import Holdings, count_users
 from rundlet.local.locks import ContainerLocks
+from rundlet.local.minding import Minding
 from rundlet.local.networks import Networks
 from rundlet.local.pods import POD_TABLE, PodRecords, Pods
 from rundlet.local.records import CONTAINER_SCHEMA, LocalRecords
@@ -100,9 +102,16 @@ class Machine:
             f"{self.settings.places.root}/local",
             Holdings(self.networks, self.volumes, self.secrets),
             lambda name: pods.find(name)[1].id,
+            lambda look: wish_minder(self.engine, self.settings, look=look),
         )
         recover(self.engine, records, containers)
+        if is_first_since_boot(self.settings, records.list()):
+            wish_minder(self.engine, self.settings, look=True)
         return containers
+
+    def open_minding(self, on_done: Callable[[], None]) -> Minding:
+        """For the process that does what nobody asks for (`rundlet.local.hand`)."""
+        return Minding(self.engine, self._records, self.containers, on_done)
 
     def close(self) -> None:
         """Let go of files and threads."""

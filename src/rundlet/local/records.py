@@ -46,23 +46,28 @@ class Probe(Struct, frozen=True, omit_defaults=True):
 
 
 class Health(Struct, frozen=True, omit_defaults=True):
-    """`status` is empty without a check; `probes` are the last ones, the newest last."""
+    """`status` is empty without a check; `probes` are the last ones, the newest last.
+
+    `life_ns` is when the life began that it is about: the container's start.
+    """
 
     status: Literal["", "starting", "healthy", "unhealthy"] = ""
     failing_streak: int = 0
     probes: tuple[Probe, ...] = ()
+    life_ns: int = 0
 
 
 class LocalState(Struct, frozen=True, omit_defaults=True):
     """`wanted` is what the user asked last: a container that was stopped is not restarted.
 
     `restarts` counts those by policy since a person started it last, `restart_at_ns` is when the
-    next one is due (0: none is).  `user_changed` are limits changed since it was made.
+    next one is due (0: none is), `restart_pause_s` how long it was put off.
     """
 
     wanted: Literal["stopped", "running", "removed"] = "stopped"
     restarts: int = 0
     restart_at_ns: int = 0
+    restart_pause_s: float = 0.0
     health: Health = Health()
 
 
@@ -164,7 +169,7 @@ class LocalRecords:
 
 def want(state: LocalState, wanted: Literal["stopped", "running", "removed"]) -> LocalState:
     """A person said so: what restarts have come to is forgotten."""
-    return replace(state, wanted=wanted, restarts=0, restart_at_ns=0)
+    return replace(state, wanted=wanted, restarts=0, restart_at_ns=0, restart_pause_s=0.0)
 
 
 def _read(row: sqlite3.Row) -> LocalRecord:

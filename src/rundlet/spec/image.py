@@ -14,6 +14,20 @@ from rundlet.spec.descriptor import DigestText, Platform
 from rundlet.spec.document import parse_document
 
 
+class Healthcheck(Struct, frozen=True, rename="pascal", omit_defaults=True):
+    """Docker's HEALTHCHECK, no part of image-spec: `test` is ["NONE"], ["CMD", arg, …] or ["CMD-SHELL", line].
+
+    Times are nanoseconds; 0 is Docker's default, as it is for `retries`.
+    """
+
+    test: tuple[str, ...] = ()
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    start_interval: int = 0
+    retries: int = 0
+
+
 class ExecutionConfig(Struct, frozen=True, rename="pascal", omit_defaults=True):
     """Defaults for a container of the image; all of them may be absent."""
 
@@ -26,6 +40,7 @@ class ExecutionConfig(Struct, frozen=True, rename="pascal", omit_defaults=True):
     working_dir: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     stop_signal: str = ""
+    healthcheck: Healthcheck | None = None
 
 
 class RootFs(Struct, frozen=True):

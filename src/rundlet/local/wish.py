@@ -1,0 +1,66 @@
+"""The wish that somebody minds this machine's containers, as the keeper is told it."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec import json
+
+import rundlet
+from rundlet.kernel.failure import translating
+from rundlet.local.records import LocalRecord
+from rundlet.local.settings import MachineSettings
+
+SETTINGS = "RUNDLET_MACHINE"
+_BOOTSTRAP = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from rundlet import lean; lean.install();"
+    " from rundlet.local.minder import main; main(sys.argv[1:])"
+)
+# What the minder's processes take over; no secret of the caller's is among them.
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
+_PREFIX = "RUNDLET_"
+_COME_BACK = ("always", "unless-stopped")
+
+
+class Keeps(Protocol):
+    """The engine's part in it."""
+
+    def keep_minder(self, argv: list[str], env: Mapping[str, str], *, look: bool) -> None: ...
+
+
+def wish_minder(engine: Keeps, settings: MachineSettings, *, look: bool) -> None:
+    """Have a minder for this machine; `look`: there is something to do at once."""
+    source = os.path.dirname(os.path.dirname(os.path.abspath(rundlet.__file__)))
+    argv = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, source, settings.places.run_root]
+    engine.keep_minder(argv, _environment(settings), look=look)
+
+
+def _environment(settings: MachineSettings) -> dict[str, str]:
+    kept = {
+        name: value for name, value in os.environ.items() if name in _INHERITED or name.startswith(_PREFIX)
+    }
+    return kept | {SETTINGS: json.encode(settings).decode()}
+
+
+def is_first_since_boot(settings: MachineSettings, records: Sequence[LocalRecord]) -> bool:
+    """Whether containers may have to come back that a boot has ended; says so once a boot.
+
+    The mark lies in the run root, which the boot takes away.
+    """
+    if not any(record.asked.restart.name in _COME_BACK for record in records):
+        return False
+    directory = f"{settings.places.run_root}/local"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with translating(f"write {directory}/minded"):
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        try:
+            os.close(os.open(f"{directory}/minded", flags, 0o600))
+        except FileExistsError:
+            return False
+    return True
+
+
+def read_settings(text: str) -> MachineSettings:
+    """What `wish_minder` passed on."""
+    return json.decode(text, type=MachineSettings)
