@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stats": ("stats", "Show resource usage of containers."),
     "update": ("update", "Change the limits of running containers."),
     "why": ("why", "Show what objects are stuck at, since when, and what that waits for."),
+    "doctor": ("local.doctor", "Check this host, and say what to do about what it lacks."),
     "trace": ("trace", "Show the steps of what ran, with their times."),
     "bwrap": ("bwrap", "Show the bubblewrap command for an OCI bundle."),
     "stop": ("stop", "Stop running containers."),

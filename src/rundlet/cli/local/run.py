@@ -10,6 +10,7 @@ import click
 from rundlet.cli.help import examples
 from rundlet.cli.local.command import exit_with, local_command, passing_on
 from rundlet.cli.local.context import pass_machine
+from rundlet.cli.local.explaining import print_sections
 from rundlet.cli.local.flags import declare, read_list
 from rundlet.cli.local.making import get_image, making, parse_run
 from rundlet.cli.local.runtable import RUN
@@ -45,6 +46,9 @@ def command(machine: "Machine", words: Sequence[str], **given: Any) -> None:
     executed, 127 when there is no such command.
     """
     asked = parse_run(given, words)
+    if given["explain"]:
+        print_sections(machine.containers.explain(asked, machine.settings.places))
+        return
     attached = _choose_streams(given, asked)
     way = Way(
         stdin="stdin" in attached,

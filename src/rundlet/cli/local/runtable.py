@@ -111,6 +111,7 @@ CONFINEMENT = (
 )
 CREATE = (*IDENTITY, *IMAGE, *PROCESS, *LIFE, *FILES, *NETWORK, *LIMITS, *CONFINEMENT)
 RUN = (
+    Flag("--explain", SWITCH, "", "Print every step that would be taken, and take none."),
     Flag("-d --detach", SWITCH, "", "Run it in the background and print its id."),
     Flag("-a --attach", LIST, "STREAM", "Only stdin, stdout or stderr."),
     Flag("--detach-keys", TEXT, "KEYS", "Keys that leave the container running.", "ctrl-p,ctrl-q"),
