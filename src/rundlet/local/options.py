@@ -77,9 +77,13 @@ class RestartPolicy(_Options, frozen=True):
 
 
 class HealthCheck(_Options, frozen=True):
-    """A probe run in the container (image-spec's Healthcheck, Docker's HEALTHCHECK); no `command` means none."""
+    """A probe run in the container (image-spec's Healthcheck, Docker's HEALTHCHECK); no `command` means none.
+
+    Or one from without: `url` is "tcp://:PORT" or "http://:PORT/PATH", a port of the container's loopback.
+    """
 
     command: tuple[str, ...] = ()
+    url: str = ""
     shell: bool = False
     interval_s: float = 30.0
     timeout_s: float = 30.0
