@@ -2,12 +2,10 @@
 
 import click
 
-from rundlet.cli.image_copying import Job, run_job
 from rundlet.cli.image_options import image_command, open_host
 from rundlet.cli.image_progress import watching
-from rundlet.image.location import STREAMS, Location
-from rundlet.image.saving import KINDS, save_images
-from rundlet.image.storage import find_image
+from rundlet.image.location import STREAMS
+from rundlet.image.saving import KINDS, load_images, save_images
 
 
 @image_command(
@@ -37,16 +35,6 @@ def save(images: tuple[str, ...], output: str, kind: str, quiet: bool, _several:
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def load(source: str, quiet: bool) -> None:
     """Read the images of an archive (of `docker save`, or an OCI one) into the store."""
-    import tempfile
-
-    from rundlet.image.contents import keep_stream, list_archive
-
-    host = open_host()
-    with tempfile.TemporaryDirectory(prefix="rundlet-", dir=host.temporary) as directory:
-        found = list_archive(keep_stream(source, directory), host.temporary)
-        for number, (location, names) in enumerate(found):
-            first, *others = names or (f"localhost/loaded:{number}",)
-            run_job(host, Job(location, Location("containers-storage", name=first), quiet=quiet))
-            for name in others:
-                host.store.images.tag(find_image(host.store, first).id, name)
-            print(f"Loaded image: {', '.join((first, *others))}")
+    with watching("auto", quiet=quiet) as watch:
+        for names in load_images(open_host(), source, watch=watch):
+            print(f"Loaded image: {', '.join(names)}")

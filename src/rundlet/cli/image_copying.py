@@ -13,8 +13,7 @@ from rundlet.image.api import copy_image, describe_copy
 from rundlet.image.copy import CopyResult, Signer
 from rundlet.image.location import Location
 from rundlet.image.place import Access, Host
-from rundlet.image.plan import FORMATS, CopyOptions, Instances
-from rundlet.image.recode import Packing, check_packing
+from rundlet.image.plan import FORMATS, CopyOptions, Instances, Packing, check_packing
 from rundlet.image.transport import Document
 from rundlet.spec.descriptor import parse_platform
 from rundlet.spec.reference import Reference, parse_reference
@@ -105,7 +104,10 @@ def read_options(given: dict[str, Any]) -> CopyOptions:
     )
     chosen = given.pop("format") or ""
     if chosen == "v2s1":
-        raise InvalidArgument("--format v2s1: schema 1 is read and converted, not written", hint="use v2s2")
+        raise InvalidArgument(
+            "--format v2s1: schema 1 is read, not written: it is deprecated, and registries refuse it",
+            hint="use v2s2",
+        )
     return CopyOptions(
         format=FORMATS.get(chosen, ""),
         preserve_digests=given.pop("preserve_digests"),

@@ -1,4 +1,4 @@
-"""Images of the store into one archive or layout: what `docker save` does with several names."""
+"""Images of the store into one archive or layout, and back: `docker save` and `docker load`."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from rundlet.errors import InvalidArgument
+from rundlet.image.api import copy_image
+from rundlet.image.contents import keep_stream, list_archive
 from rundlet.image.copy import CopyResult, run_copy
 from rundlet.image.dockerarchive import ArchiveDraft, DockerArchiveDestination
 from rundlet.image.location import Location
@@ -27,7 +29,12 @@ _OpenFor = Callable[[str], Destination]
 
 
 def save_images(
-    host: Host, images: Sequence[str], path: str, kind: str = "docker-archive", *, watch: CopyWatcher
+    host: Host,
+    images: Sequence[str],
+    path: str,
+    kind: str = "docker-archive",
+    *,
+    watch: CopyWatcher = lambda _progress: None,
 ) -> list[CopyResult]:
     """Write images of the store, by name or id, to `path` ("-" is stdout); layers they share are there once.
 
@@ -38,6 +45,23 @@ def save_images(
     named = [(image, _choose_name(host, image)) for image in images]
     with _OPENERS[kind](host, path) as open_for:
         return [_save_one(host, image, open_for(name), watch) for image, name in named]
+
+
+def load_images(
+    host: Host, path: str, *, watch: CopyWatcher = lambda _progress: None
+) -> Iterator[tuple[str, ...]]:
+    """Read all images of an archive ("-" is stdin), of either kind, into the store; the names of each.
+
+    One without a name is called localhost/loaded:NUMBER.
+    """
+    with tempfile.TemporaryDirectory(prefix="rundlet-", dir=host.temporary) as directory:
+        found = list_archive(keep_stream(path, directory), host.temporary)
+        for number, (location, names) in enumerate(found):
+            first, *others = names or (f"localhost/loaded:{number}",)
+            copy_image(host, location, Location("containers-storage", name=first), watch=watch)
+            for name in others:
+                host.store.images.tag(find_image(host.store, first).id, name)
+            yield (first, *others)
 
 
 def _choose_name(host: Host, image: str) -> str:
