@@ -83,13 +83,13 @@ class HealthCheck(_Options, frozen=True):
     """
 
     command: tuple[str, ...] = ()
-    url: str = ""
     shell: bool = False
     interval_s: float = 30.0
     timeout_s: float = 30.0
     retries: int = 3
     start_period_s: float = 0.0
     on_failure: Literal["none", "kill", "restart", "stop"] = "none"
+    url: str = ""
 
 
 class Ulimit(_Options, frozen=True):
