@@ -131,11 +131,12 @@ def start_with_terminal(engine: Engine, ids: Ids) -> Ids:
 
 
 def stop_with_terminal(engine: Engine, ids: Ids) -> Ids:
-    """It has not ended before, or of SIGHUP."""
+    """Where it has ended before, `hung_up` says that nobody asked for that."""
     status = engine.containers.status(ids["c"])
     engine.containers.stop(ids["c"], 0)
     assert engine.containers.status(ids["c"]).state == "exited"
-    return {"hung_up": f"exit code {status.exit_code}"} if status.state == "exited" else {}
+    hung_up = status.state == "exited" and status.exit_code in _HUNG_UP
+    return {"hung_up": f"exit code {status.exit_code}"} if hung_up else {}
 
 
 # -- a pod with a user namespace ------------------------------------------------------------

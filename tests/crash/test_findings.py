@@ -38,8 +38,9 @@ def test_a_pod_whose_init_nobody_lived_to_note_frees_its_name_and_its_process(su
     survive("run_pod", "keeper.pod-note-init:before", "keeper")
 
 
-def test_an_init_that_fails_on_its_way_is_no_zombie(survive: Survive) -> None:
-    survive("run_pod", "pod-init.slave:before", "ENOSPC")
+@pytest.mark.parametrize("step", ["pod-init.slave", "pod-init.tell", "keeper.pod-note-init"])
+def test_an_init_that_fails_on_its_way_is_no_zombie(survive: Survive, step: str) -> None:
+    survive("run_pod", f"{step}:before", "ENOSPC")
 
 
 def test_a_pod_made_by_an_engine_that_died_before_it_could_say_so_is_not_taken(survive: Survive) -> None:

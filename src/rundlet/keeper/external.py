@@ -211,8 +211,12 @@ class Externals:
                 f"container {container.id} is {container.status}: only a created one can be started"
             )
         container.status = "starting"
-        container.save()
-        job = self._spawn(container, plan, ["start", container.id])
+        try:
+            container.save()
+            job = self._spawn(container, plan, ["start", container.id])
+        except BaseException:
+            container.status = "created"  # it can be asked for again
+            raise
         job.watch(self._core.loop, lambda: self._on_started(container, job, request), plan.timeout_s)
 
     def _on_started(self, container: Container, job: Job, request: Request) -> None:
