@@ -1,6 +1,7 @@
 """What a further process of a container has of its own: variables, a directory, a user, more rights."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from rundlet.engine import capabilities
 from rundlet.engine.options import Capabilities, ExecOptions, Security
@@ -13,11 +14,19 @@ from rundlet.spec.runtime import Process, User
 
 _PLAIN = ExecOptions()
 
-Change = Callable[[Process], Process]
+
+class Change(NamedTuple):
+    """From a container's first process to a further one.
+
+    `key` is equal for changes that give equal processes in one container; None where a look into it decides.
+    """
+
+    make: Callable[[Process], Process]
+    key: ExecOptions | None
 
 
 def plan_change(parts: Parts, record: ContainerRecord, options: ExecOptions) -> Change | None:
-    """From the container's first process to the further one; None when they do not differ.
+    """None when the further process does not differ from the container's first.
 
     Raises InvalidArgument for a user that the container does not have, or a directory that is not absolute.
     """
@@ -25,8 +34,15 @@ def plan_change(parts: Parts, record: ContainerRecord, options: ExecOptions) -> 
         return None
     if options.working_dir and not options.working_dir.startswith("/"):
         raise InvalidArgument(f"working_dir: must be an absolute path, got {options.working_dir!r}")
-    user = _find_user(parts, record, options.user) if options.user else None
-    return lambda process: _change(process, options, user)
+    user = _find_user(parts, record, options.user) if options.user else _take_ids(options)
+    return Change(lambda process: _change(process, options, user), None if options.user else options)
+
+
+def _take_ids(options: ExecOptions) -> User | None:
+    if options.ids is None:
+        return None
+    uid, gid = options.ids
+    return User(uid=uid, gid=gid, additional_gids=[gid])
 
 
 def _find_user(parts: Parts, record: ContainerRecord, text: str) -> User:

@@ -100,7 +100,13 @@ class Images:
         lower = self._parts.store.layers.stack(image.layers)
         with translating(f"mount image {image.id}"), TemporaryDirectory(dir=run_root, prefix="look-") as path:
             # overlayfs wants two lower directories, and the empty one beneath hides nothing.
-            mount.mount("overlay", path, "overlay", mount.MS_RDONLY, overlay_options((*lower, path), "", metacopy=False))
+            mount.mount(
+                "overlay",
+                path,
+                "overlay",
+                mount.MS_RDONLY,
+                overlay_options((*lower, path), "", metacopy=False),
+            )
             try:
                 yield path
             finally:

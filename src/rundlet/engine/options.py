@@ -231,11 +231,15 @@ class ContainerOptions(_Options, frozen=True):
 
 
 class ExecOptions(_Options, frozen=True):
-    """What a further process has in place of the first one's; `user` is NAME|UID[:GROUP|GID]."""
+    """What a further process has in place of the first one's.
+
+    `user` is NAME|UID[:GROUP|GID], looked up in the container; `ids` are (uid, gid) as they are, with no other groups.
+    """
 
     env: tuple[tuple[str, str], ...] = ()
     working_dir: str = ""
     user: str = ""
+    ids: tuple[int, int] | None = None
     privileged: bool = False
 
 

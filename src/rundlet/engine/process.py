@@ -1,13 +1,14 @@
 """From a container's record and config.json to the plans that the keeper takes."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from sys import intern
 from typing import Any, Literal
 
 from rundlet.cgroup.systemd import is_slice, is_unit_path
-from rundlet.engine.options import ContainerOptions, SecurityProfile
+from rundlet.engine.execchange import Change
+from rundlet.engine.options import ContainerOptions, ExecOptions, SecurityProfile
 from rundlet.engine.parts import Parts
 from rundlet.engine.records import ContainerRecord
 from rundlet.errors import FailedPrecondition, InvalidArgument
@@ -140,47 +141,46 @@ def choose_exec_plan(
     argv: Sequence[str],
     *,
     terminal: bool,
-    change: Callable[[Process], Process] | None = None,
+    change: Change | None = None,
 ) -> ProcessPlan | dict[str, Any]:
     """What the keeper needs to run `argv` in a running container, whoever made that.
 
-    `change` makes the process from one that takes after the container's first.
+    `change` is how it differs from the container's first process.
     """
     if record.facts.runtime_type == "oci":
         process = take_after(read_config(bundle), argv, terminal=terminal)
-        return (change(process) if change else process).to_json()
-    if change:
-        check_words(argv, "process.args")
-        config = read_config(bundle)
-        return _plan_further(parts, config, change(take_after(config, argv, terminal=terminal)))
-    return plan_exec(parts, bundle, argv, terminal=terminal)
+        return (change.make(process) if change else process).to_json()
+    return plan_exec(parts, bundle, argv, terminal=terminal, change=change)
 
 
-def plan_exec(parts: Parts, bundle: str, argv: Sequence[str], *, terminal: bool) -> ProcessPlan:
-    """A further process with the identity, environment and limits of the container's first."""
-    plan = _execs.get(bundle)
+def plan_exec(
+    parts: Parts, bundle: str, argv: Sequence[str], *, terminal: bool, change: Change | None = None
+) -> ProcessPlan:
+    """A further process with the identity, environment and limits of the container's first, but for the `change`."""
+    key = (bundle, change.key if change else None)
+    plan = _execs.get(key) if change is None or change.key else None
     if plan is None:
-        if len(_execs) >= _EXECS_MAX:
-            _execs.clear()
-        plan = _execs[bundle] = _plan_like_first(parts, read_config(bundle))
+        plan = _plan_like_first(parts, read_config(bundle), change)
+        if change is None or change.key:
+            if len(_execs) >= _EXECS_MAX:
+                _execs.clear()
+            _execs[key] = plan
     check_words(argv, "process.args")
     return plan._replace(args=tuple(argv), terminal=terminal)
 
 
-# Plans of execs, without their program, by bundle: probes come every few seconds, and a bundle
+# Plans of execs, without their program, by bundle and change: probes come every few seconds, and a bundle
 # keeps its config.json as it is.  Of equal filters one is kept.
-_execs: dict[str, ProcessPlan] = {}
+_execs: dict[tuple[str, ExecOptions | None], ProcessPlan] = {}
 _EXECS_MAX = 512
 
 
-def _plan_like_first(parts: Parts, config: RuntimeConfig) -> ProcessPlan:
-    return _plan_further(parts, config, take_after(config, (), terminal=False))
-
-
-def _plan_further(parts: Parts, config: RuntimeConfig, process: Process) -> ProcessPlan:
+def _plan_like_first(parts: Parts, config: RuntimeConfig, change: Change | None) -> ProcessPlan:
+    process = take_after(config, (), terminal=False)
     linux = config.linux or Linux()
     host = read_host(parts, linux.cgroups_path)
-    plan = plan_process(process, host, compile_seccomp(parts, linux.seccomp), linux=linux)
+    seccomp = compile_seccomp(parts, linux.seccomp)
+    plan = plan_process(change.make(process) if change else process, host, seccomp, linux=linux)
     return plan._replace(seccomp=intern(plan.seccomp))
 
 

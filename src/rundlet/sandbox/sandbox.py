@@ -72,6 +72,7 @@ class Snapshot(Struct, frozen=True):
 
 
 TIMED_OUT = 124  # as timeout(1)
+_IDS = (USER_ID, USER_ID)
 
 
 class Sandbox:
@@ -166,7 +167,9 @@ class Sandbox:
                 self.id,
                 tuple(argv),
                 limit.timeout_s if timeout_s is None else timeout_s,
-                options=ExecOptions(env=tuple((env or {}).items()), working_dir=cwd, user=user),
+                options=ExecOptions(
+                    env=tuple((env or {}).items()), working_dir=cwd, user=user, ids=_IDS if not user else None
+                ),
                 stdin=data,
                 output_limit_bytes=limit.output_bytes + 1,
             )
