@@ -117,8 +117,10 @@ class Journal:
                 yield from before.read()
                 before.close()
                 yield from kept
-            while not is_over():
-                if poll.poll(_LOOK_S * 1000):
+            over = False
+            while not over:
+                over = is_over()  # one last look then
+                if poll.poll(0 if over else _LOOK_S * 1000):
                     os.read(alarm, _CHUNK_BYTES)
                 yield from tail.read()
                 if tail.was_moved():

@@ -9,13 +9,15 @@ Thread-safe and synchronous.  Several machines, in one process or many, and rund
 the same places at once.  Closing one leaves everything running.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from types import TracebackType
 from typing import Self
 
 from rundlet.engine.engine import Engine
+from rundlet.engine.journal import Entry
 from rundlet.local.containers import Containers
+from rundlet.local.events import Filters, read_events
 from rundlet.local.holdings import Holdings, count_users
 from rundlet.local.locks import ContainerLocks
 from rundlet.local.minding import Minding
@@ -108,6 +110,19 @@ class Machine:
         if is_first_since_boot(self.settings, records.list()):
             wish_minder(self.engine, self.settings, look=True)
         return containers
+
+    def events(
+        self,
+        *,
+        since_ns: int = 0,
+        until_ns: int = 0,
+        follow: bool = False,
+        filters: Filters = {},  # noqa: B006 - not changed
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Entry]:
+        """What happened since the boot, whichever process did it (`local.events`)."""
+        limits = {"since_ns": since_ns, "until_ns": until_ns}
+        return read_events(self.engine.journal, **limits, follow=follow, filters=filters, is_over=is_over)
 
     def open_minding(self, on_done: Callable[[], None]) -> Minding:
         """For the process that does what nobody asks for (`rundlet.local.hand`)."""
