@@ -1,0 +1,277 @@
+"""All documents of a file together → what there is to make.  Pure.
+
+    documents ─► ConfigMaps, Secrets ─► sources of variables and files
+                 Services            ─► names and host ports of the pods that they choose
+                 Pods, Deployments … ─► pods, each with its volumes
+
+A Service is no thing of its own here: its name is an alias of each pod that it chooses, so that
+other pods resolve it to their addresses, and its node port is a host port of the first of them.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from rundlet.engine.options import PortMapping
+from rundlet.errors import AlreadyExists, InvalidArgument
+from rundlet.kube.containers import find_port
+from rundlet.kube.documents import Document
+from rundlet.kube.environment import Sources
+from rundlet.kube.fields import list_unknown
+from rundlet.kube.model import (
+    KINDS,
+    Claim,
+    ConfigMap,
+    Container,
+    Meta,
+    Pod,
+    PodSpec,
+    Secret,
+    Service,
+    ServicePort,
+    Workload,
+)
+from rundlet.kube.volumes import PlannedVolume, plan_volume
+from rundlet.spec.json import convert
+
+_NODE_PORT_FIRST = 30_000  # Kubernetes' range ends at 32767
+_DOMAIN = "svc.cluster.local"
+
+
+class PlannedPod(NamedTuple):
+    """`path` is where its spec stands."""
+
+    meta: Meta
+    spec: PodSpec
+    path: str
+    volumes: Mapping[str, PlannedVolume]
+    aliases: tuple[str, ...] = ()
+    published: tuple[PortMapping, ...] = ()
+
+
+class Play(NamedTuple):
+    """`secrets` are those that the file has itself; `warnings` are one line each."""
+
+    pods: tuple[PlannedPod, ...]
+    sources: Sources
+    secrets: Mapping[str, Mapping[str, bytes]]
+    claims: tuple[Claim, ...]
+    services: tuple[Service, ...]
+    warnings: tuple[str, ...]
+
+
+def plan_play(
+    documents: Sequence[Document],
+    config_maps: Sequence[Document] = (),
+    kept: Mapping[str, Mapping[str, bytes]] | None = None,
+) -> Play:
+    """`config_maps` come from other files, `kept` are secrets that this machine has already.
+
+    Raises InvalidArgument with the path of what is wrong, NotFound for a reference that leads nowhere.
+    """
+    objects = [_read(document) for document in (*config_maps, *documents)]
+    _refuse_twins(documents)
+    secrets = {one.metadata.name: _secret_values(one) for one in objects if isinstance(one, Secret)}
+    sources = Sources(
+        {one.metadata.name: _config_values(one) for one in objects if isinstance(one, ConfigMap)},
+        dict(kept or {}) | secrets,
+    )
+    services = tuple(one for one in objects if isinstance(one, Service))
+    pods = [_plan(template, sources) for template in list_templates(documents)]
+    pods, warnings = _serve(pods, services)
+    return Play(
+        tuple(pods),
+        sources,
+        secrets,
+        tuple(one for one in objects if isinstance(one, Claim)),
+        services,
+        (*_warn_unknown(documents), *warnings),
+    )
+
+
+def _read(document: Document) -> Any:
+    kind = KINDS.get(document.kind)
+    if kind is None:
+        return None
+    return convert(document.raw, kind, document.what)
+
+
+def _refuse_twins(documents: Sequence[Document]) -> None:
+    seen = set()
+    for document in documents:
+        if document.what in seen:
+            raise AlreadyExists(f"{document.what} stands twice in the file")
+        seen.add(document.what)
+
+
+def _warn_unknown(documents: Sequence[Document]) -> list[str]:
+    kinds = [document.what for document in documents if document.kind not in KINDS]
+    fields = [
+        f"{document.what}: {path}"
+        for document in documents
+        if document.kind in KINDS
+        for path in list_unknown(document.raw, KINDS[document.kind])
+    ]
+    found = []
+    if kinds:
+        found.append(f"not known here and passed over: {', '.join(kinds)}")
+    if fields:
+        found.append(f"fields without a meaning here: {', '.join(fields)}")
+    return found
+
+
+def _config_values(one: ConfigMap) -> dict[str, bytes]:
+    what = f"ConfigMap {one.metadata.name}.binaryData"
+    return {key: value.encode() for key, value in one.data.items()} | _decode_all(one.binary_data, what)
+
+
+def _secret_values(one: Secret) -> dict[str, bytes]:
+    what = f"Secret {one.metadata.name}.data"
+    return _decode_all(one.data, what) | {key: value.encode() for key, value in one.string_data.items()}
+
+
+def _decode_all(values: Mapping[str, str], what: str) -> dict[str, bytes]:
+    found = {}
+    for key, value in values.items():
+        try:
+            found[key] = base64.b64decode("".join(value.split()), validate=True)
+        except binascii.Error as error:
+            raise InvalidArgument(f"{what}.{key}: is not base64") from error
+    return found
+
+
+class Template(NamedTuple):
+    """A pod as a document has it; `path` is where its spec stands there."""
+
+    meta: Meta
+    spec: PodSpec
+    path: str
+
+
+def list_templates(documents: Sequence[Document]) -> list[Template]:
+    """Every pod that the documents ask for, each replica."""
+    return [template for document in documents for template in _list_templates(document)]
+
+
+def _list_templates(document: Document) -> list[Template]:
+    one = _read(document)
+    if isinstance(one, Pod):
+        return [Template(one.metadata, one.spec, f"{document.what}: spec")]
+    if not isinstance(one, Workload):
+        return []
+    template, path = one.spec.template, f"{document.what}: spec.template.spec"
+    if document.kind == "Job" and template.spec.restart_policy == "Always":
+        raise InvalidArgument(f"{path}.restartPolicy: a Job's is OnFailure or Never")
+    names = [f"{document.name}-pod-{number}" for number in range(_count(document, one))]
+    space = one.metadata.namespace
+    return [
+        Template(replace(template.metadata, name=name, namespace=space), template.spec, path)
+        for name in names
+    ]
+
+
+def _count(document: Document, one: Workload) -> int:
+    if document.kind in ("DaemonSet", "Job"):
+        return 1
+    if one.spec.replicas < 0:
+        raise InvalidArgument(f"{document.what}: spec.replicas: {one.spec.replicas} is less than none")
+    return one.spec.replicas
+
+
+def _plan(template: Template, sources: Sources) -> PlannedPod:
+    meta, spec, path = template
+    if not spec.containers:
+        raise InvalidArgument(f"{path}.containers: a pod has at least one")
+    names = [container.name for container in (*spec.containers, *spec.init_containers)]
+    if len(set(names)) != len(names):
+        raise InvalidArgument(f"{path}.containers: one name stands twice")
+    volumes = {
+        volume.name: plan_volume(volume, meta.name, sources, f"{path}.volumes[{number}]")
+        for number, volume in enumerate(spec.volumes)
+    }
+    return PlannedPod(meta, spec, path, volumes)
+
+
+def list_containers(pod: PlannedPod) -> list[tuple[Container, str]]:
+    """The init containers, then the others, each with its path in the document."""
+    spec = pod.spec
+    return [(one, f"{pod.path}.initContainers[{n}]") for n, one in enumerate(spec.init_containers)] + [
+        (one, f"{pod.path}.containers[{n}]") for n, one in enumerate(spec.containers)
+    ]
+
+
+# --- services -----------------------------------------------------------------
+
+
+def _serve(pods: Sequence[PlannedPod], services: Sequence[Service]) -> tuple[list[PlannedPod], list[str]]:
+    """The pods with the names and host ports of the services that choose them."""
+    served = list(pods)
+    warnings = []
+    taken = {port.node_port for service in services for port in service.spec.ports if port.node_port}
+    for service in services:
+        chosen = [n for n, pod in enumerate(served) if _chooses(service, pod)]
+        if not chosen:
+            warnings.append(f"Service {service.metadata.name}: no pod of this file has its labels")
+            continue
+        for n in chosen:
+            served[n] = served[n]._replace(aliases=(*served[n].aliases, *list_names(service.metadata)))
+        for port in service.spec.ports:
+            warnings += _warn_port(service, port, served[chosen[0]])
+        published = _publish(service, served[chosen[0]], taken)
+        first = served[chosen[0]]
+        served[chosen[0]] = first._replace(published=(*first.published, *published))
+        if published and len(chosen) > 1:
+            where = f"pod {first.meta.name}, the first of {len(chosen)}"
+            warnings.append(f"Service {service.metadata.name}: its host ports lead to {where}")
+    return served, warnings
+
+
+def _chooses(service: Service, pod: PlannedPod) -> bool:
+    selector = service.spec.selector
+    return bool(selector) and all(pod.meta.labels.get(key) == value for key, value in selector.items())
+
+
+def list_names(meta: Meta) -> tuple[str, ...]:
+    """Under which names pods know a service."""
+    space = meta.namespace or "default"
+    return (meta.name, f"{meta.name}.{space}", f"{meta.name}.{space}.svc", f"{meta.name}.{space}.{_DOMAIN}")
+
+
+def _warn_port(service: Service, port: ServicePort, pod: PlannedPod) -> list[str]:
+    target = _find_target(service, port, pod)
+    if target == port.port:
+        return []
+    what = f"Service {service.metadata.name}: port {port.port} leads to port {target} of its pods"
+    return [f"{what}: other pods must use {target}, for the name stands for the pods themselves"]
+
+
+def _find_target(service: Service, port: ServicePort, pod: PlannedPod) -> int:
+    if not port.target_port:
+        return port.port
+    for container in pod.spec.containers:
+        named = any(own.name == port.target_port for own in container.ports)
+        if named or isinstance(port.target_port, int) or port.target_port.isdecimal():
+            return find_port(port.target_port, container, f"Service {service.metadata.name}: targetPort")
+    raise InvalidArgument(
+        f"Service {service.metadata.name}: targetPort: pod {pod.meta.name} has no port {port.target_port!r}"
+    )
+
+
+def _publish(service: Service, pod: PlannedPod, taken: set[int]) -> list[PortMapping]:
+    """The host ports of a NodePort or LoadBalancer service."""
+    if service.spec.type not in ("NodePort", "LoadBalancer"):
+        return []
+    found = []
+    for port in service.spec.ports:
+        host_port = port.node_port
+        if not host_port and service.spec.type == "LoadBalancer":
+            host_port = port.port
+        if not host_port:
+            host_port = next(n for n in range(_NODE_PORT_FIRST, 1 << 16) if n not in taken)
+        taken.add(host_port)
+        protocol = port.protocol.lower()
+        found.append(PortMapping(_find_target(service, port, pod), host_port, protocol=protocol))  # type: ignore[arg-type]  # one of three
+    return found
