@@ -18,6 +18,7 @@ by the helper, after everything else, so that the other new namespaces belong to
 
 import json
 import os
+import signal
 import socket
 
 from rundlet.kernel import namespace
@@ -56,14 +57,25 @@ def give_birth(plan: ContainerPlan, context: Context, stdio: Stdio, report: sock
     theirs.close()
     # What fails from here on is reported first; then this process ends, `ours` closes with it, and the
     # first process ends too.  The other way round its end could be heard before the reason.
-    with named("helper.tell"):
-        socket.send_fds(report, [json.dumps({"child": child.pid}).encode()], [child.pidfd])
+    _tell(report, child)
     if plan.user and not user:
         trees = _prepare(plan, _make_user(plan, child), stdio)
     _move_devices(plan, child)
     with named("helper.hand-over"):
         _hand_over(ours, trees)
     os._exit(0)
+
+
+def _tell(report: socket.socket, child: Cloned) -> None:
+    """Of the first process; one that cannot be told of in time is told of dead, as its parent has to reap it."""
+    message = json.dumps({"child": child.pid}).encode()
+    try:
+        with named("helper.tell"):
+            socket.send_fds(report, [message], [child.pidfd])
+    except OSError:
+        signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+        socket.send_fds(report, [message], [child.pidfd])
+        raise
 
 
 def _find_user(plan: ContainerPlan) -> User | None:
