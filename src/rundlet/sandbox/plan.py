@@ -2,7 +2,7 @@
 
 pod        no network (unless asked for), an own user namespace, a tiny init that reaps orphans
 container  no capabilities, no new privileges, strict seccomp, a root that is read-only, a user
-           who is not root; its first program waits, everything else is run into it
+           who is not root; its first program, of another user, waits
 /work      the working directory and home, in memory, as /tmp is
 """
 
@@ -111,8 +111,9 @@ def plan_container(options: SandboxOptions, image_id: str, pause_path: str) -> C
         security=Security(
             namespaces=Namespaces(pid="pod"),
             capabilities=Capabilities(drop=("ALL",)),
-            user_id=USER_ID,
-            group_id=USER_ID,
+            # Whoever runs in it is another user, and cannot kill what keeps it.
+            user_id=0,
+            group_id=0,
             supplemental_groups_policy="strict",
             readonly_rootfs=not options.writable,
             no_new_privileges=True,
