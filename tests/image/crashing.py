@@ -4,7 +4,7 @@ Reads requests from stdin, a JSON object a line, and forks for each (which costs
 milliseconds, not the third of a second of a new Python); answers with a line:
 
     {"root", "run", "scenario", "reference", "at", "fault"}    at: 0 for none; fault: "kill" or an errno
-    {"status": 0 | 3 (an error of ours) | -9 | else, "message", "steps"}
+    {"status": 0 | 3 (an error of ours) | -9 | else, "message", "steps", "names"}
 """
 
 import json
@@ -15,6 +15,8 @@ import traceback
 from contextlib import nullcontext
 
 from rundlet.errors import Error
+from rundlet.image.api import copy_image
+from rundlet.image.place import Host
 from rundlet.image.pull import pull_image
 from rundlet.image.repair import repair_store
 from rundlet.registry.client import RegistryClient
@@ -22,11 +24,14 @@ from rundlet.step import watch
 from rundlet.store.explain import explain_all, plan_prune, prune
 from rundlet.store.store import Places, Store
 
-# What the store writes; other steps have tests of their own.
+# What the store writes; `test_write_points` compares this with the code.
 STEPS = frozenset(
-    """store.commit store.free store.sweep store.sync blob.write blob.record blob.rename blob.unlink layer.download
-    layer.unpack layer.listing layer.rename layer.move-away image.publish image.forget note.rename note.unlink
-    snapshot.directories snapshot.move-away snapshot.remove""".split()
+    """store.borrow store.commit store.flush store.free store.sweep store.sync store.unlink
+    blob.draft blob.write blob.record blob.rename
+    layer.download layer.unpack layer.listing layer.rename layer.move-away
+    image.publish image.forget note.rename
+    snapshot.directories snapshot.move-away snapshot.remove
+    database.sync database.move-away database.rename""".split()
 )
 
 
@@ -37,9 +42,13 @@ class Fault:
         self.passed = 0
         self.at = at
         self.fault = fault
+        self.names = set()
 
     def __call__(self, name, _subject):
-        return Watched(self) if name in STEPS else nullcontext()
+        if name not in STEPS:
+            return nullcontext()
+        self.names.add(name)
+        return Watched(self, ends=name != "store.unlink")
 
     def pass_by(self):
         self.passed += 1
@@ -51,14 +60,17 @@ class Fault:
 
 
 class Watched:
-    def __init__(self, fault):
+    """`ends`: its end is a point, too; that of an unlink is as good as what comes next, and they are many."""
+
+    def __init__(self, fault, *, ends):
         self.fault = fault
+        self.ends = ends
 
     def __enter__(self):
         self.fault.pass_by()
 
     def __exit__(self, kind, *_):
-        if kind is None:
+        if kind is None and self.ends:
             self.fault.pass_by()
 
 
@@ -90,7 +102,20 @@ def rename(store, _reference):
     store.images.pin(image.id, pinned=True)
 
 
-SCENARIOS = {each.__name__: each for each in (pull, remove, prune_all, prepare, drop, rename)}
+def copy(store, _reference):
+    """An image from a `dir:` that lies beside the store."""
+    place = f"{os.path.dirname(store.root)}/image"
+    with Host(store.root, store.places.run, insecure_policy=True) as host:
+        copy_image(host, f"dir:{place}", "containers-storage:registry.example/copied:1")
+
+
+def borrow(store, _reference):
+    """The images of a store that lies beside it, and then no more."""
+    for lenders in ([f"{os.path.dirname(store.root)}/lender"], []):
+        Store.open(store.root, store.places.run, additional_roots=lenders).close()
+
+
+SCENARIOS = {each.__name__: each for each in (pull, remove, prune_all, prepare, drop, rename, copy, borrow)}
 
 
 def work(request):
@@ -110,7 +135,7 @@ def work(request):
         message, status = f"{type(error).__name__}: {error}", 3
     except BaseException:  # noqa: BLE001 - told to the test
         message, status = traceback.format_exc(), 1
-    return {"status": status, "message": message, "steps": fault.passed}
+    return {"status": status, "message": message, "steps": fault.passed, "names": sorted(fault.names)}
 
 
 def serve(line):
@@ -124,7 +149,7 @@ def serve(line):
         answer = file.read()
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
-        return json.dumps({"status": -os.WTERMSIG(status), "message": "", "steps": 0})
+        return json.dumps({"status": -os.WTERMSIG(status), "message": "", "steps": 0, "names": []})
     return answer.decode()
 
 

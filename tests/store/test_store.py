@@ -132,12 +132,13 @@ def test_nothing_is_freed_while_content_is_brought(store):
 
 def test_old_partial_downloads_go_and_new_ones_stay(open_store):
     store = open_store()
-    for name in ("sha256-old", "sha256-new"):
+    old, new = f"sha256-{'1' * 64}", f"sha256-{'0' * 64}"
+    for name in (old, new):
         with open(f"{store.root}/ingest/{name}", "wb") as file:
             file.write(b"part")
-    os.utime(f"{store.root}/ingest/sha256-old", (1, 1))
+    os.utime(f"{store.root}/ingest/{old}", (1, 1))
     open_store()
-    assert listing(store)["ingest"] == ["sha256-new"]
+    assert listing(store)["ingest"] == [new]
 
 
 # --- power failures ---------------------------------------------------------

@@ -20,7 +20,7 @@ from rundlet.store.check import check_places, check_store, check_tree, hash_file
 from rundlet.store.findings import Finding
 from rundlet.store.layers import NewLayer, row_id_of
 from rundlet.store.locks import Patience
-from rundlet.store.notes import LayerNote, SnapshotNote, read_note, write_note
+from rundlet.store.notes import LayerNote, SnapshotNote, read_note, unlink_if_there, write_note
 from rundlet.store.rebuild import drop_dangling, rebuild_database, recount
 from rundlet.store.repair import Step
 from rundlet.store.store import Places, Store
@@ -180,7 +180,7 @@ class _Mender:
         if os.path.isdir(step.path) and not os.path.islink(step.path):
             remove_tree(step.path)
         else:
-            os.unlink(step.path)
+            unlink_if_there(step.path)
 
     def _adopt_blob(self, step: repair.AdoptBlob) -> None:
         digest = parse_digest(step.digest)
@@ -189,7 +189,7 @@ class _Mender:
             if not os.path.islink(path) and hash_file(path, digest.algorithm) == digest:
                 self._store.blobs.insert(connection, digest, os.path.getsize(path))
             else:
-                os.unlink(path)
+                unlink_if_there(path)
 
     def _adopt_layer(self, step: repair.AdoptLayer) -> None:
         layer_id = row_id_of(os.path.basename(step.path))

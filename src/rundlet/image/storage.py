@@ -4,10 +4,12 @@ What is put there is unpacked too: the image can run when `commit` has returned.
 """
 
 import os
-from contextlib import AbstractContextManager, ExitStack
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Never
 
-from rundlet.errors import FailedPrecondition, InvalidArgument, NotFound
+from rundlet.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from rundlet.image.documents import find_media_type, parse
 from rundlet.image.files import open_file, write_file
 from rundlet.image.location import Location
@@ -91,6 +93,8 @@ class _NoDownload:
 
 
 class StorageDestination(Destination):
+    """What a copy that is cut off has brought is kept for the next one, but for one that had no room."""
+
     def __init__(self, location: Location, store: Store) -> None:
         self.name = str(location)
         self.traits = Traits(ANY_MANIFEST, encrypted=False)
@@ -98,6 +102,9 @@ class StorageDestination(Destination):
         self._reference = parse_reference(location.name)
         self._patience = Patience()
         self._documents: list[Document] = []
+        self._brought: list[Digest] = []
+        self._chains: list[str] = []
+        self._full = False
         self._held = ExitStack()
         self._held.enter_context(store.bringing(self._patience))
 
@@ -107,17 +114,32 @@ class StorageDestination(Destination):
     def put_blob(self, content: Content) -> Written:
         blobs = self._store.blobs
         draft = blobs.draft_path()
-        written = write_file(os.path.dirname(draft), content, lambda _digest: draft)
-        with blobs.lock(written.digest, self._patience):
-            os.rename(draft, blobs.ingest_path(written.digest))
-            blobs.adopt(written.digest, written.size_bytes)
+        with self._noticing_full():
+            written = write_file(os.path.dirname(draft), content, lambda _digest: draft)
+            self._brought.append(written.digest)
+            blobs.adopt_draft(draft, written.digest, written.size_bytes, self._patience)
         return written
 
     def put_manifest(self, document: Document, *, top: bool) -> None:  # noqa: ARG002
         self._documents.append(document)
-        self._store.blobs.put(document.raw, document.digest, self._patience)
+        self._brought.append(document.digest)
+        with self._noticing_full():
+            self._store.blobs.put(document.raw, document.digest, self._patience)
+
+    @contextmanager
+    def _noticing_full(self) -> Iterator[None]:
+        try:
+            yield
+        except ResourceExhausted as error:
+            self._full |= isinstance(error.__cause__, OSError | sqlite3.Error)
+            raise
 
     def commit(self) -> None:
+        with self._noticing_full():
+            self._commit()
+        self._store.sync()
+
+    def _commit(self) -> None:
         # what unpacks layers is not for those who only look at images
         from rundlet.image.layer import Source as LayerSource
         from rundlet.image.stack import LayerStack, plan_layers
@@ -129,7 +151,9 @@ class StorageDestination(Destination):
         raw = self._store.blobs.read(manifest.config.parsed_digest())
         config = parse_image_config(raw, f"config of {self.name}")
         source = LayerSource(_NoDownload(), self._reference, None, self._patience, lambda _progress: None)
-        layers = LayerStack(self._store, source).bring(plan_layers(manifest, config))
+        plans = plan_layers(manifest, config)
+        self._chains = [plan.chain_id for plan in plans]
+        layers = LayerStack(self._store, source).bring(plans)
         self._store.images.publish(
             NewImage(
                 id=manifest.config.digest,
@@ -144,10 +168,13 @@ class StorageDestination(Destination):
                 ),
             )
         )
-        self._store.sync()
 
     def close(self) -> None:
+        if self._full:
+            self._store.give_up(self._chains, self._brought)
         self._held.close()
+        if self._full:
+            self._store.settle()
 
     def describe_blob(self, digest: str) -> str:
         return f"keep {digest or 'the blob'} in the store, and unpack it if it is a layer"

@@ -15,8 +15,12 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from rundlet.errors import DataLoss, NotFound
+from rundlet.step import step
 from rundlet.store.database import Database
 from rundlet.store.notes import unlink_if_there
+
+# In the root of images while links are made: who finds it looks for those that nobody knows of.
+_MARKER = "borrowing"
 
 
 class Offered(NamedTuple):
@@ -36,6 +40,9 @@ def borrow_all(database: Database, image_root: str, roots: Sequence[str]) -> Non
 
     Raises NotFound for a root without a store, DataLoss for one that cannot be read.
     """
+    marker = f"{image_root}/{_MARKER}"
+    if os.path.exists(marker):
+        _discard_links(database, image_root, marker)
     offered = [image for root in roots for image in list_offered(root)]
     wanted = {(image.image_id, image.root) for image in offered}
     with database.read() as connection:
@@ -47,8 +54,27 @@ def borrow_all(database: Database, image_root: str, roots: Sequence[str]) -> Non
     with database.write() as connection:
         for image_id, _ in known - wanted:
             connection.execute("DELETE FROM images WHERE id = ?", (image_id,))
+        with step("store.borrow"), open(marker, "wb"):
+            pass
         for image in fresh:
             _borrow(connection, image_root, image)
+    _discard_links(database, image_root, marker)
+
+
+def _discard_links(database: Database, image_root: str, marker: str) -> None:
+    """Remove links to a lender's blobs that have no row: their borrower died before its rows were there."""
+    with database.write() as connection:
+        known = {row[0] for row in connection.execute("SELECT digest FROM borrowed_blobs")}
+        for algorithm in os.listdir(f"{image_root}/blobs"):
+            with os.scandir(f"{image_root}/blobs/{algorithm}") as entries:
+                strays = [
+                    each.path
+                    for each in entries
+                    if each.is_symlink() and f"{algorithm}:{each.name}" not in known
+                ]
+            for path in strays:
+                unlink_if_there(path)
+        unlink_if_there(marker)
 
 
 def list_offered(root: str) -> Iterator[Offered]:
@@ -154,4 +180,5 @@ def _borrow_blob(connection: Connection, image_root: str, lender: str, digest: s
 def _link(target: str, path: str) -> None:
     """A row that has just been made is nobody's else: what is in its place was left by a process that died."""
     unlink_if_there(path)
-    os.symlink(target, path)
+    with step("store.borrow"):
+        os.symlink(target, path)

@@ -1,6 +1,7 @@
 """Content by digest: manifests, configs and compressed layers, as the registry served them."""
 
 import os
+import re
 import secrets
 import time
 from contextlib import AbstractContextManager
@@ -14,6 +15,8 @@ from rundlet.store.database import Database
 from rundlet.store.locks import Locks, Patience
 from rundlet.store.notes import unlink_if_there
 from rundlet.store.schema import KEPT_S, compute_kept_until_s
+
+_INGEST = re.compile(r"sha256-[0-9a-f]{64}|sha512-[0-9a-f]{128}")
 
 
 class Blobs:
@@ -33,8 +36,13 @@ class Blobs:
         return f"{self._root}/ingest/{digest.algorithm}-{digest.hex}"
 
     def draft_path(self) -> str:
-        """Where a blob whose digest is not known yet grows."""
+        """Where a blob whose digest is not known yet grows; its writer is bringing content (`Store.bringing`)."""
         return f"{self._root}/ingest/copy-{secrets.token_hex(8)}"
+
+    def list_drafts(self) -> list[str]:
+        """What lies among the downloads and is none: drafts, of writers at work or dead."""
+        top = f"{self._root}/ingest"
+        return [f"{top}/{name}" for name in sorted(os.listdir(top)) if not _INGEST.fullmatch(name)]
 
     def lock(self, digest: Digest, patience: Patience) -> AbstractContextManager[None]:
         """The right to download `digest`, among all threads and processes."""
@@ -95,6 +103,19 @@ class Blobs:
         with translating(f"blob {digest}"):
             self._publish(self.ingest_path(digest), digest, size_bytes)
 
+    def adopt_draft(self, draft: str, digest: Digest, size_bytes: int, patience: Patience) -> None:
+        """Take the whole draft in, which has `digest`; it is gone in any case."""
+        ingest = self.ingest_path(digest)
+        with translating(f"blob {digest}"), self.lock(digest, patience):
+            try:
+                with step("blob.draft"):
+                    os.rename(draft, ingest)
+                self._publish(ingest, digest, size_bytes)
+            except BaseException:
+                unlink_if_there(draft)
+                self.discard_ingest(digest)
+                raise
+
     def discard_ingest(self, digest: Digest) -> None:
         """Forget what of a download has come; the caller holds `lock`."""
         unlink_if_there(self.ingest_path(digest))
@@ -107,8 +128,7 @@ class Blobs:
 
     def remove(self, connection: Connection, digest: Digest) -> None:
         """Drop file and row, inside the caller's transaction."""
-        with step("blob.unlink"):
-            unlink_if_there(self.path(digest))
+        unlink_if_there(self.path(digest))
         connection.execute("DELETE FROM blobs WHERE digest = ?", (str(digest),))
 
     def collect_stale(self) -> None:
@@ -119,7 +139,7 @@ class Blobs:
             for entry in entries:
                 try:
                     if entry.stat(follow_symlinks=False).st_mtime < oldest_s:
-                        os.unlink(entry.path)
+                        unlink_if_there(entry.path)
                 except FileNotFoundError:
                     pass
 

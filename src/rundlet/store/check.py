@@ -7,7 +7,6 @@ Pulls and containers go on meanwhile; nothing is freed until the check has ended
 """
 
 import os
-import re
 from collections.abc import Collection, Iterator
 from itertools import zip_longest
 from sqlite3 import Connection
@@ -34,7 +33,6 @@ from rundlet.store.store import Places, Store, is_database_lost
 
 _READ_BYTES: Final = 1 << 20
 _NAMED_PATHS: Final = 3  # as many of a changed layer's paths are named
-_INGEST: Final = re.compile(r"sha256-[0-9a-f]{64}|sha512-[0-9a-f]{128}|copy-[0-9a-f]{16}")
 
 
 class _Layer(NamedTuple):
@@ -74,6 +72,8 @@ def check_store(
     store: Store, *, read_data: bool = False, patience: Patience | None = None
 ) -> tuple[Finding, ...]:
     """All faults of an open store.  Raises DataLoss when its database cannot be read."""
+    with translating(f"check {store.root}"):
+        dead = _find_dead_drafts(store)
     with translating(f"check {store.root}"), store.holding(patience or Patience()):
         with store.database.write() as connection:  # nobody publishes meanwhile
             found = [*_check_rows(connection)]
@@ -91,7 +91,7 @@ def check_store(
         if read_data:
             lost = {finding.subject for finding in found}
             found += _check_content(store, lost)
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys((*found, *dead)))
 
 
 # --- rows -------------------------------------------------------------------
@@ -131,9 +131,14 @@ def _check_blobs(store: Store, connection: Connection) -> Iterator[Finding]:
         if found_bytes != size_bytes:
             yield Finding("blob-altered", text, f"{found_bytes} bytes instead of {size_bytes}")
     yield from _find_stray_blobs(store, sizes.keys())
-    for name in sorted(os.listdir(f"{store.places.image_root}/ingest")):
-        if not _INGEST.fullmatch(name):
-            yield Finding("stray-file", f"{store.places.image_root}/ingest/{name}")
+
+
+def _find_dead_drafts(store: Store) -> tuple[Finding, ...]:
+    """What no writer at work grows; asked before the check holds the lock that tells."""
+    drafts = store.blobs.list_drafts()
+    if not drafts or store.is_bringing():
+        return ()
+    return tuple(Finding("stray-file", path) for path in drafts if os.path.lexists(path))
 
 
 def _find_stray_blobs(store: Store, known: Collection[str]) -> Iterator[Finding]:

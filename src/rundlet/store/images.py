@@ -186,8 +186,7 @@ class Images:
         """Make the note beside the database say what the database says, inside the caller's transaction."""
         note = self.describe_note(connection, image_id)
         if note is None:
-            with step("note.unlink"):
-                unlink_if_there(self.note_path(image_id))
+            unlink_if_there(self.note_path(image_id))
         else:
             write_note(self.note_path(image_id), note)
 

@@ -179,7 +179,7 @@ class Layers:
         unlink_if_there(f"{self.path(layer_id)}.json")
         unlink_if_there(f"{self.path(layer_id)}.list")
         if os.path.islink(self.path(layer_id)):
-            os.unlink(self.path(layer_id))
+            unlink_if_there(self.path(layer_id))
             return aside
         with step("layer.move-away"):
             try:

@@ -86,7 +86,8 @@ def remove_half_notes(directory: str) -> None:
 
 
 def unlink_if_there(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
+    with step("store.unlink"):
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass

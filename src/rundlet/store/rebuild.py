@@ -22,6 +22,7 @@ from rundlet.errors import Error, FailedPrecondition
 from rundlet.kernel.failure import translating
 from rundlet.spec.digest import parse_digest
 from rundlet.spec.manifest import Manifest, parse_manifest
+from rundlet.step import step
 from rundlet.store.check import hash_file
 from rundlet.store.checkimages import find_references
 from rundlet.store.images import image_id_of
@@ -118,13 +119,16 @@ def _swap(root: str) -> None:
     aside = f"{root}/state.db.damaged-{int(time.time())}"
     fd = os.open(f"{root}/{_NEW}", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        with step("database.sync"):
+            os.fsync(fd)
     finally:
         os.close(fd)
     for part in _PARTS:
         if os.path.exists(f"{root}/state.db{part}"):
-            os.rename(f"{root}/state.db{part}", f"{aside}{part}")
-    os.rename(f"{root}/{_NEW}", f"{root}/state.db")
+            with step("database.move-away"):
+                os.rename(f"{root}/state.db{part}", f"{aside}{part}")
+    with step("database.rename"):
+        os.rename(f"{root}/{_NEW}", f"{root}/state.db")
 
 
 # --- what SQLite can still read ---------------------------------------------

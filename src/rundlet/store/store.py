@@ -18,6 +18,7 @@ from rundlet.store.durability import Durability
 from rundlet.store.images import Images
 from rundlet.store.layers import Layers
 from rundlet.store.locks import Locks, Patience
+from rundlet.store.notes import unlink_if_there
 from rundlet.store.schema import SCHEMA
 from rundlet.store.shifted import ShiftedLayers
 from rundlet.store.snapshots import Snapshots
@@ -167,6 +168,11 @@ class Store:
             raise
         self.collect()
 
+    def is_bringing(self) -> bool:
+        """Whether somebody is bringing content, or freeing it, right now."""
+        with self.locks.try_hold(_CONTENT_LOCK) as held:
+            return not held
+
     def give_up(self, chain_ids: Sequence[str], digests: Sequence[Digest]) -> None:
         """Let go of what a pull that cannot be gone on with has brought, as far as no image uses it."""
         for digest in digests:  # first of all: on a full disk the database needs the room
@@ -220,10 +226,19 @@ class Store:
         self.snapshots.collect_stale()
         self.shifted.collect_stale()
         self.blobs.collect_stale()
+        self._discard_drafts()
         borrow_all(self.database, self.places.image_root, self.places.additional)
         self.images.collect_stale()
         self.collect()
         self._durability.begin_if_new()
+
+    def _discard_drafts(self) -> None:
+        """Drafts have no name that anybody could go on with."""
+        drafts = self.blobs.list_drafts()
+        if drafts:
+            with self.locks.try_hold(_CONTENT_LOCK) as held:
+                for path in drafts if held else ():
+                    unlink_if_there(path)
 
     def sync(self) -> None:
         """Begin to put what is new on disk for good; `flush` and `close` wait for it."""
