@@ -40,6 +40,8 @@ class GoCommand(click.Command):
         return super().parse_args(ctx, [each for arg in args for each in self._rewrite(arg)])
 
     def _rewrite(self, arg: str) -> list[str]:
+        if arg == "-q":  # click looks for options that resemble a short one before it takes it: 5 ms
+            return ["--quiet"] if any("--quiet" in param.opts for param in self.params) else [arg]
         name, equals, value = arg.partition("=")
         if not equals or value not in _TRUE | _FALSE:
             return [arg]
@@ -153,13 +155,19 @@ def _list_places() -> tuple[str, str, str, tuple[str, ...]]:
     if settings:
         root, run_root = settings.root, settings.run_root
         images, additional = settings.imagestore, settings.additional_image_stores
-    root, run_root = _setting("root", root), _setting("run_root", run_root)
+    root = _named("root") or root
+    run_root = _named("run_root") or run_root
     return os.path.abspath(root), os.path.abspath(run_root), images, additional
+
+
+def _named(place: str) -> str:
+    """By the group's option, or the environment where a verb is used without its group."""
+    return str(_setting(place)) or os.environ.get(f"RUNDLET_{place.upper()}", "")
 
 
 def _load_settings() -> "Settings | None":
     """The daemon's settings where its store is meant; None where it has no file, or another store is named."""
-    if _setting("root") or not os.path.isdir(_CONFIGURATION):  # importing what reads it takes a while
+    if _named("root") or not os.path.isdir(_CONFIGURATION):  # importing what reads it takes a while
         return None
     from rundlet.engine.configfile import load_settings
 

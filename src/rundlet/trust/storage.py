@@ -9,11 +9,8 @@ from rundlet.registry.places import Places
 from rundlet.spec.digest import Digest
 from rundlet.spec.reference import Reference
 from rundlet.spec.registriesd import RegistriesD, merge_registries_d, parse_registries_d
-from rundlet.trust.attachments import add_attachments, read_attachments
-from rundlet.trust.bundle import is_bundle
 from rundlet.trust.extension import add_extension, keeps_signatures, read_extension
 from rundlet.trust.lookaside import add_lookaside, read_lookaside
-from rundlet.trust.referrers import add_referrers, read_referrers
 from rundlet.trust.signature import SimpleSignature, decode_signature, encode_signature
 
 
@@ -42,6 +39,9 @@ class SignatureStorage:
         conf = load_registries_d(self._registries.places, self._directory)
         found = self._read_simple(conf, remote, digest, deadline_ns)
         if conf.uses_attachments(remote.reference):
+            from rundlet.trust.attachments import read_attachments  # slow, and few hosts have them
+            from rundlet.trust.referrers import read_referrers
+
             attached = read_attachments(remote, digest, deadline_ns=deadline_ns)
             attached += read_referrers(remote, digest, deadline_ns=deadline_ns)
             found += [encode_signature(signature) for signature in attached]
@@ -66,6 +66,10 @@ class SignatureStorage:
                 f"{remote.reference}: sigstore signatures are switched off for this registry",
                 hint="registries.d: use-sigstore-attachments: true",
             )
+        from rundlet.trust.attachments import add_attachments  # slow, and most copies only read
+        from rundlet.trust.bundle import is_bundle
+        from rundlet.trust.referrers import add_referrers
+
         bundles = [one for one in attached if is_bundle(one.media_type)]
         claims = [one for one in attached if not is_bundle(one.media_type)]
         if claims:
