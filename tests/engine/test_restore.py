@@ -11,7 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from rundlet.engine.engine import Engine
-from rundlet.engine.options import ContainerOptions, PodOptions
+from rundlet.engine.options import ContainerOptions, PodOptions, Resources
+from rundlet.engine.process import plan_create, read_config
 from rundlet.engine.settings import Settings
 from rundlet.errors import Error, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from rundlet.registry.client import RegistryClient
@@ -158,3 +159,29 @@ def test_a_checkpoint_that_cannot_be_leaves_nothing(restorer: Engine, tmp_path: 
         restorer.containers.create(pod, ContainerOptions("c", str(tmp_path / "absent")))
     assert restorer.containers.list() == []
     assert checkpoints_of(restorer) == []
+
+
+def test_limits_may_be_changed_before_it_is_restored(restorer: Engine, location: str) -> None:
+    container = create(restorer, location)
+    devices = restorer.containers.config(container).linux.resources.devices
+    assert devices
+    restorer.containers.update_resources(container, Resources(memory_limit_bytes=64 << 20, cpu_shares=77))
+    resources = restorer.containers.config(container).linux.resources
+    assert (resources.memory.limit, resources.cpu.shares, resources.devices) == (64 << 20, 77, devices)
+    assert restorer.containers.status(container).options.resources.cpu_shares == 77
+
+
+def test_one_that_was_restored_and_not_recorded_is_found_running(
+    restorer: Engine, settings: Settings, location: str
+) -> None:
+    """As when the daemon dies after criu has done: the keeper has the process, the record none."""
+    container = create(restorer, location)
+    parts, bundle = restorer._parts, f"{settings.containers_dir}/{container}"
+    parts.keeper.create(plan_create(parts, container, read_config(bundle), bundle, None))
+    parts.keeper.start(container)
+    settings = restorer.settings
+    with Engine(settings) as again:
+        status = again.containers.status(container)
+        assert status.state == "running"
+        assert status.pid == parts.keeper.state(container).pid > 0
+        assert checkpoints_of(again) == []

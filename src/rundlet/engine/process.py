@@ -197,6 +197,16 @@ def write_config(bundle: str, config: RuntimeConfig) -> None:
         file.write(encode_pretty(config))
 
 
+def rewrite_config(bundle: str, config: RuntimeConfig) -> None:
+    """The whole file or the old one."""
+    path = f"{bundle}/{_CONFIG_FILE}"
+    fresh = f"{path}.new"
+    with translating(f"write {path}"):
+        with open(fresh, "wb", opener=_private) as file:
+            file.write(encode_pretty(config))
+        os.rename(fresh, path)
+
+
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 

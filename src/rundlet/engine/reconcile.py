@@ -3,6 +3,7 @@
 from rundlet.engine.exits import record_exit, record_unknown_exit
 from rundlet.engine.parts import Parts
 from rundlet.engine.records import ContainerRecord
+from rundlet.engine.restore import note_restored
 from rundlet.keeper.protocol import ContainerState
 
 
@@ -29,4 +30,6 @@ def _reconcile_container(parts: Parts, record: ContainerRecord, state: Container
     elif state.exit is not None:
         record_exit(parts.containers, state.exit)
     elif state.status == "running" and record.state != "running":
+        if record.facts.restore:  # whoever had it restored died before that was recorded
+            parts.containers.save_facts(record.id, note_restored(record.facts, state.pid))
         parts.containers.mark_started(record.id, state.started_at_ns)

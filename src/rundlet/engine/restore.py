@@ -178,8 +178,13 @@ def restore_processes(parts: Parts, record: ContainerRecord) -> ContainerFacts:
         stdin=options.stdin,
         stdin_once=options.stdin_once,
     )
-    attempt(f"remove {record.facts.restore}", remove_directory, record.facts.restore)
-    return replace(record.facts, pid=pid, restore="")
+    return note_restored(record.facts, pid)
+
+
+def note_restored(facts: ContainerFacts, pid: int) -> ContainerFacts:
+    """Its facts from now on; the unpacked files have done their work."""
+    attempt(f"remove {facts.restore}", remove_directory, facts.restore)
+    return replace(facts, pid=pid, restore="")
 
 
 def plan_restore(parts: Parts, handler: Handler, record: ContainerRecord, bundle: str) -> OciPlan:
