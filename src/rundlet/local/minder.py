@@ -94,6 +94,8 @@ class Minder:
                 try:
                     connection.send("watch", {"minds": True})
                     connection.receive()
+                    if connection.receive().message["mind"]:  # wished before it listened
+                        self._ask()
                     self._serve(connection)
                     if self._is_let_go(connection):
                         return
