@@ -2,11 +2,13 @@
 
 import json
 import os
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,6 @@ from rundlet.errors import Error
 def tell(value): print("told", json.dumps(value), flush=True)
 """
 
-Run = Callable[..., list[Any]]
-
 
 class User:
     """Runs Python programs; what they `tell` is their answer."""
@@ -36,13 +36,14 @@ class User:
     def __init__(self, home: Path, environ: dict[str, str]) -> None:
         self.home = home
         self.environ = environ
+        self._started: list[subprocess.Popen[str]] = []
 
     def words(self, program: str) -> list[str]:
-        become = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups"]
+        become = [shutil.which("setpriv") or "", "--reuid", str(UID), "--regid", str(UID), "--clear-groups"]
         return [*become, sys.executable, "-c", _BEGIN.format(source=str(SOURCE)) + program]
 
     def start(self, program: str, **more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.words(program),
             env=self.environ | more,
             cwd=self.home,
@@ -51,6 +52,19 @@ class User:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """Nothing of the user's runs on: the node has no other process of that number."""
+        for process in self._started:
+            with process:
+                process.kill()
+        while left := list(_open_processes()):
+            for fd in left:
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+                select.select([fd], [], [], 5)
+                os.close(fd)
 
     def run(self, program: str, **more: str) -> list[Any]:
         """What it told; a program that fails fails the test."""
@@ -58,6 +72,17 @@ class User:
         output, complaint = process.communicate(timeout=30)
         assert process.returncode == 0, output + complaint
         return [json.loads(line[5:]) for line in output.splitlines() if line.startswith("told ")]
+
+
+def _open_processes() -> Iterator[int]:
+    """pidfds of what lives with the user's number; a child of pid 1 that has ended is gone at once."""
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            status = Path("/proc", name, "status").read_text()
+            if f"\nUid:\t{UID}\t" in status and "State:\tZ" not in status:
+                yield os.pidfd_open(int(name))
+        except OSError:
+            continue
 
 
 @pytest.fixture
@@ -81,6 +106,7 @@ def user(tmp_path: Path) -> Iterator[User]:
     if process.communicate()[1]:
         pytest.skip("another user cannot read this source tree and its environment")
     yield user
+    user.close()
     shutil.rmtree(home, ignore_errors=True)
 
 

@@ -31,7 +31,8 @@ def test_with_ranges_and_helpers_root_is_followed_by_the_ranges() -> None:
 def test_without_ranges_or_helpers_there_is_one_id() -> None:
     for subuids, subgids, has_helpers in (((), RANGES, True), (RANGES, (), True), (RANGES, RANGES, False)):
         mapping = plan_mapping(1000, 100, subuids, subgids, has_helpers=has_helpers)
-        assert mapping == (((0, 1000, 1),), ((0, 100, 1),), True)
+        assert (mapping.uid_map, mapping.gid_map) == (((0, 1000, 1),), ((0, 100, 1),))
+        assert mapping.is_single
         assert mapping.describe() == "user namespace with root as 1000 and no other id"
 
 

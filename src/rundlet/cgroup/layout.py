@@ -146,7 +146,13 @@ def detect_layout() -> Layout:
         layout = make_layout(filter(_is_visible, mounts), groups, _read_controllers)
     except FailedPrecondition:  # a container without /sys/fs/cgroup
         return Layout(2, {}, {})
-    return layout if _is_delegated(layout) else Layout(layout.version, {}, {})
+    return start_at_own(layout) if _is_delegated(layout) else Layout(layout.version, {}, {})
+
+
+def start_at_own(layout: Layout) -> Layout:
+    """As if this process's own group were all there is: a user's groups lie below it."""
+    own = f"{layout.mounts['']}{layout.own['']}".rstrip("/")
+    return Layout(2, dict.fromkeys(layout.mounts, own), dict.fromkeys(layout.own, "/"))
 
 
 def _is_delegated(layout: Layout) -> bool:

@@ -158,7 +158,10 @@ def _spawn(words: Sequence[str], files: _Files, fds: dict[int, int]) -> int:
             *((os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in high.items()),
         ]
         path = shutil.which(words[0]) or words[0]
-        return os.posix_spawn(path, list(words), os.environ, file_actions=actions, setsid=True)
+        usual = (signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT)  # Python, or its caller, may ignore these
+        return os.posix_spawn(
+            path, list(words), os.environ, file_actions=actions, setsid=True, setsigdef=usual
+        )
     finally:
         for fd in (log, *high):
             os.close(fd)
