@@ -3,9 +3,11 @@
     Error
     ├── InvalidArgument     the caller's input is wrong, whatever the state
     ├── NotFound            the named object does not exist
+    │   └── ProgramNotFound        it is the program that a process was to run
     ├── AlreadyExists       the name or id is taken
     ├── FailedPrecondition  right call, wrong state (start of a running container)
     ├── PermissionDenied    the caller, or this process, may not
+    │   └── ProgramNotExecutable   execute that program
     ├── Unauthenticated     credentials are missing or refused (registries)
     ├── ResourceExhausted   a limit, a quota or the disk is full
     ├── Unavailable         a peer or the host cannot answer now; try again
@@ -94,7 +96,16 @@ class Internal(Error):
     code = "internal"
 
 
-BY_CODE: dict[str, type[Error]] = {kind.code: kind for kind in Error.__subclasses__()}
+class ProgramNotFound(NotFound):
+    code = "program_not_found"
+
+
+class ProgramNotExecutable(PermissionDenied):
+    code = "program_not_executable"
+
+
+_KINDS = (*Error.__subclasses__(), ProgramNotFound, ProgramNotExecutable)
+BY_CODE: dict[str, type[Error]] = {kind.code: kind for kind in _KINDS}
 
 
 def from_code(code: str, message: str, hint: str = "") -> Error:

@@ -14,63 +14,123 @@ from typing import Any
 import click
 
 import rundlet
+from rundlet.cli import dialect
+from rundlet.cli.cri import COMMANDS as CRI_COMMANDS
+from rundlet.cli.cri import command as cri_group
 from rundlet.cli.duration import DURATION
 from rundlet.cli.help import examples
 from rundlet.cli.lazygroup import LazyGroup
-from rundlet.cli.session import Session
+from rundlet.cli.report import report
 from rundlet.errors import Error
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "version": ("version", "Show the runtime's name, version and API version."),
-    "info": ("info", "Show the runtime's conditions and configuration."),
-    "pull": ("pull", "Pull an image from a registry."),
-    "images": ("images", "List images."),
-    "image": ("image", "Copy, inspect, sign and sync images, in registries, archives and here."),
-    "inspecti": ("inspecti", "Show the status of images."),
-    "rmi": ("rmi", "Remove images."),
-    "imagefsinfo": ("imagefsinfo", "Show the disk usage of images."),
-    "runp": ("runp", "Run a new pod sandbox."),
-    "pods": ("pods", "List pod sandboxes."),
-    "inspectp": ("inspectp", "Show the status of pod sandboxes."),
-    "statsp": ("statsp", "Show resource usage of pod sandboxes."),
-    "stopp": ("stopp", "Stop running pod sandboxes."),
-    "rmp": ("rmp", "Remove pod sandboxes."),
-    "create": ("create", "Create a container in a pod sandbox."),
-    "start": ("start", "Start created containers."),
-    "ps": ("ps", "List containers."),
-    "inspect": ("inspect", "Show the status of containers."),
-    "exec": ("exec", "Run a command in a running container."),
-    "attach": ("attach", "Follow a running container, and type into it."),
-    "port-forward": ("port_forward", "Forward local ports to a pod sandbox."),
-    "logs": ("logs", "Show the log of a container."),
-    "stats": ("stats", "Show resource usage of containers."),
-    "update": ("update", "Change the limits of running containers."),
+Commands = dict[str, tuple[str, str]]
+
+CONTAINERS: Commands = {
+    "run": ("local.run", "Run a command in a new container."),
+    "create": ("local.create", "Make a container without starting it."),
+    "start": ("local.start", "Start containers."),
+    "stop": ("local.stop", "Stop containers."),
+    "kill": ("local.kill", "Send containers a signal."),
+    "restart": ("local.restart", "Stop containers and start them again."),
+    "rm": ("local.rm", "Remove containers."),
+    "pause": ("local.pause:pause", "Freeze all processes of containers."),
+    "unpause": ("local.pause:unpause", "Let the processes of containers go on."),
+    "wait": ("local.wait", "Wait for containers to end."),
+    "rename": ("local.rename", "Give a container another name."),
+    "update": ("local.update", "Change the limits of a container."),
+    "ps": ("local.ps", "List containers."),
+    "inspect": ("local.inspect", "Show all that is known of containers, images and others."),
+    "logs": ("local.logs", "Show what containers have written."),
+    "exec": ("local.exec", "Run a command in a running container."),
+    "attach": ("local.attach", "Follow a running container, and type into it."),
+    "cp": ("local.cp", "Copy files into and out of containers."),
+    "top": ("local.top", "List the processes of a container."),
+    "stats": ("local.stats", "Show what containers use."),
+    "port": ("local.port", "Show the ports of containers on the host."),
+    "diff": ("local.diff", "Show what a container has changed in its files."),
+    "commit": ("local.commit", "Make an image of a container's files."),
+    "export": ("local.export", "Write a container's files as a tar."),
+    "events": ("local.events", "Show what happens to containers."),
+}
+GROUPS: Commands = {
+    "system": ("local.system", "This machine's facts, its disk usage, and what can go."),
+}
+IMAGES: Commands = {
+    "image": ("image", "Copy, inspect, build, sign and sync images."),
+    "images": ("local.images", "List images."),
+    "pull": ("image_pull:pull", "Copy an image from a registry."),
+    "push": ("image_pull:push", "Copy an image to a registry."),
+    "rmi": ("image_list:rmi", "Remove images."),
+    "tag": ("image_list:tag", "Give an image a further name."),
+    "untag": ("image_list:untag", "Take names of an image away."),
+    "history": ("image_history", "Show what an image was made by."),
+    "load": ("image_archive:load", "Read images from an archive."),
+    "save": ("image_archive:save", "Write images to an archive."),
+    "login": ("image_login:login", "Log in to a registry."),
+    "logout": ("image_login:logout", "Log out of a registry."),
+}
+SIGHT: Commands = {
     "why": ("why", "Show what objects are stuck at, since when, and what that waits for."),
-    "doctor": ("local.doctor", "Check this host, and say what to do about what it lacks."),
     "trace": ("trace", "Show the steps of what ran, with their times."),
+    "info": ("local.info", "Show facts of this machine."),
+    "version": ("local.version", "Show this program's version."),
+}
+TOOLS: Commands = {
+    "cri": ("cri", "crictl's verbs, for any CRI runtime."),
     "bwrap": ("bwrap", "Show the bubblewrap command for an OCI bundle."),
-    "stop": ("stop", "Stop running containers."),
-    "rm": ("rm", "Remove containers."),
-    "runtime-config": ("runtime_config", "Show the runtime's cgroup driver."),
     "cni-install": ("cni_install", "Install the built-in CNI plugins as executables."),
     "completion": ("completion", "Print a shell's completion code."),
     "walk": ("walk:walk", "Walk from an empty machine to Redis answering in a pod."),
 }
+SECTIONS: dict[str, Commands] = {
+    "Containers": CONTAINERS,
+    "Pods, networks, volumes": GROUPS,
+    "Images": IMAGES,
+    "See through it": SIGHT,
+    "CRI and tools": TOOLS,
+}
+LOCAL = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 ALIASES = {"img": "images"}
 _COLLECT_AFTER = 100_000
+_DIALECT = "rundlet.dialect"
+_CRI_CLIENTS = ("cri", "why", "trace")
 
 
 class _Group(LazyGroup):
-    table = COMMANDS
+    """podman's verbs first; crictl's where `dialect` says so."""
+
+    table = LOCAL
     aliases = ALIASES
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = ALIASES.get(args[0], args[0])
+        if _speaks_cri(ctx, word, args[1:]):
+            return cri_group.resolve_command(ctx, args)
+        ctx.meta[_DIALECT] = dialect.LOCAL if word in LOCAL else dialect.CRI
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
+
+
+def _speaks_cri(ctx: click.Context, word: str, rest: list[str]) -> bool:
+    if word not in CRI_COMMANDS or word not in LOCAL:
+        return word in CRI_COMMANDS
+    named = dialect.is_endpoint_named(ctx.params.get("runtime_endpoint", ""))
+    return dialect.choose_dialect(word, rest, endpoint_named=named) == dialect.CRI
 
 
 @click.group(
     cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=examples(
-        "rundlet version",
-        "rundlet -r unix:///run/crio/crio.sock pods",
+        "rundlet run --rm -it docker.io/library/alpine sh",
+        "rundlet ps --all",
+        "rundlet cri pods",
         "rundlet COMMAND --help",
     ),
 )
@@ -94,10 +154,10 @@ class _Group(LazyGroup):
 @click.version_option(rundlet.__version__, "-v", "--version", prog_name="rundlet")
 @click.pass_context
 def cli(ctx: click.Context, /, **given: Any) -> None:
-    """Drive a CRI container runtime: rundletd, CRI-O, containerd.
+    """Run containers on this machine with podman's verbs, without a daemon; drive any CRI runtime with crictl's.
 
-    Without --runtime-endpoint the first socket that exists is used: rundletd's,
-    CRI-O's, containerd's.
+    `rundlet cri VERB`, --runtime-endpoint or CONTAINER_RUNTIME_ENDPOINT mean crictl's verbs, at the
+    first socket that exists unless one is named: rundletd's, CRI-O's, containerd's.
     """
     if given["debug"]:
         import logging  # a slow import, and elsewhere nobody listens
@@ -105,16 +165,10 @@ def cli(ctx: click.Context, /, **given: Any) -> None:
         logging.basicConfig(
             level=logging.DEBUG, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
         )
-    ctx.obj = ctx.with_resource(Session(**given))
+    if ctx.meta.get(_DIALECT) != dialect.LOCAL or ctx.invoked_subcommand in _CRI_CLIENTS:
+        from rundlet.cli.session import Session
 
-
-def _report(error: Error) -> None:
-    print(f"rundlet: {error.message}", file=sys.stderr)
-    hint = error.hint
-    if not hint and isinstance(error.__cause__, PermissionError) and os.geteuid() != 0:
-        hint = "run it as root"
-    if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+        ctx.obj = ctx.with_resource(Session(**given))
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -129,7 +183,7 @@ def run(arguments: list[str] | None = None) -> int:
     except Error as error:
         if logging := sys.modules.get("logging"):
             logging.getLogger(__name__).debug("the command failed", exc_info=error)
-        _report(error)
+        report(error)
         return 1
     return code if isinstance(code, int) else 0
 

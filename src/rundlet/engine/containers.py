@@ -44,6 +44,7 @@ from rundlet.engine.volumes import unmount_volumes
 from rundlet.errors import DeadlineExceeded, Error, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.spec.runtime import RuntimeConfig
 from rundlet.step import step
+from rundlet.store.snapshots import Snapshot
 from rundlet.trace.span import Span, identify, waits
 
 _KILL_TIMEOUT_S = 30.0
@@ -202,6 +203,7 @@ class Containers:
 
     def _stop(self, record: ContainerRecord, timeout_s: float) -> None:
         if timeout_s > 0 and record.state == "running":
+            self._thaw(record)
             self._signal(record.id, parse_signal(record.facts.stop_signal))
             if self._await_end(record, timeout_s):
                 return
@@ -287,7 +289,14 @@ class Containers:
                 record_exit(self._records, end)
         return end is not None
 
+    def _thaw(self, record: ContainerRecord) -> None:
+        """Who is paused takes no signal."""
+        group = self._parts.group(record.facts.cgroups_path) if record.facts.cgroups_path else None
+        if group is not None and group.exists() and group.is_frozen():
+            group.thaw()
+
     def _kill(self, record: ContainerRecord) -> None:
+        self._thaw(record)
         self._signal(record.id, signal.SIGKILL)
         if not self._await_end(record, _KILL_TIMEOUT_S):
             raise DeadlineExceeded(
@@ -445,6 +454,41 @@ class Containers:
         if record.state != "running":
             raise NotFound(f"container {record.id} is not running: it is {record.state}")
         return record
+
+    def pause(self, prefix: str) -> None:
+        """Freeze all of its processes; raises FailedPrecondition unless it runs."""
+        record = self._get(prefix)
+        require_state(record, "running", action="pause")
+        self._parts.group(record.facts.cgroups_path).freeze()
+
+    def unpause(self, prefix: str) -> None:
+        """Let its processes go on; nothing happens to one that is not paused."""
+        record = self._get(prefix)
+        if record.state == "running":
+            self._parts.group(record.facts.cgroups_path).thaw()
+
+    def is_paused(self, prefix: str) -> bool:
+        record = self._get(prefix)
+        group = self._parts.group(record.facts.cgroups_path)
+        return record.state == "running" and group.exists() and group.is_frozen()
+
+    def pids(self, prefix: str) -> Sequence[int]:
+        """Its processes, as the host numbers them; raises FailedPrecondition unless it runs."""
+        record = self._get(prefix)
+        require_state(record, "running", action="list the processes of")
+        return sorted(self._parts.group(record.facts.cgroups_path).pids(recursive=True))
+
+    def usage(self, prefix: str) -> tuple[int, int]:
+        """Bytes and inodes of what it has changed in its files."""
+        return self._parts.store.snapshots.usage(self._get(prefix).id)
+
+    def snapshot(self, prefix: str) -> Snapshot:
+        """Where its files lie: the image's layers, top first, and what it has changed."""
+        record = self._get(prefix)
+        found = self._parts.store.snapshots.find(record.id)
+        if found is None:
+            raise NotFound(f"container {record.id} has no files")
+        return found
 
     def reopen_log(self, prefix: str) -> None:
         """Go on in a new log file after a rotation; raises FailedPrecondition when not running."""

@@ -21,7 +21,7 @@ from rundlet.archive.tree import remove_tree
 from rundlet.engine.engine import Engine
 from rundlet.engine.explain import Section
 from rundlet.engine.names import new_id, process_identity
-from rundlet.engine.options import ContainerFilter, ExecOptions, PodOptions
+from rundlet.engine.options import ContainerFilter, ExecOptions, PodOptions, Resources
 from rundlet.engine.signals import parse_signal
 from rundlet.engine.status import ContainerStatus, ExecResult, PodStatus
 from rundlet.engine.streams import AttachStreams, ExecStreams
@@ -42,6 +42,7 @@ from rundlet.local.ports import choose_ports
 from rundlet.local.records import LocalRecord, LocalRecords, LocalState, want
 from rundlet.local.settings import Places
 from rundlet.local.status import Container, ContainerQuery, describe
+from rundlet.local.wish import Wishes
 from rundlet.step import step
 
 _NAME_TRIES = 8
@@ -73,17 +74,14 @@ class Containers:
         directory: str,
         holdings: Holdings,
         find_pod: Callable[[str], str],
-        wish_minder: Callable[[bool], None],
+        wishes: Wishes,
     ) -> None:
-        """`directory` has a directory for each container; `find_pod` gives the id of a pod by its name.
-
-        `wish_minder` has a minder running; True: there is something to do at once.
-        """
+        """`directory` has a directory for each container; `find_pod` gives the id of a pod by its name."""
         self._engine = engine
         self._records = records
         self._holdings = holdings
         self._find_pod = find_pod
-        self._wish_minder = wish_minder
+        self._wishes = wishes
         self._locks = locks
         self._directory = directory
 
@@ -209,15 +207,18 @@ class Containers:
                 return
             self._want(record.id, "running")
             if minded:
-                self._wish_minder(False)  # before the start, or it might miss the end
+                self._wishes.wish(look=False)  # before the start, or it might miss the end
+            else:
+                self._wishes.attend(record.id)
             try:
                 self._begin(record, state)
             except BaseException:
                 if minded:
-                    self._wish_minder(True)  # it may find that it is not needed
+                    self._wishes.wish(look=True)  # it may find that it is not needed
+                self._wishes.has_settled(record.id)
                 raise
         if needs_look(record.asked):
-            self._wish_minder(True)
+            self._wishes.wish(look=True)
 
     def start_again(self, container_id: str, due_at_ns: int) -> None:
         """The restart that was due then, unless it was done already or somebody has decided otherwise."""
@@ -232,6 +233,13 @@ class Containers:
         if state != "created":
             self._revive(record)
         self._engine.containers.start(record.id)
+
+    def prepare(self, name: str) -> None:
+        """An ended container waits for its start anew, so that it can be attached to before."""
+        record = self.find(name).require_local("start")
+        with self._locks.hold(record.id):
+            if self._engine.containers.status(record.id).state == "exited":
+                self._revive(record)
 
     def _want(self, container_id: str, wanted: str) -> None:
         self._records.change_state(container_id, lambda state: want(state, wanted))  # type: ignore[arg-type]
@@ -276,18 +284,19 @@ class Containers:
     def settle(self, name: str) -> None:
         """What follows the end of a container that nothing starts again: its network is let go, or all of it (`--rm`).
 
-        Idempotent; whoever hears of the end calls it.
+        Idempotent; whoever hears of the end calls it, who attended the start with the id.
         """
         try:
             record = self.find(name).require_local("settle")
             if record.asked.remove:
                 self.remove(record.id)
-                return
+            else:
+                with self._locks.hold(record.id):
+                    if self._engine.containers.status(record.id).state == "exited":
+                        self._let_go(record)
         except NotFound:
-            return  # somebody was faster
-        with self._locks.hold(record.id):
-            if self._engine.containers.status(record.id).state == "exited":
-                self._let_go(record)
+            pass  # somebody was faster
+        self._wishes.has_settled(name)
 
     def _let_go(self, record: LocalRecord) -> None:
         """The network and namespaces of a pod of its own."""
@@ -347,13 +356,35 @@ class Containers:
             self.find(name).id, stdin=stdin, stdout=stdout, stderr=stderr, lossless=lossless
         )
 
+    def pause(self, name: str) -> None:
+        """Freeze all of its processes; raises FailedPrecondition unless it runs."""
+        self._engine.containers.pause(self.find(name).require_local("pause").id)
+
+    def unpause(self, name: str) -> None:
+        """Let its processes go on; raises FailedPrecondition unless it is paused."""
+        record = self.find(name).require_local("unpause")
+        if not self._engine.containers.is_paused(record.id):
+            raise FailedPrecondition(f"cannot unpause container {record.name}: it is not paused")
+        self._engine.containers.unpause(record.id)
+
+    def update(self, name: str, wanted: Resources) -> None:
+        """Change limits of a container that has not ended; what is not mentioned stays."""
+        self._engine.containers.update_resources(self.find(name).require_local("update").id, wanted)
+
     # -- looks ------------------------------------------------------------------
 
     def get(self, name: str) -> Container:
         """Raises NotFound for an unknown container."""
         found = self.find(name)
         status = self._engine.containers.status(found.id)
-        return _describe(status, found.record, {status.pod_id: self._engine.pods.status(status.pod_id)})
+        pods = {status.pod_id: self._engine.pods.status(status.pod_id)}
+        return self._show_paused(_describe(status, found.record, pods))
+
+    def _show_paused(self, container: Container) -> Container:
+        """The engine's records do not know; the kernel does."""
+        if container.state == "running" and self._engine.containers.is_paused(container.id):
+            return replace(container, state="paused")
+        return container
 
     def list(self, query: ContainerQuery = ContainerQuery()) -> Sequence[Container]:  # noqa: B008 - immutable
         """Newest first; only those that run unless the query says more."""
@@ -361,7 +392,9 @@ class Containers:
         pods = {pod.id: pod for pod in self._engine.pods.list()}
         statuses = self._engine.containers.list(ContainerFilter(origin=query.origin))
         found = (
-            _describe(status, records.get(status.id), pods) for status in statuses if status.pod_id in pods
+            self._show_paused(_describe(status, records.get(status.id), pods))
+            for status in statuses
+            if status.pod_id in pods
         )
         return [container for container in found if _matches(container, query)]
 

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from rundlet.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from rundlet.errors import InvalidArgument, ProgramNotExecutable, ProgramNotFound
 from rundlet.kernel import capability, prctl
 from rundlet.kernel.seccomp import SECCOMP_FILTER_FLAG_NEW_LISTENER, load_filter
 from rundlet.kernel.sigaction import reset_reserved_signals
@@ -222,11 +222,11 @@ def find_program(plan: ProcessPlan, environment: dict[str, str]) -> str:
             return candidate
         refused = refused or reason
     if refused:
-        raise PermissionDenied(
+        raise ProgramNotExecutable(
             f"exec {name!r}: {refused}", hint="it is there but not executable for this user"
         )
     where = "no such file or directory" if "/" in name else "executable file not found in $PATH"
-    raise NotFound(f"exec {name!r}: {where}")
+    raise ProgramNotFound(f"exec {name!r}: {where}")
 
 
 def _why_not(path: str) -> str | None:
@@ -251,7 +251,7 @@ def execute_program(
             execute_by_descriptor(path, plan.args, environment)
         os.execve(path, plan.args, environment)
     except PermissionError as error:
-        raise PermissionDenied(f"exec {path!r}: permission denied") from error
+        raise ProgramNotExecutable(f"exec {path!r}: permission denied") from error
     except OSError as error:
         hint = (
             "a script needs a #! line, a program must be of this machine's architecture"

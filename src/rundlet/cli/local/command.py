@@ -13,10 +13,11 @@ from typing import Any
 import click
 
 from rundlet.cli.report import report
-from rundlet.errors import Error, InvalidArgument
+from rundlet.errors import Error, InvalidArgument, ProgramNotExecutable, ProgramNotFound
 from rundlet.local.words.numbers import parse_switch
 
 FAILED = 125
+_CODES: dict[type[Error], int] = {ProgramNotExecutable: 126, ProgramNotFound: 127}
 
 
 class LocalCommand(click.Command):
@@ -43,7 +44,7 @@ def _reporting(ctx: click.Context, code: int) -> Iterator[None]:
         yield
     except Error as error:
         report(error)
-        raise click.exceptions.Exit(code) from error
+        raise click.exceptions.Exit(_CODES.get(type(error), code)) from error
     except click.UsageError as error:
         report(InvalidArgument(_describe(error), hint=_hint(error, ctx)))
         raise click.exceptions.Exit(code) from error

@@ -8,13 +8,11 @@ import click
 
 from rundlet.cli.local.command import FAILED
 from rundlet.cli.report import report
-from rundlet.errors import Error, InvalidArgument
+from rundlet.errors import Error, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from rundlet.local.machine import Machine
     from rundlet.local.status import Container
-
-LATEST = click.option("-l", "--latest", is_flag=True, help="The container that was made last.")
 
 
 def pass_machine(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -107,3 +105,16 @@ def one_name(machine: "Machine", names: Sequence[str], *, latest: bool) -> str:
     if latest or len(names) != 1:
         raise InvalidArgument("name exactly one container")
     return names[0]
+
+
+def forgiving(act: Callable[[str], Any], *, ignore: bool) -> Callable[[str], Any]:
+    """With `ignore`, what is not there counts as done."""
+
+    def attempt(name: str) -> None:
+        try:
+            act(name)
+        except NotFound:
+            if not ignore:
+                raise
+
+    return attempt

@@ -3,9 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
-
-import click
+from typing import TYPE_CHECKING, Any
 
 from rundlet.cli.help import examples
 from rundlet.cli.local.command import exit_with, local_command, passing_on
@@ -15,9 +13,8 @@ from rundlet.cli.local.flags import declare, read_list
 from rundlet.cli.local.making import get_image, making, parse_run
 from rundlet.cli.local.runtable import RUN
 from rundlet.cli.local.streams import Outcome, Way, catch_signals, passed_signals, run_session
-from rundlet.cli.report import report
 from rundlet.cli.terminal import parse_keys
-from rundlet.errors import Error, InvalidArgument, NotFound, PermissionDenied
+from rundlet.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from rundlet.engine.streams import AttachStreams
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
     from rundlet.local.options import RunOptions
 
 _STREAMS = ("stdin", "stdout", "stderr")
-NOT_EXECUTABLE, NOT_FOUND = 126, 127
 
 
 @local_command(
@@ -74,7 +70,7 @@ def _choose_streams(given: dict[str, Any], asked: "RunOptions") -> tuple[str, ..
 def _run_detached(machine: "Machine", asked: "RunOptions", given: dict[str, Any]) -> None:
     get_image(machine, asked)
     with making(machine, asked, given) as container_id:
-        start_or_exit(machine, container_id)
+        machine.containers.start(container_id)
     print(container_id)
 
 
@@ -86,7 +82,7 @@ def _run_attached(
     with catch_signals(passed_signals(proxy=given["sig_proxy"])) as signal_fd:
         with making(machine, asked, given) as container_id:
             streams = open_streams(machine, container_id, attached)
-            start_or_exit(machine, container_id)
+            machine.containers.start(container_id, attended=True)
         if given["sig_proxy"]:
             way = way._replace(tell=teller(machine, container_id))
         outcome = stay(machine, container_id, streams, way, signal_fd)
@@ -121,25 +117,10 @@ def teller(machine: "Machine", container_id: str) -> Callable[[int], None]:
     return lambda number: machine.containers.kill(container_id, str(number))
 
 
-def start_or_exit(machine: "Machine", container_id: str) -> None:
-    """Start it; a program that cannot be run ends this command as podman does."""
-    try:
-        machine.containers.start(container_id)
-    except Error as error:
-        _exit_for(error)
-
-
-def _exit_for(error: Error) -> NoReturn:
-    codes: dict[type[Error], int] = {NotFound: NOT_FOUND, PermissionDenied: NOT_EXECUTABLE}
-    if type(error) not in codes:
-        raise error
-    report(error)
-    raise click.exceptions.Exit(codes[type(error)]) from error
-
-
 def settle(machine: "Machine", container_id: str) -> None:
     """Let its network go, or all of it with --rm; the minder may have been first."""
     try:
+        machine.containers.wait(container_id)  # its streams may tell of the end before the engine knows
         machine.containers.settle(container_id)
     except NotFound:
         pass

@@ -79,6 +79,7 @@ def read_run_options(
         annotations=read_pairs(read_list(given["annotation"]), "--annotation KEY=VALUE"),
         tty=given["tty"],
         stdin=given["interactive"],
+        stdin_once=given["interactive"] and not given.get("detach", False),
         init=given["init"],
         remove=given["rm"],
         read_only=given["read_only"],

@@ -1,0 +1,113 @@
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rundlet.cli.help import examples
+from rundlet.cli.local.command import FAILED, local_command
+from rundlet.cli.local.context import latest_container, pass_machine
+from rundlet.cli.local.inspectview import describe_container
+from rundlet.cli.local.rows import print_json
+from rundlet.cli.report import report
+from rundlet.errors import Error, InvalidArgument, NotFound
+
+if TYPE_CHECKING:
+    from rundlet.local.machine import Machine
+
+Look = Callable[["Machine", str], dict[str, Any]]
+
+
+@local_command(
+    epilog=examples(
+        "rundlet inspect db",
+        "rundlet inspect --format '{{.State.Status}} {{.State.ExitCode}}' db",
+        "rundlet inspect --type image docker.io/library/redis:alpine",
+    )
+)
+@click.argument("names", nargs=-1, metavar="NAME...")
+@click.option("-f", "--format", "template", default="json", metavar="FORMAT", help="json, or a Go template.")
+@click.option("-l", "--latest", is_flag=True, help="The container that was made last.")
+@click.option("-s", "--size", is_flag=True, help="Containers: the size of their files too.")
+@click.option(
+    "-t", "--type", "kind", default="all", metavar="KIND", help="container, image, pod, network or volume."
+)
+@pass_machine
+def command(
+    machine: "Machine", names: Sequence[str], template: str, latest: bool, size: bool, kind: str
+) -> None:
+    """Show all that is known of containers, and of images, pods, networks and volumes."""
+    names = [latest_container(machine).id] if latest else names
+    if not names:
+        raise InvalidArgument("name at least one object", hint="or use --latest")
+    looks = _choose_looks(kind)
+    found, failed = [], False
+    for name in names:
+        try:
+            found.append(_look(machine, name, looks, size=size))
+        except Error as error:
+            report(error)
+            failed = True
+    _print(found, template)
+    if failed:
+        raise click.exceptions.Exit(FAILED)
+
+
+def _choose_looks(kind: str) -> Sequence[Look]:
+    if kind == "all":
+        return tuple(_LOOKS.values())
+    if kind not in _LOOKS:
+        raise InvalidArgument(f"--type {kind}: unknown", hint=f"known are all, {', '.join(_LOOKS)}")
+    return (_LOOKS[kind],)
+
+
+def _look(machine: "Machine", name: str, looks: Sequence[Look], *, size: bool) -> dict[str, Any]:
+    for look in looks:
+        try:
+            document = look(machine, name)
+        except NotFound:
+            continue
+        if size and "State" in document:
+            document["SizeRw"] = machine.engine.containers.usage(document["Id"])[0]
+        return document
+    raise NotFound(f"no such object: {name!r}")
+
+
+def _print(found: list[dict[str, Any]], template: str) -> None:
+    if template == "json":
+        print_json(found)
+        return
+    from rundlet.cli.gotemplate import render_template
+
+    for document in found:
+        print(render_template(template, document))
+
+
+def _look_at_container(machine: "Machine", name: str) -> dict[str, Any]:
+    found = machine.containers.get(name)
+    image = machine.engine.images.status(found.image_id)
+    return describe_container(found, image.config.config if image else None)
+
+
+def _look_at_image(machine: "Machine", name: str) -> dict[str, Any]:
+    from rundlet.cli.local.images import describe_image
+
+    found = machine.engine.images.status(name)
+    if found is None:
+        raise NotFound(f"no such image: {name!r}")
+    return describe_image(found)
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    import msgspec
+
+    plain: dict[str, Any] = msgspec.to_builtins(value)
+    return plain
+
+
+_LOOKS: dict[str, Look] = {
+    "container": _look_at_container,
+    "image": _look_at_image,
+    "pod": lambda machine, name: _plain(machine.pods.get(name)),
+    "network": lambda machine, name: _plain(machine.networks.get(name)),
+    "volume": lambda machine, name: _plain(machine.volumes.get(name)),
+}
