@@ -12,7 +12,13 @@ import stat
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from rundlet.errors import InvalidArgument, ProgramNotExecutable, ProgramNotFound
+from rundlet.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    PermissionDenied,
+    ProgramNotExecutable,
+    ProgramNotFound,
+)
 from rundlet.kernel import capability, prctl
 from rundlet.kernel.seccomp import SECCOMP_FILTER_FLAG_NEW_LISTENER, load_filter
 from rundlet.kernel.sigaction import reset_reserved_signals
