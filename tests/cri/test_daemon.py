@@ -1,5 +1,6 @@
 """Settings of rundletd, and its command line's failures."""
 
+import shutil
 import subprocess
 import sys
 
@@ -70,3 +71,23 @@ def test_the_command_line(arguments, code, line):
     assert done.returncode == code
     assert line in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_unit_runs_the_rundletd_that_printed_it(tmp_path):
+    argv = [sys.executable, "-m", "rundlet.cri.daemon", "unit"]
+    text = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20).stdout
+    (start,) = (
+        line.removeprefix("ExecStart=") for line in text.splitlines() if line.startswith("ExecStart=")
+    )
+    done = subprocess.run(
+        [*start.split(), "--version"], capture_output=True, text=True, check=True, timeout=20
+    )
+    assert done.stdout.startswith("rundletd")
+    assert "Type=notify" in text
+    check = shutil.which("systemd-analyze")
+    if check:
+        (tmp_path / "rundletd.service").write_text(text)
+        done = subprocess.run(
+            [check, "verify", f"{tmp_path}/rundletd.service"], capture_output=True, text=True, check=False
+        )
+        assert "rundletd.service" not in done.stderr, done.stderr

@@ -1,7 +1,7 @@
 """rundletd: the engine behind the CRI socket, in the foreground, until SIGTERM or SIGINT.
 
 Settings come from the defaults, then rundlet.toml and its drop-ins (engine.configfile), then
-the options.  SIGHUP reads the files again: the log level and the runtime handlers change, what
+the options.  SIGHUP reads the files again: what `Engine.reload` takes and the log level change, what
 else has changed waits for the next start.
 """
 
@@ -175,6 +175,19 @@ def show_config(reread: Callable[[], Settings], default: bool, crio: str) -> Non
         return
     settings = Settings() if default else reread()
     click.echo(format_settings(settings, choose_runtimes(settings)), nl=False)
+
+
+@command.command(
+    "unit",
+    short_help="Print a systemd unit that runs this rundletd.",
+    epilog="\b\nExamples:\n  rundletd unit > /etc/systemd/system/rundletd.service\n"
+    "  systemctl daemon-reload && systemctl enable --now rundletd",
+)
+def show_unit() -> None:
+    """Print a systemd unit that runs this rundletd, wherever it is installed."""
+    from rundlet.cri.unit import format_unit
+
+    click.echo(format_unit(), nl=False)
 
 
 def main() -> None:
