@@ -3,11 +3,14 @@
 import os
 import select
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import json
 from msgspec.structs import replace
 
 from rundlet.errors import NotFound
@@ -131,6 +134,51 @@ def test_an_idle_minder_is_small(machine: Machine, asked: RunOptions) -> None:
     fields = Path(f"/proc/{minder}/smaps_rollup").read_text().split()
     pss_kb = int(fields[fields.index("Pss:") + 1])
     assert pss_kb < 5 * 1024
+
+
+ATTENDING = """
+import os, sys
+from msgspec import json
+from rundlet.local.machine import Machine
+from rundlet.local.settings import MachineSettings
+machine = Machine(json.decode(sys.argv[1], type=MachineSettings))
+container_id = machine.containers.find("c").id
+machine.containers.start("c", attended=True)
+print("started", flush=True)
+sys.stdin.read()
+machine.containers.wait("c")
+machine.containers.settle(container_id)
+machine.close()
+"""
+
+
+def attend(machine: Machine) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-c", ATTENDING, json.encode(machine.settings).decode()]
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"started\n"
+    return process
+
+
+def test_an_attended_container_needs_no_minder(machine: Machine, asked: RunOptions) -> None:
+    machine.containers.create(replace(asked, name="c", command=("true",), remove=True))
+    process = attend(machine)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert not machine.engine.pods.list()
+    assert not find_minders(machine)
+    assert not Path(machine.settings.places.run_root, "keeper/minder").exists()
+
+
+def test_who_attends_is_killed_and_a_minder_cleans_up(machine: Machine, asked: RunOptions) -> None:
+    machine.containers.create(replace(asked, name="c", remove=True))
+    process = attend(machine)
+    process.kill()
+    process.communicate()
+    wait_until(lambda: find_minders(machine))
+    assert machine.containers.get("c").state == "running"
+    os.kill(machine.containers.get("c").pid, signal.SIGKILL)
+    wait_until(lambda: not machine.engine.pods.list())
 
 
 # -- health ------------------------------------------------------------------------------------

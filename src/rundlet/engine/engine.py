@@ -41,6 +41,7 @@ from rundlet.engine.stats import StatsReader
 from rundlet.engine.status import NodeStatus
 from rundlet.errors import PermissionDenied
 from rundlet.keeper.client import Keeper
+from rundlet.keeper.handles import Lease
 from rundlet.kernel.failure import translating
 from rundlet.kernel.sync import read_boot_id
 from rundlet.network.network import Network, NetworkSettings
@@ -111,6 +112,10 @@ class Engine:
     def keep_minder(self, argv: Sequence[str], env: Mapping[str, str], *, look: bool) -> None:
         """Have the keeper run this program until it exits with 0, and again whenever it dies (`keeper.minder`)."""
         self._parts.keeper.mind(argv, env, look=look)
+
+    def expect_minder(self, argv: Sequence[str], env: Mapping[str, str]) -> Lease:
+        """Have the keeper run this program should this process end before it releases the lease."""
+        return self._parts.keeper.expect(argv, env)
 
     def reload(self, settings: Settings) -> None:
         """Take the runtime handlers of other settings; pods that are there keep theirs.

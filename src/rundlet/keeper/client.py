@@ -12,7 +12,7 @@ from typing import Any
 
 from rundlet.errors import DeadlineExceeded, Error, NotFound, Unavailable
 from rundlet.keeper.connection import Connection, ConnectionLost, connect
-from rundlet.keeper.handles import Attachment, Watch
+from rundlet.keeper.handles import Attachment, Lease, Watch
 from rundlet.keeper.place import keeper_dir
 from rundlet.keeper.protocol import (
     OLDER_HINT,
@@ -378,6 +378,17 @@ class Keeper:
         `look`: it has something to do at once.
         """
         return int(self._ask("mind", {"argv": list(argv), "env": dict(env), "look": look})["pid"])
+
+    def expect(self, argv: Sequence[str], env: Mapping[str, str]) -> Lease:
+        """Have the minder running when this process ends, or closes the lease, without having released it."""
+        connection = connect(self.run_root)
+        try:
+            connection.send("mind", {"argv": list(argv), "env": dict(env), "later": True})
+            connection.receive()
+        except BaseException:
+            connection.close()
+            raise
+        return Lease(connection)
 
     def watch(self) -> Watch:
         """Every container's end from now on, and every kill for want of memory."""

@@ -65,6 +65,22 @@ class Attachment:
         self._sock.close()
 
 
+class Lease:
+    """What somebody does himself that the minder is to do should he be killed."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def release(self) -> None:
+        """It is done; quiet when the keeper was replaced meanwhile."""
+        try:
+            self._connection.send("unmind", {})
+            self._connection.receive()
+        except Unavailable:
+            pass
+        self._connection.close()
+
+
 class Watch:
     """Exits as they happen, for one thread; another one may `stop` it."""
 

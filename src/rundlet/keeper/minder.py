@@ -8,6 +8,9 @@ environment, kept in a file so that a new supervisor knows them:
     mind ─▶ runs ──exits with 0──▶ forgotten, unless a `mind` came that it has not heard
               └──dies──▶ runs again after 0.1 s, doubled each time up to a minute, 0.1 s after a life of 10 s
 
+A `mind` with `later` only counts when its caller's connection closes without an `unmind` before: whoever
+looks after a container itself is killed, or goes away.
+
 It hears of each `mind` by its `watch` (minds: true), which says "mind" with the `look` that was given:
 whether there is something to do at once.  A minder that has just come is told to look unless all that
 it was wanted for could wait.
@@ -52,6 +55,7 @@ class Minder:
         self._pause_s = _PAUSE_S
         self._unheard = False
         self._look = False
+        self._is_released = False
 
     @property
     def is_wanted(self) -> bool:
@@ -60,15 +64,26 @@ class Minder:
     def serve_mind(self, request: Request) -> None:
         """Answered with its pid when it runs."""
         args = request.args
-        self._command = {"argv": args["argv"], "env": args["env"]}
-        self._look = self._look or bool(args["look"])
+        command = {"argv": args["argv"], "env": args["env"]}
+        if args.get("later"):
+            request.on_farewell(lambda: self._want(command, look=True))
+        else:
+            self._want(command, look=bool(args["look"]))
+        request.answer({"pid": self._process.pid if self._process else 0})
+
+    def serve_unmind(self, request: Request) -> None:
+        request.on_farewell(None)
+        request.answer({})
+
+    def _want(self, command: dict[str, Any], *, look: bool) -> None:
+        self._command = command
+        self._look = self._look or look
         if self._process is None:
             self._start()
         else:
             self._save()
             self._unheard = not self._tell(self._look)
             self._look = self._look and self._unheard
-        request.answer({"pid": self._process.pid if self._process else 0})
 
     def take_look(self) -> bool:
         """What a minder that begins to watch is told first; from now on it hears of everything."""
@@ -99,7 +114,7 @@ class Minder:
 
     def _start(self) -> None:
         """Without a copy of this process's memory: posix_spawn(3)."""
-        if self._process is not None or not self._command:
+        if self._process is not None or not self._command or self._is_released:
             return
         argv, env = self._command["argv"], self._command["env"]
         if not os.path.exists(self._path):
@@ -157,7 +172,8 @@ class Minder:
             os.unlink(self._path)
 
     def release(self) -> None:
-        """Another supervisor takes over; the minder goes on."""
+        """Another supervisor takes over; the minder goes on.  Before the connections are closed."""
+        self._is_released = True
         if self._process is not None:
             self._core.loop.remove(self._process.pidfd)
             os.close(self._process.pidfd)

@@ -36,7 +36,8 @@ ride along by SCM_RIGHTS.  A packet over PACKET_MAX_BYTES says only
     watch           oom, minds (whether)                          nothing, then exit, again and again,
                                                                   and oom: container_id, time_ns
                                                                   and mind: whether to look (`keeper.minder`)
-    mind            argv env look                                 pid
+    mind            argv env look later                           pid
+    unmind                                                        of this connection's, what was for later
 
 Answers come when the thing has happened, so one connection may wait while others
 work; whoever gives up waiting closes its connection.

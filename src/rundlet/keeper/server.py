@@ -35,6 +35,10 @@ class Request:
         """The caller has closed its connection."""
         return self._client.is_closed
 
+    def on_farewell(self, callback: Callable[[], None] | None) -> None:
+        """Call back when the caller's connection closes; None: no more."""
+        self._client.farewell = callback
+
     def close_fds(self) -> None:
         for fd in self.fds:
             os.close(fd)
@@ -51,6 +55,7 @@ class Client:
         self._sock = sock
         self._server = server
         self.is_closed = False
+        self.farewell: Callable[[], None] | None = None
         sock.setblocking(False)
         server.loop.add(sock.fileno(), self._receive)
 
@@ -81,6 +86,8 @@ class Client:
             self._server.loop.remove(self._sock.fileno())
             self._sock.close()
             self._server.clients.discard(self)
+            if self.farewell is not None:
+                self.farewell()
 
 
 class Server:

@@ -81,6 +81,7 @@ class Supervisor:
             "update": externals.divert(externals.serve_update, _refuse_update),
             "start": externals.divert(externals.serve_start, creation.serve_start),
             "mind": self._minder.serve_mind,
+            "unmind": self._minder.serve_unmind,
             "wait": ending.serve_wait,
             "delete": ending.serve_delete,
             "watch": ending.serve_watch,
@@ -124,10 +125,10 @@ class Supervisor:
         """Let go of all but what must live on."""
         self._hear_anchor()
         store = {container.id: container.fds() for container in self._core.containers.values()}
+        self._minder.release()
         self._server.close()
         self._creation.close()
         self._execs.release(store)
-        self._minder.release()
         for container in self._core.containers.values():
             container.log.close()
             container.close_oom()

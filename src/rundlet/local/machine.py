@@ -29,7 +29,7 @@ from rundlet.local.secrets import SECRET_TABLE, Secrets
 from rundlet.local.settings import MachineSettings, read_machine_settings
 from rundlet.local.table import table_schema
 from rundlet.local.volumes import VOLUME_TABLE, Volumes
-from rundlet.local.wish import is_first_since_boot, wish_minder
+from rundlet.local.wish import Wishes, is_first_since_boot
 from rundlet.rootless.enter import enter, must_enter
 
 SCHEMA = (*CONTAINER_SCHEMA, *map(table_schema, (VOLUME_TABLE, SECRET_TABLE, POD_TABLE)))
@@ -97,6 +97,7 @@ class Machine:
     def containers(self) -> Containers:
         records = self._records
         pods = self._pod_records
+        wishes = Wishes(self.engine, self.settings)
         containers = Containers(
             self.engine,
             records,
@@ -104,11 +105,11 @@ class Machine:
             f"{self.settings.places.root}/local",
             Holdings(self.networks, self.volumes, self.secrets),
             lambda name: pods.find(name)[1].id,
-            lambda look: wish_minder(self.engine, self.settings, look=look),
+            wishes,
         )
         recover(self.engine, records, containers)
         if is_first_since_boot(self.settings, records.list()):
-            wish_minder(self.engine, self.settings, look=True)
+            wishes.wish(look=True)
         return containers
 
     def events(

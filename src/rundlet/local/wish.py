@@ -2,12 +2,13 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from msgspec import json
 
 import rundlet
+from rundlet.engine.engine import Engine
+from rundlet.keeper.handles import Lease
 from rundlet.kernel.failure import translating
 from rundlet.local.records import LocalRecord
 from rundlet.local.settings import MachineSettings
@@ -23,17 +24,31 @@ _PREFIX = "RUNDLET_"
 _COME_BACK = ("always", "unless-stopped")
 
 
-class Keeps(Protocol):
-    """The engine's part in it."""
+class Wishes:
+    """For one machine."""
 
-    def keep_minder(self, argv: list[str], env: Mapping[str, str], *, look: bool) -> None: ...
+    def __init__(self, engine: Engine, settings: MachineSettings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._leases: dict[str, Lease] = {}
 
+    def wish(self, *, look: bool) -> None:
+        """Have a minder; `look`: there is something to do at once."""
+        self._engine.keep_minder(self._argv(), _environment(self._settings), look=look)
 
-def wish_minder(engine: Keeps, settings: MachineSettings, *, look: bool) -> None:
-    """Have a minder for this machine; `look`: there is something to do at once."""
-    source = os.path.dirname(os.path.dirname(os.path.abspath(rundlet.__file__)))
-    argv = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, source, settings.places.run_root]
-    engine.keep_minder(argv, _environment(settings), look=look)
+    def attend(self, container_id: str) -> None:
+        """This process sees to the container's end itself; a minder does should it be killed before."""
+        self._leases[container_id] = self._engine.expect_minder(self._argv(), _environment(self._settings))
+
+    def has_settled(self, container_id: str) -> None:
+        """It has seen to it."""
+        lease = self._leases.pop(container_id, None)
+        if lease is not None:
+            lease.release()
+
+    def _argv(self) -> list[str]:
+        source = os.path.dirname(os.path.dirname(os.path.abspath(rundlet.__file__)))
+        return [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, source, self._settings.places.run_root]
 
 
 def _environment(settings: MachineSettings) -> dict[str, str]:
@@ -62,5 +77,5 @@ def is_first_since_boot(settings: MachineSettings, records: Sequence[LocalRecord
 
 
 def read_settings(text: str) -> MachineSettings:
-    """What `wish_minder` passed on."""
+    """What the environment passed on."""
     return json.decode(text, type=MachineSettings)
