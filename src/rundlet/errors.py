@@ -104,7 +104,7 @@ class ProgramNotExecutable(PermissionDenied):
     code = "program_not_executable"
 
 
-_KINDS = (*Error.__subclasses__(), ProgramNotFound, ProgramNotExecutable)
+_KINDS: tuple[type[Error], ...] = (*Error.__subclasses__(), ProgramNotFound, ProgramNotExecutable)
 BY_CODE: dict[str, type[Error]] = {kind.code: kind for kind in _KINDS}
 
 

@@ -12,6 +12,7 @@ import errno
 import os
 import posixpath
 import stat
+import tarfile
 from collections.abc import Iterator
 
 from rundlet.archive.apply import apply_layer
@@ -98,11 +99,25 @@ def pack_path(engine: Engine, container_id: str, path: str, out: Writable, *, co
             inside = os.readlink(f"/proc/self/fd/{fd}")
             name = posixpath.basename(_clean(path)) or posixpath.basename(inside)
             is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
-            where = f"/proc/self/fd/{fd}/." if is_directory else f"/proc/self/fd/{fd}"
-            prefix = os.fsencode(name) if is_directory and not contents else b""
-            pack_tree(where, out, prefix=prefix, choose=lambda path: bool(path) or not contents)
+            if not is_directory:
+                _pack_file(fd, path, name, out)
+                return
+            prefix = b"" if contents else os.fsencode(name)
+            pack_tree(
+                f"/proc/self/fd/{fd}/.", out, prefix=prefix, choose=lambda path: bool(path) or not contents
+            )
         finally:
             os.close(fd)
+
+
+def _pack_file(path_fd: int, path: str, name: str, out: Writable) -> None:
+    """A tar of one regular file, whose entry has `name`."""
+    _require_regular(path_fd, path)
+    with (
+        open(f"/proc/self/fd/{path_fd}", "rb") as file,
+        tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive,  # type: ignore[call-overload]  # it only writes
+    ):
+        archive.addfile(archive.gettarinfo(arcname=name, fileobj=file), file)
 
 
 def unpack_into(

@@ -11,6 +11,8 @@ from rundlet.image.differences import compare_stacks
 if TYPE_CHECKING:
     from rundlet.local.machine import Machine
 
+# Where the runtime mounts something: empty files under it are no work of the container.
+_MADE_FOR_IT = frozenset({"/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/dev", "/proc", "/sys"})
 _WORDS = {"A": "added", "C": "changed", "D": "deleted"}
 
 
@@ -23,7 +25,11 @@ def command(machine: "Machine", names: tuple[str, ...], form: str | None, latest
     """Show what a container has added (A), changed (C) and deleted (D) in its image's files."""
     container_id = machine.containers.get(one_name(machine, names, latest=latest)).id
     snapshot = machine.engine.containers.snapshot(container_id)
-    changes = list(compare_stacks(snapshot.lower, (snapshot.upper, *snapshot.lower)))
+    changes = [
+        change
+        for change in compare_stacks(snapshot.lower, (snapshot.upper, *snapshot.lower))
+        if change.path not in _MADE_FOR_IT
+    ]
     if form == "json":
         print_json(
             {

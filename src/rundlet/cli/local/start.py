@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @local_command(epilog=examples("rundlet start db", "rundlet start --attach --interactive shell"))
-@selecting()
+@selecting(short_all=False)
 @click.option("-a", "--attach", is_flag=True, help="Stay with it: its output, signals, its exit code.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass stdin on.")
 @click.option("--detach-keys", default="ctrl-p,ctrl-q", metavar="KEYS", help="Keys that leave it running.")
