@@ -1,5 +1,6 @@
 """An ordinary user of the node: number 12345, with directories of its own and no right over the host."""
 
+import contextlib
 import json
 import os
 import select
@@ -62,7 +63,8 @@ class User:
                 process.kill()
         while left := list(_open_processes()):
             for fd in left:
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(fd, signal.SIGKILL)
                 select.select([fd], [], [], 5)
                 os.close(fd)
 

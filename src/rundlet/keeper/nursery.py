@@ -62,6 +62,7 @@ class Nursery:
     def __init__(self, loop: Loop, machine: Machine) -> None:
         self._loop = loop
         self._machine = machine
+        self._returns = not namespace.in_user_namespace()
         self._sock: socket.socket | None = None
         self._ordered: list[int] = []  # flags, answered in this order
         self._spares: dict[int, Newborn] = {}
@@ -95,6 +96,8 @@ class Nursery:
         self._receive_all()
         self._send(flags, cgroup_fd, pid_fd)
         newborn = self._hear()
+        if pid_fd >= 0 and not self._returns:
+            self._forget()  # it has left
         give_work(newborn.sock, work, request, fds)
         return newborn
 
@@ -224,6 +227,14 @@ def run_nursery(sock: socket.socket, machine: Machine) -> NoReturn:
         os._exit(0)
 
 
+def _return_home(home: int) -> None:
+    """To the host's PID namespace, where an ordinary user's nursery may not go: it leaves, and another is made."""
+    try:
+        namespace.setns(home, namespace.CLONE_NEWPID)
+    except PermissionError:
+        os._exit(0)
+
+
 def _serve(
     sock: socket.socket,
     flags: int,
@@ -247,7 +258,7 @@ def _serve(
         sock.send(b"errno %d" % (error.errno or 0))
     finally:
         if "pid" in given:
-            namespace.setns(home, namespace.CLONE_NEWPID)
+            _return_home(home)
         ours.close()
         theirs.close()
         for fd in given.values():
