@@ -164,6 +164,17 @@ class Pods:
         _, record = self._pods.find(text)
         self._each(record, lambda container: self._containers.kill(container, signal_name), only=running)
 
+    def pause(self, text: str) -> None:
+        """Freeze each of its containers that runs."""
+        self._each_in(text, "running", self._containers.pause)
+
+    def unpause(self, text: str) -> None:
+        self._each_in(text, "paused", self._containers.unpause)
+
+    def _each_in(self, text: str, state: str, verb: Callable[[str], None]) -> None:
+        chosen = {member.id for member in self.get(text).members if member.state == state}
+        self._each(self._pods.find(text)[1], verb, only=chosen)
+
     def remove(self, text: str, *, force: bool = False) -> None:
         """With its containers.  Raises FailedPrecondition while one runs, unless `force` kills them."""
         name, record = self._pods.find(text)
