@@ -116,8 +116,8 @@ def parse_dns(servers: Sequence[str], searches: Sequence[str], options: Sequence
 
 
 def parse_host(text: str) -> tuple[str, str]:
-    """`--add-host NAME:ADDRESS`; the address may be host-gateway."""
+    """`--add-host NAME:ADDRESS` as (address, name); the address may be host-gateway."""
     name, colon, address = text.partition(":")
     if not colon or not _HOST_NAME.fullmatch(name):
         raise InvalidArgument("expected NAME:ADDRESS")
-    return name, address if address == "host-gateway" else parse_address(address.strip("[]"))
+    return (address if address == "host-gateway" else parse_address(address.strip("[]"))), name
