@@ -28,6 +28,7 @@ from rundlet.local.options import PodRequest
 from rundlet.local.plan import Facts, plan_pod
 from rundlet.local.ports import choose_port
 from rundlet.local.records import LocalRecord, LocalRecords
+from rundlet.local.status import ContainerQuery
 from rundlet.local.table import NamedTable
 from rundlet.step import step
 from rundlet.store.database import Database
@@ -238,7 +239,8 @@ class Pods:
         return sorted(found, key=lambda pod: pod.created_at_ns, reverse=True)
 
     def _describe(self, name: str, record: PodRecord) -> Pod:
-        states = {one.id: one.state for one in self._engine.containers.list()}
+        everything = ContainerQuery(all=True, origin="local")
+        states = {one.id: one.state for one in self._containers.list(everything)}
         members = tuple(
             PodMember(member.id, member.name, states.get(member.id, "unknown"))
             for member in self.members(record.id)
