@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from rundlet.engine.options import ContainerOptions, PodOptions
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.local.machine import Machine
 from rundlet.local.options import NetworkChoice, RunOptions, VolumeMount
@@ -154,3 +155,17 @@ def test_kubelet_does_not_see_what_people_run(machine: Machine, asked: RunOption
     machine.containers.run(asked)
     assert not machine.engine.pods.list(PodFilter(origin="cri"))
     assert not machine.engine.containers.list(ContainerFilter(origin="cri"))
+
+
+def test_a_container_made_over_cri_obeys_by_its_id(machine: Machine, asked: RunOptions) -> None:
+    machine.engine.images.pull(asked.image)
+    pod = machine.engine.pods.run(PodOptions(name="kubelets", connected=False))
+    options = ContainerOptions(name="main", image=asked.image, command=("sleep", "600"))
+    container = machine.engine.containers.create(pod, options)
+    machine.containers.start(container)
+    assert machine.containers.get(container).name == "kubelets/main"
+    with pytest.raises(FailedPrecondition):
+        machine.containers.remove(container)
+    machine.containers.stop(container[:12])
+    machine.containers.remove(container)
+    assert [found.id for found in machine.engine.pods.list()] == [pod]

@@ -70,6 +70,7 @@ IMAGES: Commands = {
     "logout": ("image_login:logout", "Log out of a registry."),
 }
 SIGHT: Commands = {
+    "doctor": ("local.doctor", "Check this host, and say what to do about what it lacks."),
     "why": ("why", "Show what objects are stuck at, since when, and what that waits for."),
     "trace": ("trace", "Show the steps of what ran, with their times."),
     "info": ("local.info", "Show facts of this machine."),

@@ -6,7 +6,8 @@
     remove   its own pod with it, else itself → log → name
 
 A verb on one container holds its lock, whichever process it comes from; waiting for it to end
-holds none.
+holds none.  Containers that were made over CRI are listed, and obey when they are named by their id;
+nothing is done to them otherwise.
 """
 
 import os
@@ -199,7 +200,11 @@ class Containers:
         `attended`: the caller stays until it ends, and calls `settle` then; nobody else is needed for that.
         Raises NotFound, and what the engine raises; a program that cannot be run leaves it ended.
         """
-        record = self.find(name).require_local("start")
+        found = self.find(name)
+        if found.record is None:
+            self._engine.containers.start(found.id)
+            return
+        record = found.record
         minded = not attended or is_demanding(record.asked)
         with self._locks.hold(record.id):
             state = self._engine.containers.status(record.id).state
@@ -260,7 +265,11 @@ class Containers:
 
         Nothing happens to one that has ended.
         """
-        record = self.find(name).require_local("stop")
+        found = self.find(name)
+        if found.record is None:
+            self._engine.containers.stop(found.id, timeout_s or 0)
+            return
+        record = found.record
         with self._locks.hold(record.id):
             self._want(record.id, "stopped")
             self._engine.containers.stop(
@@ -270,11 +279,11 @@ class Containers:
 
     def kill(self, name: str, signal_name: str = "SIGKILL") -> None:
         """Raises FailedPrecondition unless it runs."""
-        record = self.find(name).require_local("kill")
+        found = self.find(name)
         number = parse_signal(signal_name)
-        if number == signal.SIGKILL:
-            self._want(record.id, "stopped")
-        self._engine.containers.kill(record.id, number)
+        if found.record is not None and number == signal.SIGKILL:
+            self._want(found.id, "stopped")
+        self._engine.containers.kill(found.id, number)
 
     def restart(self, name: str, timeout_s: float | None = None) -> None:
         """`stop` and `start` in one."""
@@ -306,13 +315,16 @@ class Containers:
 
     def remove(self, name: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it and all that it has, with `volumes` its anonymous ones too (`--rm` always).  Raises FailedPrecondition while it runs, unless `force` kills it."""
-        record = self.find(name).require_local("rm")
+        found = self.find(name)
+        if not force and self._engine.containers.status(found.id).state == "running":
+            raise FailedPrecondition(
+                f"cannot remove container {name}: it is running", hint="stop it first, or force the removal"
+            )
+        if found.record is None:
+            self._engine.containers.remove(found.id)
+            return
+        record = found.record
         with self._locks.hold(record.id):
-            if not force and self._engine.containers.status(record.id).state == "running":
-                raise FailedPrecondition(
-                    f"cannot remove container {record.name}: it is running",
-                    hint="stop it first, or force the removal",
-                )
             self._records.claim(record.id, process_identity(os.getpid()))
             self.clear(record)
         self._holdings.release(record, volumes=volumes or record.asked.remove)
