@@ -53,6 +53,11 @@ CONTAINERS: Commands = {
     "events": ("local.events", "Show what happens to containers."),
 }
 GROUPS: Commands = {
+    "pod": ("local.pod", "Containers that share a network."),
+    "network": ("local.network", "What containers are connected by."),
+    "volume": ("local.volume", "Directories that containers come and go around."),
+    "secret": ("local.secret", "Small values that are in no image and no record."),
+    "kube": ("local.kube", "Kubernetes' YAML, without a cluster."),
     "system": ("local.system", "This machine's facts, its disk usage, and what can go."),
 }
 IMAGES: Commands = {
