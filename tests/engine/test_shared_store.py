@@ -11,9 +11,11 @@ from msgspec.structs import replace
 from rundlet.engine.engine import Engine
 from rundlet.engine.options import ContainerOptions, PodOptions
 from rundlet.engine.settings import Settings
-from rundlet.errors import NotFound
+from rundlet.errors import NotFound, PermissionDenied
 from rundlet.image.pull import pull_image
 from rundlet.image.repair import repair_store
+from rundlet.image.supply import Supply
+from rundlet.registry.access import Registries
 from rundlet.registry.client import RegistryClient
 from rundlet.store.check import check_places, check_store
 from rundlet.store.store import Places, Store
@@ -75,9 +77,9 @@ def test_a_layer_is_mended_under_a_container_that_runs(empty_engine: Engine, reg
     container = run_container(engine, pod, reference, "first")
     layer = store.layers.path(engine.images.list()[0].layers[0])
     os.chmod(f"{layer}/etc/group", 0o600)
-    client = RegistryClient()
-    assert repair_store(store.places, client).left == ()
-    client.close()
+    registries = Registries()
+    assert repair_store(store.places, Supply(registries)).left == ()
+    registries.close()
     assert os.stat(f"{layer}/etc/group").st_mode & 0o777 == 0o644
     assert read(engine, container, "/etc/passwd").startswith(b"root:x:0:")
     second = run_container(engine, pod, reference, "second")
@@ -118,3 +120,40 @@ def test_a_container_of_an_image_in_an_additional_store(
         assert engine._parts.store.usage() == (0, 0)
         engine.pods.remove(pod)
     assert check_places(Places(settings.root, settings.run_root)) == ()
+
+
+def test_stores_registries_policies_and_pins_change_while_it_runs(
+    settings: Settings, registry: str, tmp_path: Path
+) -> None:
+    lender = Store.open(str(tmp_path / "lender"), str(tmp_path / "lender-run"))
+    client = RegistryClient()
+    name = pull_image(lender, client, f"{registry}/busybox:latest").names[0]
+    client.close()
+    lender.close()
+    (tmp_path / "registries.conf").write_text(
+        f'[[registry]]\nprefix = "quay.invalid/team"\nlocation = "{registry}"\n'
+    )
+    (tmp_path / "policy.json").write_text('{"default": [{"type": "reject"}]}')
+    borrowing = replace(
+        settings, additional_image_stores=(str(tmp_path / "lender"),), pinned_images=("*busybox*",)
+    )
+    rewritten = replace(settings, registries_conf=str(tmp_path / "registries.conf"))
+    with Engine(settings) as engine:
+        assert engine.images.status(name) is None
+        engine.reload(borrowing)
+        image = engine.images.status(name)
+        assert image
+        assert image.pinned
+        with pytest.raises(NotFound, match="additional store"):
+            engine.reload(replace(rewritten, additional_image_stores=(str(tmp_path / "none"),)))
+        assert engine.images.status(name)  # and nothing else has changed
+        assert engine._parts.registries.places.registries_conf != rewritten.registries_conf
+        engine.reload(rewritten)
+        assert engine.images.status(name) is None
+        assert engine.images.pull("quay.invalid/team/busybox:latest").names == (
+            "quay.invalid/team/busybox:latest",
+        )
+        engine.reload(replace(rewritten, signature_policy=str(tmp_path / "policy.json")))
+        with pytest.raises(PermissionDenied, match="refused by the policy"):
+            engine.images.pull("quay.invalid/team/busybox:latest")
+    assert check_places(Places(settings.root, settings.run_root), read_data=True) == ()

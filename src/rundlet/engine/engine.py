@@ -32,7 +32,7 @@ from rundlet.engine.names import is_alive, process_identity
 from rundlet.engine.node import read_node_status
 from rundlet.engine.parts import Parts, read_host_facts
 from rundlet.engine.pods import Pods
-from rundlet.engine.provenance import make_gate, open_registries
+from rundlet.engine.provenance import make_gate, open_registries, reload_gate, reload_registries
 from rundlet.engine.reconcile import reconcile_containers
 from rundlet.engine.records import SCHEMA, ContainerRecords, PodRecords
 from rundlet.engine.recovery import recover
@@ -45,6 +45,7 @@ from rundlet.keeper.handles import Lease
 from rundlet.kernel.failure import translating
 from rundlet.kernel.sync import read_boot_id
 from rundlet.network.network import Network, NetworkSettings
+from rundlet.store.additional import check_lenders
 from rundlet.store.store import Store
 from rundlet.trace.flight import FlightRecorder, take_flights
 from rundlet.trace.tracer import Tracer, recall_flight
@@ -77,7 +78,8 @@ class Engine:
         self._watcher = ExitWatcher(self._parts)
         self.containers = Containers(self._parts, stats, self._watcher)
         self.pods = Pods(self._parts, self.containers, stats)
-        self.images = Images(self._parts, make_gate(settings, self._parts.registries))
+        self._gate = make_gate(settings, self._parts.registries)
+        self.images = Images(self._parts, self._gate)
         self.tracer = self._parts.tracer
         self.insight = Insight(self._parts)
         self.inside = Inside(self._parts)
@@ -118,11 +120,17 @@ class Engine:
         return self._parts.keeper.expect(argv, env)
 
     def reload(self, settings: Settings) -> None:
-        """Take the runtime handlers of other settings; pods that are there keep theirs.
+        """Take runtime handlers, registries, policies, additional stores and pins of other settings.
 
-        Raises InvalidArgument, and changes nothing, when they are wrong.
+        Pods that are there keep their handlers, pulls under way their registry.  Raises
+        InvalidArgument, NotFound and DataLoss, and changes nothing, when the settings are wrong.
         """
         check_settings(settings)
+        Handlers(settings)  # what is wrong is told before anything changes
+        check_lenders(settings.additional_image_stores)
+        reload_registries(self._parts.registries, settings)
+        self._parts.store.reload(settings.additional_image_stores, settings.pinned_images)
+        reload_gate(self._gate, settings, self._parts.registries)
         self._parts.handlers.reload(settings)
 
     def close(self) -> None:

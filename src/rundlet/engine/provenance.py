@@ -10,13 +10,22 @@ from rundlet.trust.policyfile import PolicyFiles
 
 def open_registries(settings: Settings) -> Registries:
     """The host's usual files, but for what the settings name."""
+    return Registries(*_describe_registries(settings))
+
+
+def reload_registries(registries: Registries, settings: Settings) -> None:
+    """Have them go by other settings; errors as `Registries.reload`."""
+    registries.reload(*_describe_registries(settings))
+
+
+def _describe_registries(settings: Settings) -> tuple[RegistrySettings, Places]:
     places = choose_places(settings, find_places())
     transport = RegistrySettings(
         insecure_hosts=settings.insecure_registries,
         certs_dirs=places.certs_dirs,
         rate_min_bytes_s=settings.registry_min_rate,
     )
-    return Registries(transport, places)
+    return transport, places
 
 
 def choose_places(settings: Settings, usual: Places) -> Places:
@@ -33,6 +42,13 @@ def choose_places(settings: Settings, usual: Places) -> Places:
 
 def make_gate(settings: Settings, registries: Registries) -> Gate:
     """What every pull asks before it publishes an image."""
-    usual = registries.places.policies
-    files = PolicyFiles(settings.signature_policy, usual, settings.signature_policy_dir)
-    return Gate(registries, files, settings.registries_d)
+    return Gate(registries, _name_policies(settings, registries), settings.registries_d)
+
+
+def reload_gate(gate: Gate, settings: Settings, registries: Registries) -> None:
+    """Have it ask the files that other settings name."""
+    gate.reload(_name_policies(settings, registries), settings.registries_d)
+
+
+def _name_policies(settings: Settings, registries: Registries) -> PolicyFiles:
+    return PolicyFiles(settings.signature_policy, registries.places.policies, settings.signature_policy_dir)

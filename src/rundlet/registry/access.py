@@ -63,15 +63,31 @@ class Registries:
         clock: Clock = Clock(),  # noqa: B008 - immutable
     ) -> None:
         self.places = places or find_places()
-        self._settings = settings or RegistrySettings(certs_dirs=self.places.certs_dirs)
-        self._clients = {
-            False: RegistryClient(self._settings, clock=clock),
-            True: RegistryClient(self._settings._replace(insecure_hosts=("*",)), clock=clock),
-        }
         self._clock = clock
+        self._clients = self._make_clients(settings or RegistrySettings(certs_dirs=self.places.certs_dirs))
         self._lock = threading.Lock()
         self._stamp: object = None
         self._loaded = LoadedRegistries()
+
+    def _make_clients(self, settings: RegistrySettings) -> dict[bool, RegistryClient]:
+        """By whether plain HTTP and certificates that do not verify will do anywhere."""
+        return {
+            False: RegistryClient(settings, clock=self._clock),
+            True: RegistryClient(settings._replace(insecure_hosts=("*",)), clock=self._clock),
+        }
+
+    def reload(self, settings: RegistrySettings, places: Places) -> None:
+        """Go by other settings and files from now on; what is under way ends as it began.
+
+        Errors as `load_registries`; then nothing has changed.
+        """
+        load_registries(places)
+        fresh = self._make_clients(settings)
+        with self._lock:
+            self._clients, old = fresh, self._clients
+            self.places, self._stamp = places, None
+        for client in old.values():
+            client.close()
 
     def close(self) -> None:
         for client in self._clients.values():

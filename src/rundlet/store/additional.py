@@ -77,6 +77,13 @@ def _discard_links(database: Database, image_root: str, marker: str) -> None:
         unlink_if_there(marker)
 
 
+def check_lenders(roots: Sequence[str]) -> None:
+    """Raises what `borrow_all` would raise of these roots."""
+    for root in roots:
+        for _ in list_offered(root):
+            pass
+
+
 def list_offered(root: str) -> Iterator[Offered]:
     """The images of the store at `root`, which nothing is written to."""
     with closing(_connect(root)) as connection:

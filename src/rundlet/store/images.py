@@ -160,6 +160,10 @@ class Images:
             connection.execute("DELETE FROM image_names WHERE name = ?", (canonical,))
             self.write_note(connection, image_id)
 
+    def repin(self, pinned: Sequence[str]) -> None:
+        """Have other names and patterns count as pinned from now on."""
+        self._pinned = tuple(pinned)
+
     def pin(self, image_id: str, *, pinned: bool) -> None:
         """Pin the image, or let go of it: a pinned one is not pruned.  Raises NotFound."""
         with translating(f"image {image_id}"), self._database.write() as connection:

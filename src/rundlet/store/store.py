@@ -140,6 +140,19 @@ class Store:
         """Wait until the files of what was removed are gone."""
         self._sweeper.join()
 
+    def reload(self, additional_roots: Sequence[str], pinned: Sequence[str]) -> None:
+        """Take up other additional stores, let go of those not named any more, and pin by other names.
+
+        Errors as `borrow_all`; then nothing has changed.
+        """
+        roots = tuple(map(os.path.abspath, additional_roots))
+        with translating(f"store {self.root}"):
+            borrow_all(self.database, self.places.image_root, roots)
+            self.places = self.places._replace(additional=roots)
+            self.images.repin(pinned)
+            self.images.collect_stale()
+            self.collect()
+
     def usage(self) -> tuple[int, int]:
         """(bytes, inodes) that images take here: own layers and blobs, summed from what is recorded."""
         with self.database.read() as connection:

@@ -16,10 +16,15 @@ class Gate:
     """One policy's guard; thread-safe.  The files are read at each image, so a change counts at once."""
 
     def __init__(self, registries: Registries, files: PolicyFiles, registries_d: str = "") -> None:
-        self._files = files
-        self._signatures = SignatureStorage(registries, registries_d)
+        self._registries = registries
         self._lock = threading.Lock()
         self._said = False
+        self.reload(files, registries_d)
+
+    def reload(self, files: PolicyFiles, registries_d: str = "") -> None:
+        """Go by other files from now on."""
+        self._files = files
+        self._signatures = SignatureStorage(self._registries, registries_d)
 
     def load(self, namespace: str = "") -> LoadedPolicy:
         """The policy that counts for a namespace now; errors as `load_policy`."""
