@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from rundlet.engine.engine import Engine
 from rundlet.errors import DeadlineExceeded, Error
 from rundlet.local.options import HealthCheck
+from rundlet.local.probe import probe_url
 from rundlet.local.records import Health, Probe
 from rundlet.spec.image import Healthcheck
 
@@ -27,7 +28,7 @@ _DEFAULT = HealthCheck()
 def choose_check(asked: HealthCheck | None, image: Healthcheck | None) -> HealthCheck | None:
     """What a container is checked with: what was asked, else the image's HEALTHCHECK; None for nothing."""
     chosen = asked if asked is not None else _read_image_check(image)
-    return chosen if chosen is not None and chosen.command else None
+    return chosen if chosen is not None and (chosen.command or chosen.url) else None
 
 
 def _read_image_check(image: Healthcheck | None) -> HealthCheck | None:
@@ -72,14 +73,20 @@ def note(health: Health, check: HealthCheck, probe: Probe) -> Health:
 
 def run_check(engine: Engine, container_id: str, check: HealthCheck) -> Probe:
     """Run it once; whatever goes wrong with it is a failure of the check."""
-    argv = ("/bin/sh", "-c", " ".join(check.command)) if check.shell else check.command
     started_at_ns = time.time_ns()
     try:
-        result = engine.containers.exec_sync(container_id, argv, check.timeout_s)
+        code, output = _run(engine, container_id, check)
     except DeadlineExceeded:
         code, output = _FAILED_EXIT_CODE, f"it was killed: it ran over {check.timeout_s:g} s"
     except Error as error:
         code, output = _FAILED_EXIT_CODE, error.message
-    else:
-        code, output = result.exit_code, (result.stdout + result.stderr).decode(errors="replace")
     return Probe(started_at_ns, time.time_ns(), code, output[-_OUTPUT_MAX:])
+
+
+def _run(engine: Engine, container_id: str, check: HealthCheck) -> tuple[int, str]:
+    """Exit code and output."""
+    if check.url:
+        return probe_url(engine, container_id, check.url, check.timeout_s)
+    argv = ("/bin/sh", "-c", " ".join(check.command)) if check.shell else check.command
+    result = engine.containers.exec_sync(container_id, argv, check.timeout_s)
+    return result.exit_code, (result.stdout + result.stderr).decode(errors="replace")
