@@ -148,7 +148,9 @@ def run_user_pod(engine: Engine, ids: Ids) -> Ids:
 
 
 def create_in_user_pod(engine: Engine, ids: Ids) -> Ids:
-    options = _options(ids, security=Security(namespaces=_USER), stdin=True)
+    """With a volume whose layers get the owners that the mapping says."""
+    mounts = (Mount("/image", image=_image(ids), readonly=True),)
+    options = _options(ids, security=Security(namespaces=_USER), stdin=True, mounts=mounts)
     return {"c": engine.containers.create(ids["pod"], options)}
 
 
