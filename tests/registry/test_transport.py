@@ -296,7 +296,7 @@ def test_what_is_said_unasked_is_no_answer_to_the_next_request(transport, listen
 def test_a_refusal_in_the_middle_of_an_upload_is_heard(transport, listen):
     def serve(connection):
         read_request(connection)
-        connection.sendall(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        connection.sendall(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")
 
     authority, _ = listen(serve)
 
@@ -310,6 +310,7 @@ def test_a_refusal_in_the_middle_of_an_upload_is_heard(transport, listen):
         assert "connection broke" in error.message
     else:
         assert status == 413
+    assert ask(transport, authority).status == 413  # by a connection of its own
 
 
 def test_a_peer_that_sends_a_byte_now_and_then_is_given_up(transport, listen):

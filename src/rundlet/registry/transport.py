@@ -144,9 +144,9 @@ class Transport:
             try:
                 connection.send(request.method, target, headers, payload)
             except (BrokenPipeError, ConnectionResetError):
-                # It may have said why it did not want the rest.
+                # It may have said why it did not want the rest, which it would take for the next request.
                 with suppress(OSError, Garbled):
-                    return connection.read_head(timeout_s)
+                    return connection.read_head(timeout_s)._replace(keeps_open=False)
                 raise
         return connection.read_head(timeout_s)
 
