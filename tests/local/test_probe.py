@@ -7,7 +7,7 @@ from rundlet.local.health import choose_check, run_check
 from rundlet.local.options import HealthCheck, NetworkChoice
 
 pytestmark = pytest.mark.kernel
-SERVER = "mkdir -p /tmp/w; echo fine > /tmp/w/ok; exec httpd -f -p 8080 -h /tmp/w"
+SERVER = "mkdir -p /tmp/w; echo fine > /tmp/w/ok; exec busybox httpd -f -p 8080 -h /tmp/w"
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def server(machine, asked):
     """A container that serves /ok on 8080."""
     web = replace(asked, entrypoint=("sh", "-c", SERVER), command=(), network=NetworkChoice())
     name = machine.containers.run(web)
-    listens = ["sh", "-c", "until nc -z 127.0.0.1 8080; do :; done"]
+    listens = ["sh", "-c", "until busybox grep -q :1F90 /proc/net/tcp /proc/net/tcp6; do :; done"]
     assert machine.containers.exec(name, listens, timeout_s=5).exit_code == 0
     return name
 
