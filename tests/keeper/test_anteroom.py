@@ -13,8 +13,11 @@ from rundlet.kernel.clone import clone
 from rundlet.plan.container import ContainerPlan
 from rundlet.runtime.anteroom import fits, make_anteroom
 from rundlet.spec import runtime as spec
-from tests.keeper.bundle import MOUNTS, config, plan
+from tests.keeper.bundle import MOUNTS, NAMESPACES, config, plan
 from tests.keeper.conftest import Outcome
+
+_SYS_ADMIN = ["CAP_SYS_ADMIN"]
+ADMIN = spec.Capabilities(bounding=_SYS_ADMIN, effective=_SYS_ADMIN, permitted=_SYS_ADMIN)
 
 
 def have(*mounts: spec.Mount, **fields: object) -> spec.RuntimeConfig:
@@ -94,12 +97,10 @@ def shared_volume(path: Path) -> Iterator[Path]:
 def test_a_mount_that_a_container_makes_shows_on_the_host_only_where_that_is_asked_for(
     run: Callable[..., Outcome], tmp_path: Path, options: list[str], propagation: str, out: bool
 ) -> None:
-    admin = ["CAP_SYS_ADMIN"]
-    sets = spec.Capabilities(bounding=admin, effective=admin, permitted=admin)
     with shared_volume(tmp_path / "volume") as volume:
         (volume / "inner").mkdir()
         script = "mount -t tmpfs inner /volume/inner && touch /volume/inner/made && echo done"
-        wanted = config("sh", "-c", script, capabilities=sets)
+        wanted = config("sh", "-c", script, capabilities=ADMIN)
         wanted = wanted.replace(mounts=[*MOUNTS, spec.Mount("/volume", str(volume), "bind", options)])
         assert wanted.linux is not None
         outcome = run(wanted.replace(linux=wanted.linux.replace(rootfs_propagation=propagation)))
@@ -107,6 +108,24 @@ def test_a_mount_that_a_container_makes_shows_on_the_host_only_where_that_is_ask
         assert (volume / "inner/made").exists() == out
         if out:
             subprocess.run(["umount", volume / "inner"], check=True)
+
+
+@pytest.mark.kernel
+def test_a_mount_made_in_a_user_namespace_does_not_show_on_the_host(
+    run: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    ids = [spec.IdMapping(0, 0, 65536)]
+    wanted = config("sh", "-c", "mount -t tmpfs inner /volume/inner && echo done", capabilities=ADMIN)
+    assert wanted.linux is not None
+    linux = wanted.linux.replace(
+        namespaces=[*NAMESPACES, spec.Namespace("user")], uid_mappings=ids, gid_mappings=ids
+    )
+    with shared_volume(tmp_path / "volume") as volume:
+        (volume / "inner").mkdir()
+        bind = spec.Mount("/volume", str(volume), "bind", ["rbind"])
+        outcome = run(wanted.replace(linux=linux, mounts=[*MOUNTS, bind]))
+        assert (outcome.stdout, outcome.stderr) == ("done\n", "")
+        assert not os.path.ismount(volume / "inner")
 
 
 @pytest.mark.kernel
