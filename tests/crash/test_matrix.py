@@ -28,6 +28,9 @@ ROOMS = ("engine", "keeper", "runtime")
 UNREACHED = {
     "twin.wait": "two calls at once: tests/engine/test_twins.py",
     "lock.wait": "two calls at once: tests/engine/test_locks.py",
+    "keeper.start-minder": "nobody asks for a minder: tests/local/test_minder_crashes.py",
+    "keeper.note-minder": "likewise",
+    "keeper.forget-minder": "likewise",
     "undo": "comes after failures, of which the matrix has plenty",
 }
 

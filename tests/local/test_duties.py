@@ -20,10 +20,10 @@ def record(policy: str = "no", wanted: str = "running", retries: int = 0, **stat
 
 
 def ended(code: int = 0, started_s: int = 1500, life_s: int = 1, network: bool = True) -> Life:
-    return Life("exited", code, started_s * S, (started_s + life_s) * S, network)
+    return Life(1, "exited", code, started_s * S, (started_s + life_s) * S, network)
 
 
-RUNNING = Life("running", 0, 1500 * S, 0, True)
+RUNNING = Life(1, "running", 0, 1500 * S, 0, True)
 
 
 @pytest.mark.parametrize(
@@ -54,24 +54,28 @@ def test_retries_have_a_limit() -> None:
 
 def test_a_restart_waits_for_its_time_and_for_nobody_else() -> None:
     due_s = 1990
-    waiting = record("always", restart_at_ns=due_s * S)
+    waiting = record("always", restart_at_ns=due_s * S, restart_after=1)
     assert find_duty(waiting, ended(), None, Moment((due_s - 1) * S, BOOT)) == Duty("none", due_s * S)
     assert find_duty(waiting, ended(), None, NOW).act == "restart"
     assert (
-        find_duty(record("always", "stopped", restart_at_ns=due_s * S), ended(), None, NOW).act
+        find_duty(
+            record("always", "stopped", restart_at_ns=due_s * S, restart_after=1), ended(), None, NOW
+        ).act
         == "forget-restart"
     )
 
 
 @pytest.mark.parametrize("state", ["running", "exited"])
 def test_a_restart_that_was_done_and_not_written_down_is_counted_not_done_again(state: str) -> None:
-    done = record("always", restart_at_ns=1400 * S)
-    assert find_duty(done, RUNNING if state == "running" else ended(), None, NOW).act == "count"
+    done = record("always", restart_at_ns=1400 * S, restart_after=1)
+    life = (RUNNING if state == "running" else ended())._replace(number=2)
+    assert find_duty(done, life, None, NOW).act == "count"
 
 
 def test_a_container_revived_and_not_started_is_started() -> None:
-    half = Life("created", 0, 0, 0, True)
-    assert find_duty(record("always", restart_at_ns=1400 * S), half, None, NOW).act == "restart"
+    half = Life(2, "created", 0, 0, 0, True)
+    waiting = record("always", restart_at_ns=1400 * S, restart_after=1)
+    assert find_duty(waiting, half, None, NOW).act == "restart"
     assert find_duty(record("always"), half, None, NOW) == Duty("none")
 
 

@@ -39,4 +39,5 @@ def describe_container(record: ContainerRecord) -> ContainerStatus:
         stop_signal=facts.stop_signal,
         runtime_handler=facts.runtime_handler or BUILTIN,
         volumes=facts.volumes,
+        lives=facts.lives,
     )

@@ -3,9 +3,8 @@
 import logging
 import threading
 
-from rundlet.engine.exits import record_exit
 from rundlet.engine.parts import Parts
-from rundlet.engine.reconcile import reconcile_containers
+from rundlet.engine.reconcile import reconcile_containers, record_end
 from rundlet.errors import Error, NotFound
 from rundlet.keeper.handles import Watch
 from rundlet.keeper.protocol import ExitRecord
@@ -59,12 +58,13 @@ class ExitWatcher:
             record = self._parts.containers.get(end.container_id)
         except NotFound:
             return  # removed meanwhile
+        started_at_ns = 0
         if record.facts.lives > 1:
             state = self._parts.keeper.state(end.container_id)
             if state.exit is None:
                 return
-            end = state.exit
-        record_exit(self._parts.containers, end)
+            started_at_ns, end = state.started_at_ns, state.exit
+        record_end(self._parts, record, started_at_ns, end)
 
     def _listen(self) -> None:
         watch = self._parts.keeper.watch()

@@ -4,7 +4,7 @@ from rundlet.engine.exits import record_exit, record_unknown_exit
 from rundlet.engine.parts import Parts
 from rundlet.engine.records import ContainerRecord
 from rundlet.engine.restore import note_restored
-from rundlet.keeper.protocol import ContainerState
+from rundlet.keeper.protocol import ContainerState, ExitRecord
 
 
 def reconcile_containers(parts: Parts) -> None:
@@ -15,6 +15,13 @@ def reconcile_containers(parts: Parts) -> None:
     kept = parts.keeper.list()
     for record in live:
         _reconcile_container(parts, record, kept.get(record.id))
+
+
+def record_end(parts: Parts, record: ContainerRecord, started_at_ns: int, end: ExitRecord) -> None:
+    """Its end, and of a life after the first its beginning too: who revived it may have been killed over that."""
+    if record.facts.lives > 1 and started_at_ns:
+        parts.containers.mark_started(record.id, started_at_ns)
+    record_exit(parts.containers, end)
 
 
 def is_waiting_for_restore(record: ContainerRecord, boot_id: str) -> bool:
@@ -28,7 +35,7 @@ def _reconcile_container(parts: Parts, record: ContainerRecord, state: Container
     if state is None or record.facts.boot_id != parts.boot_id:
         record_unknown_exit(parts.containers, record.id, "the container ended while nobody was looking")
     elif state.exit is not None:
-        record_exit(parts.containers, state.exit)
+        record_end(parts, record, state.started_at_ns, state.exit)
     elif state.status == "running" and record.state != "running":
         if record.facts.restore:  # whoever had it restored died before that was recorded
             parts.containers.save_facts(record.id, note_restored(record.facts, state.pid))

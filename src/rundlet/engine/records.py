@@ -347,12 +347,12 @@ class ContainerRecords(_Table):
         self._update(full_id, "facts = ?", (_text(facts),), "", None)
 
     def mark_started(self, full_id: str, started_at_ns: int) -> None:
-        """created → running; one that has ended meanwhile keeps its state."""
+        """created → running; one that has ended meanwhile keeps its state.  The first report of a start counts."""
         self._update(
             full_id,
             "started_at_ns = ?, state = CASE state WHEN 'created' THEN 'running' ELSE state END",
             (started_at_ns,),
-            "",
+            "AND started_at_ns = 0",
             "started",
         )
 

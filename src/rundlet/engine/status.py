@@ -34,7 +34,10 @@ class UserStatus(_Status, frozen=True):
 
 
 class ContainerStatus(_Status, frozen=True):
-    """`exit_code` is None until exited; `reason` as CRI has it (Completed, Error, OOMKilled …)."""
+    """`exit_code` is None until exited; `reason` as CRI has it (Completed, Error, OOMKilled …).
+
+    `lives` counts how often it was made ready to start.
+    """
 
     id: str
     pod_id: str
@@ -54,6 +57,7 @@ class ContainerStatus(_Status, frozen=True):
     stop_signal: str
     runtime_handler: str
     volumes: dict[str, str] = {}
+    lives: int = 1
 
 
 class ExecResult(_Status, frozen=True):

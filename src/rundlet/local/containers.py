@@ -221,6 +221,7 @@ class Containers:
                 if minded:
                     self._wishes.wish(look=True)  # it may find that it is not needed
                 self._wishes.has_settled(record.id)
+                self._want(record.id, "stopped")  # no policy brings back what a person could not start
                 raise
         if needs_look(record.asked):
             self._wishes.wish(look=True)
@@ -231,7 +232,10 @@ class Containers:
             record = self.find(container_id).require_local("restart")
             status = self._engine.containers.status(record.id)
             is_due = record.state.wanted == "running" and record.state.restart_at_ns == due_at_ns
-            if is_due and status.state in ("created", "exited") and status.started_at_ns < due_at_ns:
+            is_ready = status.state == "created" and status.lives > record.state.restart_after
+            if is_due and (
+                is_ready or (status.state == "exited" and status.lives == record.state.restart_after)
+            ):
                 self._begin(record, status.state)
 
     def _begin(self, record: LocalRecord, state: str) -> None:

@@ -11,14 +11,14 @@ most so often, and not what a boot ended.  A restart comes 100 ms after the end,
 twice the time up to a minute; a life of 10 s makes it 100 ms again.
 
 Whoever is killed in between has done no harm: each duty is seen from the records and the engine's state
-alone, and what was done is seen as done (a restart by the start that is later than it was due).
+alone, and what was done is seen as done (a restart by a life later than the one that it follows).
 """
 
 from typing import Literal, NamedTuple
 
 from rundlet.local.health import find_due
 from rundlet.local.options import HealthCheck, RestartPolicy, RunOptions
-from rundlet.local.records import Health, LocalRecord
+from rundlet.local.records import Health, LocalRecord, LocalState
 
 Act = Literal[
     "none",
@@ -41,8 +41,12 @@ NEVER = 0
 
 
 class Life(NamedTuple):
-    """The engine's view of one container; `network_is_up` says that its own pod still has its network."""
+    """The engine's view of one container; `network_is_up` says that its own pod still has its network.
 
+    `number` counts how often it was made ready to start.
+    """
+
+    number: int
     state: str
     exit_code: int
     started_at_ns: int
@@ -74,8 +78,7 @@ def find_duty(record: LocalRecord, life: Life, check: HealthCheck | None, moment
 
 
 def _find_running(record: LocalRecord, life: Life, check: HealthCheck | None, now_ns: int) -> Duty:
-    state = record.state
-    if 0 < state.restart_at_ns <= life.started_at_ns:
+    if was_restarted(record.state, life):
         return Duty("count")
     due: list[Duty] = []
     if record.asked.timeout_s:
@@ -98,24 +101,28 @@ def _find_check(health: Health, life: Life, check: HealthCheck) -> Duty:
 
 def _find_ended(record: LocalRecord, life: Life, moment: Moment) -> Duty:
     state = record.state
-    was_restarted = life.state != "created" and 0 < state.restart_at_ns <= life.started_at_ns
-    if was_restarted:
+    if was_restarted(state, life):
         return Duty("count")
     if state.restart_at_ns:
         if state.wanted != "running":
             return Duty("forget-restart")
         return Duty("restart") if state.restart_at_ns <= moment.now_ns else Duty("none", state.restart_at_ns)
-    if life.started_at_ns and wants_restart(record, life, moment):
+    if wants_restart(record, life, moment):
         return Duty("put-off")
     if record.asked.remove or life.network_is_up:
         return Duty("settle")
     return Duty("none")
 
 
+def was_restarted(state: LocalState, life: Life) -> bool:
+    """Whether the restart that is due was done already, by somebody who could not write that down."""
+    return bool(state.restart_at_ns) and life.state != "created" and life.number > state.restart_after
+
+
 def wants_restart(record: LocalRecord, life: Life, moment: Moment) -> bool:
     """Whether the policy brings back a container that has ended."""
     policy, was_wanted = record.asked.restart, record.state.wanted == "running"
-    ended_by_boot = life.started_at_ns < moment.booted_at_ns
+    ended_by_boot = 0 < life.started_at_ns < moment.booted_at_ns
     match policy.name:
         case "always":
             return was_wanted or ended_by_boot
@@ -134,7 +141,8 @@ def _may_retry(policy: RestartPolicy, exit_code: int, restarts: int) -> bool:
 
 def choose_pause(last_pause_s: float, life: Life) -> float:
     """Seconds between this end and the restart, when `last_pause_s` were before the life that has ended."""
-    if not last_pause_s or life.finished_at_ns - life.started_at_ns >= _LONG_LIFE_S * _NS:
+    began_ns = life.started_at_ns or life.finished_at_ns
+    if not last_pause_s or life.finished_at_ns - began_ns >= _LONG_LIFE_S * _NS:
         return _PAUSE_S
     return min(2 * last_pause_s, _PAUSE_MAX_S)
 

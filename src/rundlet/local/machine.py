@@ -16,14 +16,15 @@ from typing import Self
 
 from rundlet.engine.engine import Engine
 from rundlet.engine.journal import Entry
+from rundlet.errors import FailedPrecondition
 from rundlet.local.containers import Containers
 from rundlet.local.events import Filters, read_events
 from rundlet.local.holdings import Holdings, count_users
 from rundlet.local.locks import ContainerLocks
-from rundlet.local.minding import Minding
+from rundlet.local.minding import Minding, check_health
 from rundlet.local.networks import Networks
 from rundlet.local.pods import POD_TABLE, PodRecords, Pods
-from rundlet.local.records import CONTAINER_SCHEMA, LocalRecords
+from rundlet.local.records import CONTAINER_SCHEMA, Health, LocalRecords
 from rundlet.local.recovery import recover
 from rundlet.local.secrets import SECRET_TABLE, Secrets
 from rundlet.local.settings import MachineSettings, read_machine_settings
@@ -124,6 +125,21 @@ class Machine:
         """What happened since the boot, whichever process did it (`local.events`)."""
         limits = {"since_ns": since_ns, "until_ns": until_ns}
         return read_events(self.engine.journal, **limits, follow=follow, filters=filters, is_over=is_over)
+
+    def check_health(self, name: str) -> Health:
+        """Run a container's health check now, write down what came of it, and answer that.
+
+        Raises FailedPrecondition when it has none, or does not run.
+        """
+        record = self.containers.find(name).require_local("check")
+        if record.asked.health is None:
+            raise FailedPrecondition(
+                f"container {record.name} has no health check", hint="give it one with --health-cmd"
+            )
+        status = self.engine.containers.status(record.id)
+        if status.state != "running":
+            raise FailedPrecondition(f"cannot check container {record.name}: it is {status.state}")
+        return check_health(self.engine, self._records, record, record.asked.health, status.started_at_ns)
 
     def open_minding(self, on_done: Callable[[], None]) -> Minding:
         """For the process that does what nobody asks for (`rundlet.local.hand`)."""

@@ -76,11 +76,11 @@ class Hand:
 
 
 class Minder:
-    def __init__(self, run_root: str, source: str) -> None:
+    def __init__(self, run_root: str, source: str, *, look: bool) -> None:
         self._run_root = run_root
         self._source = source
         self._hand: Hand | None = None
-        self._look = False
+        self._look = look
         self._look_at_ns = 0
         self._needed = True
         self._wished = False  # since the hand began, for a container that it may not have seen
@@ -173,8 +173,13 @@ def main(argv: list[str]) -> None:
         comm.write(b"rundlet-minder")
     os.makedirs(f"{run_root}/local", mode=0o700, exist_ok=True)
     lock = os.open(f"{run_root}/local/minder.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    Minder(run_root, source).run()
+    look = False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        look = True  # the other one may have been told what this one was started for
+    Minder(run_root, source, look=look).run()
 
 
 if __name__ == "__main__":

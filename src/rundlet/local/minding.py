@@ -18,14 +18,15 @@ from rundlet.engine.names import is_alive
 from rundlet.engine.options import ContainerFilter, PodFilter
 from rundlet.engine.status import ContainerStatus
 from rundlet.engine.undo import attempt
-from rundlet.errors import Error, FailedPrecondition, NotFound
+from rundlet.errors import FailedPrecondition, NotFound
 from rundlet.local import health
 from rundlet.local.containers import Containers
 from rundlet.local.duties import Duty, Life, Moment, choose_pause, find_duty, is_minded
 from rundlet.local.options import HealthCheck
 from rundlet.local.records import Health, LocalRecord, LocalRecords, LocalState, Probe
+from rundlet.step import step
 
-_RETRY_S = 2.0
+_RETRY_S = 5.0
 _NS = 10**9
 
 
@@ -101,7 +102,7 @@ class Minding:
     def _act(self, record: LocalRecord, life: Life, duty: Duty) -> None:
         match duty.act:
             case "restart":
-                self._restart(record)
+                self._containers.start_again(record.id, record.state.restart_at_ns)
             case "settle":
                 self._containers.settle(record.id)
             case "kill":
@@ -109,7 +110,7 @@ class Minding:
             case "check":
                 self._check(record, life)
             case "react":
-                self._react(record)
+                self._react(record, life)
             case _:
                 self._note(record, life, duty)
 
@@ -125,26 +126,17 @@ class Minding:
                     return replace(state, restarts=state.restarts + 1, restart_at_ns=0)
                 case "put-off":
                     pause_s = choose_pause(state.restart_pause_s, life)
-                    return put_off(replace(state, wanted="running"), now_ns, pause_s)
+                    wanted = replace(state, wanted="running", restart_after=life.number)
+                    return put_off(wanted, now_ns, pause_s)
                 case "forget-restart":
                     return replace(state, restart_at_ns=0)
                 case _:
                     return replace(state, health=health.begin(state.health, life.started_at_ns))
 
-        self._records.change_state(record.id, change)
+        with step(f"local.{duty.act}", record.id):
+            self._records.change_state(record.id, change)
         if duty.act == "count":
             self._engine.journal.note("container", "restart", record.id, record.name, record.asked.image)
-
-    def _restart(self, record: LocalRecord) -> None:
-        """One that cannot be started counts as a restart that failed."""
-        try:
-            self._containers.start_again(record.id, record.state.restart_at_ns)
-        except NotFound:
-            return
-        except Error:
-            now_ns = self._read_time().now_ns
-            self._records.change_state(record.id, lambda state: _note_failure(state, record, now_ns))
-            raise
 
     def _kill(self, record: LocalRecord) -> None:
         try:
@@ -158,7 +150,7 @@ class Minding:
         if check is not None:
             check_health(self._engine, self._records, record, check, life.started_at_ns)
 
-    def _react(self, record: LocalRecord) -> None:
+    def _react(self, record: LocalRecord, life: Life) -> None:
         """To a container that is unhealthy; its end is the proof that this was done."""
         match record.asked.health.on_failure if record.asked.health else "none":
             case "kill":
@@ -167,7 +159,10 @@ class Minding:
                 self._containers.stop(record.id)
             case "restart":
                 now_ns = self._read_time().now_ns
-                self._records.change_state(record.id, lambda state: replace(state, restart_at_ns=now_ns))
+                self._records.change_state(
+                    record.id,
+                    lambda state: replace(state, restart_at_ns=now_ns, restart_after=life.number),
+                )
                 self._engine.containers.stop(record.id, record.asked.stop_timeout_s)
 
 
@@ -175,18 +170,9 @@ def put_off(state: LocalState, now_ns: int, pause_s: float) -> LocalState:
     return replace(state, restart_at_ns=now_ns + int(pause_s * _NS), restart_pause_s=pause_s)
 
 
-def _note_failure(state: LocalState, record: LocalRecord, now_ns: int) -> LocalState:
-    if state.restart_at_ns != record.state.restart_at_ns:
-        return state
-    state = replace(state, restarts=state.restarts + 1)
-    limit = record.asked.restart.max_retries
-    if limit and state.restarts >= limit:
-        return replace(state, restart_at_ns=0, wanted="stopped")
-    return put_off(state, now_ns, choose_pause(state.restart_pause_s, Life("exited", 1, 0, 0, False)))
-
-
 def _see(record: LocalRecord, status: ContainerStatus, ready: set[str]) -> Life:
     return Life(
+        number=status.lives,
         state=status.state,
         exit_code=status.exit_code if status.exit_code is not None else 0,
         started_at_ns=status.started_at_ns,
@@ -200,7 +186,8 @@ def check_health(
 ) -> Health:
     """Run a container's check, write down what came of it, and tell."""
     probe: Probe = health.run_check(engine, record.id, check)
-    state = records.change_state(record.id, lambda state: _note_probe(state, check, probe, life_ns))
+    with step("local.note-probe", record.id):
+        state = records.change_state(record.id, lambda state: _note_probe(state, check, probe, life_ns))
     engine.journal.note(
         "container", "health_status", record.id, record.name, record.asked.image, health=state.health.status
     )

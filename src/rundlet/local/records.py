@@ -61,12 +61,14 @@ class LocalState(Struct, frozen=True, omit_defaults=True):
     """`wanted` is what the user asked last: a container that was stopped is not restarted.
 
     `restarts` counts those by policy since a person started it last, `restart_at_ns` is when the
-    next one is due (0: none is), `restart_pause_s` how long it was put off.
+    next one is due (0: none is), `restart_after` the life that it follows (engine's `lives`),
+    `restart_pause_s` how long it was put off.
     """
 
     wanted: Literal["stopped", "running", "removed"] = "stopped"
     restarts: int = 0
     restart_at_ns: int = 0
+    restart_after: int = 0
     restart_pause_s: float = 0.0
     health: Health = Health()
 
