@@ -14,7 +14,7 @@ from rundlet.api.display import show_table
 from rundlet.api.ready import wait_for_health, wait_for_line, wait_for_port
 from rundlet.api.words import Command, parse_port, split_command
 from rundlet.engine.options import ExecOptions
-from rundlet.errors import DeadlineExceeded, Error, NotFound
+from rundlet.errors import DeadlineExceeded, FailedPrecondition, NotFound
 from rundlet.local.copying import get_file, list_directory, pack_path, put_file, unpack_into
 from rundlet.local.logs import LogEntry
 from rundlet.local.status import Container as Status
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from rundlet.local.machine import Machine
 
 
-class ExecFailed(Error):
+class ExecFailed(FailedPrecondition):
     """A program that was run with `check` ended with another code than 0; `result` is what it wrote."""
-
-    code = "failed_precondition"
 
     def __init__(self, argv: tuple[str, ...], result: "ExecResult") -> None:
         last = result.stderr.strip().rpartition("\n")[2]
