@@ -346,6 +346,11 @@ class Containers:
             self._records.delete(record.id)
         self._locks.forget(record.id)
 
+    def discard(self, record: LocalRecord) -> None:
+        """What a process that died has left of a container, and what it held.  Idempotent."""
+        self.clear(record)
+        self._holdings.release(record, volumes=bool(record.owner) or record.asked.remove)
+
     def wait(self, name: str, timeout_s: float | None = None) -> int | None:
         """The exit code once it has ended, None when it has not after `timeout_s`."""
         return self._engine.containers.wait(self.find(name).id, timeout_s)

@@ -28,7 +28,7 @@ def recover(engine: Engine, records: LocalRecords, containers: Containers) -> No
             continue
         if _is_left_over(record, states.get(record.id, "")):
             _log.info("container %s was left by a process that died, or is gone: removed", record.name)
-            attempt(f"remove what is left of container {record.name}", containers.clear, record)
+            attempt(f"remove what is left of container {record.name}", containers.discard, record)
 
 
 def _is_left_over(record: LocalRecord, state: str) -> bool:
