@@ -37,6 +37,12 @@ def test_a_named_endpoint_means_crictl_s_verbs(verb):
     assert choose_dialect(verb, (), endpoint_named=True) == CRI
 
 
+def test_version_and_info_ask_who_listens():
+    assert choose_dialect("version", (), endpoint_named=False) == LOCAL
+    assert choose_dialect("version", (), endpoint_named=False, socket_there=True) == CRI
+    assert choose_dialect("ps", (), endpoint_named=False, socket_there=True) == LOCAL
+
+
 def test_an_endpoint_is_named_by_option_environment_or_file(monkeypatch, tmp_path):
     file = tmp_path / "crictl.yaml"
     monkeypatch.delenv("CONTAINER_RUNTIME_ENDPOINT", raising=False)

@@ -3,6 +3,7 @@
     rundlet VERB …            podman's
     rundlet cri VERB …        crictl's
     rundlet -r ENDPOINT VERB  crictl's; CONTAINER_RUNTIME_ENDPOINT and a runtime-endpoint in crictl.yaml say the same
+    rundlet version, info     crictl's where a CRI runtime has its socket, else of this program
 
 Some words are understood without that: verbs that only crictl has (`runp`, `pods`, …), options that only
 crictl's verb has (`-o json`, `exec --sync`), and `create POD CONTAINER.json POD.json`.
@@ -25,12 +26,15 @@ _CRI_OPTIONS = {
     "version": ("-o", "--output"),
 }
 _OPERANDS_OF_OTHERS = ("exec",)  # what follows their first operand is a command of the container
+_ASK_WHO_LISTENS = ("version", "info")
 _CREATE_OPERANDS = 3
 
 
-def choose_dialect(verb: str, arguments: Sequence[str], *, endpoint_named: bool) -> str:
+def choose_dialect(
+    verb: str, arguments: Sequence[str], *, endpoint_named: bool, socket_there: bool = False
+) -> str:
     """For a verb that both have; `arguments` follow it.  Pure."""
-    if endpoint_named:
+    if endpoint_named or (socket_there and verb in _ASK_WHO_LISTENS):
         return CRI
     if verb == "create":
         return CRI if _names_cri_files(arguments) else LOCAL

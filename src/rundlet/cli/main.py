@@ -21,6 +21,7 @@ from rundlet.cli.duration import DURATION
 from rundlet.cli.help import examples
 from rundlet.cli.lazygroup import LazyGroup
 from rundlet.cli.report import report
+from rundlet.cri.endpoint import KNOWN_SOCKETS
 from rundlet.errors import Error
 
 Commands = dict[str, tuple[str, str]]
@@ -127,7 +128,8 @@ def _speaks_cri(ctx: click.Context, word: str, rest: list[str]) -> bool:
     if word not in CRI_COMMANDS or word not in LOCAL:
         return word in CRI_COMMANDS
     named = dialect.is_endpoint_named(ctx.params.get("runtime_endpoint", ""))
-    return dialect.choose_dialect(word, rest, endpoint_named=named) == dialect.CRI
+    there = any(map(os.path.exists, KNOWN_SOCKETS))
+    return dialect.choose_dialect(word, rest, endpoint_named=named, socket_there=there) == dialect.CRI
 
 
 @click.group(
