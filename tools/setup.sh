@@ -17,7 +17,7 @@ WALK_PACKAGES="redis-server:redis-server"
 # package:command, or package:absolute path of a file that proves it is there
 TEST_PACKAGES="$WALK_PACKAGES runc:runc crun:crun skopeo:skopeo umoci:umoci docker-registry:docker-registry
   containernetworking-plugins:/usr/lib/cni/bridge nftables:nft iptables:iptables iproute2:ip
-  uidmap:newuidmap passt:pasta slirp4netns:slirp4netns gpg:gpg gpg-agent:gpg-agent podman:podman conmon:conmon containerd:containerd busybox-static:busybox libseccomp2:/usr/lib/$(uname -m)-linux-gnu/libseccomp.so.2"
+  uidmap:newuidmap passt:pasta slirp4netns:slirp4netns gpg:gpg gpg-agent:gpg-agent postgresql-15:/usr/lib/postgresql/15/bin/postgres podman:podman conmon:conmon containerd:containerd busybox-static:busybox libseccomp2:/usr/lib/$(uname -m)-linux-gnu/libseccomp.so.2"
 
 RIG_PACKAGES="docker-registry:docker-registry busybox-static:busybox openssl:openssl iproute2:ip gcc:gcc
   libc6-dev:/usr/lib/$(uname -m)-linux-gnu/libc.a"
