@@ -400,3 +400,12 @@ def test_an_image_of_another_kind_is_shown_whole(image, layout):
     assert shown["LayersData"][0]["MIMEType"] == "text/plain"
     assert image("history", name).code == 1
     assert mediatype.OCI_EMPTY in image("inspect", "--raw", name).stdout
+
+
+def test_an_input_of_no_use_is_named(image, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert image("load").stderr == "rundlet: stdin: empty, where an archive was expected\n"
+    (tmp_path / "notes").write_text("{x")
+    assert image("manifest-digest", f"{tmp_path}/notes").stderr.startswith(
+        f"rundlet: manifest {tmp_path}/notes: "
+    )

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -19,6 +20,17 @@ def ask(question: str, *, instead: str, hidden: bool = False, twice: bool = Fals
         )
     answer: str = click.prompt(question, hide_input=hidden, confirmation_prompt=twice, err=True)
     return answer
+
+
+def choose(question: str, choices: Sequence[str]) -> int:
+    """Which of `choices` is meant, by its number; -1 where nobody can be asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return -1
+    click.echo(question, err=True)
+    for number, choice in enumerate(choices, 1):
+        click.echo(f"  {number}  {choice}", err=True)
+    answer: int = click.prompt("Number", type=click.IntRange(1, len(choices)), err=True)
+    return answer - 1
 
 
 def _has_terminal() -> bool:

@@ -1,14 +1,19 @@
 """Between registries and the store: `copy` with one side given."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from rundlet.cli.ask import choose
 from rundlet.cli.image_copying import Job, copying_options, make_signer, read_options, read_packing, run_job
 from rundlet.cli.image_options import access_options, image_command, open_host, read_access
-from rundlet.image.location import Location, parse_docker_name, parse_location
-from rundlet.image.place import Host
+from rundlet.image.location import TRANSPORTS, Location, parse_docker_name, parse_location
+from rundlet.image.place import Access
 from rundlet.image.storage import find_image
+
+if TYPE_CHECKING:
+    from rundlet.registry.access import Registries
+    from rundlet.spec.reference import Reference
 
 
 @image_command(
@@ -23,23 +28,40 @@ def pull(image: str, **given: Any) -> None:
     """Copy an image from a registry, or from TRANSPORT:DETAILS, into the store."""
     host = open_host()
     access = read_access(given)
-    source = _locate(host, image)
+    registries = host.registries(access)
+    chosen = _choose(registries, image)
+    source = Location("docker", reference=chosen) if chosen else _locate(registries, image, access)
     name = str(source.reference) if source.reference else source.name or "localhost/image:latest"
     target = Location("containers-storage", name=name)
     job = _make_job(source, target, given)._replace(source_access=access)
     result = run_job(host, job, given["digestfile"])
+    if chosen and result is not None:
+        registries.record_choice(image, chosen)
     if result is not None and not job.quiet:
         print(find_image(host.store, name).id)
 
 
-def _locate(host: Host, text: str) -> Location:
-    """TRANSPORT:DETAILS, or a name completed by registries.conf."""
-    from rundlet.image.location import TRANSPORTS
+def _choose(registries: "Registries", text: str) -> "Reference | None":
+    """The image that somebody at the terminal says is meant by a short name; None where there is nothing to ask."""
+    choices = () if _is_location(text) else registries.list_choices(text)
+    number = choose(f"Which image is {text}?", [str(each) for each in choices]) if choices else -1
+    return choices[number] if number >= 0 else None
 
+
+def _is_location(text: str) -> bool:
+    """TRANSPORT:DETAILS."""
     transport, _, details = text.partition(":")
-    if transport in TRANSPORTS and (transport != "docker" or details.startswith("//")):
+    return transport in TRANSPORTS and (transport != "docker" or details.startswith("//"))
+
+
+def _locate(registries: "Registries", text: str, access: Access) -> Location:
+    """TRANSPORT:DETAILS, or a name completed by registries.conf: the first candidate that a registry has."""
+    if _is_location(text):
         return parse_location(text)
-    return Location("docker", reference=host.registries().resolve_name(text)[0])
+    first, *others = registries.resolve_name(text)
+    if others:
+        first = registries.open_any(text, access.credentials).remote.name
+    return Location("docker", reference=first)
 
 
 @image_command(

@@ -4,6 +4,7 @@ import shutil
 import sys
 from typing import NamedTuple
 
+from rundlet.errors import InvalidArgument
 from rundlet.image.dockerarchive import read_items
 from rundlet.image.location import STREAMS, Location
 from rundlet.image.oci import REF_NAME
@@ -27,6 +28,8 @@ def keep_stream(path: str, directory: str) -> str:
     kept = f"{directory}/stdin"
     with translating("stdin"), open(kept, "wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file)
+        if not file.tell():
+            raise InvalidArgument("stdin: empty, where an archive was expected")
     return kept
 
 

@@ -31,14 +31,14 @@ def make_document(value: Mapping[str, Any], algorithm: str = "sha256") -> Docume
     return Document(raw, value["mediaType"], Digest.of(raw, algorithm))
 
 
-def find_media_type(raw: bytes, served: str) -> str:
+def find_media_type(raw: bytes, served: str, what: str = "manifest") -> str:
     """A document's type: what it was served as, else what it says itself, else what its members mean.
 
     "" when it is no manifest at all.
     """
     if served in (*mediatype.MANIFESTS, *mediatype.INDEXES, *mediatype.SCHEMA_1):
         return served
-    value = decode_unique(raw, "manifest")
+    value = decode_unique(raw, what)
     if not isinstance(value, dict):
         return ""
     if value.get("schemaVersion") == 1:
@@ -54,7 +54,7 @@ def find_media_type(raw: bytes, served: str) -> str:
 
 def digest_manifest(raw: bytes, what: str) -> Digest:
     """The digest that a registry gives `raw`: signed schema 1 manifests have that of their payload."""
-    if find_media_type(raw, "") == mediatype.DOCKER_MANIFEST_V1_SIGNED:
+    if find_media_type(raw, "", f"manifest {what}") == mediatype.DOCKER_MANIFEST_V1_SIGNED:
         from rundlet.spec.schema1 import signed_payload
 
         raw = signed_payload(raw, what)

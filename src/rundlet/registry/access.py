@@ -14,10 +14,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rundlet.errors import Cancelled, Error
+from rundlet.registry.aliases import record_alias
 from rundlet.registry.client import Clock, Fetched, RegistryClient
 from rundlet.registry.conffiles import LoadedRegistries, load_registries
 from rundlet.registry.credentials import find_credentials
-from rundlet.registry.endpoints import Endpoint, find_endpoints, find_home, resolve_name
+from rundlet.registry.endpoints import (
+    Endpoint,
+    find_endpoints,
+    find_home,
+    list_choices,
+    resolve_name,
+    shorten_alias,
+)
 from rundlet.registry.places import Places, find_places
 from rundlet.registry.settings import Credentials, RegistrySettings
 from rundlet.spec.reference import Reference, parse_reference
@@ -105,6 +113,14 @@ class Registries:
     def resolve_name(self, text: str) -> tuple[Reference, ...]:
         """The images that a name as written may mean; see `endpoints.resolve_name`."""
         return resolve_name(self.load().conf, text)
+
+    def list_choices(self, text: str) -> tuple[Reference, ...]:
+        """See `endpoints.list_choices`."""
+        return list_choices(self.load().conf, text)
+
+    def record_choice(self, text: str, chosen: Reference) -> None:
+        """Have the short name in `text` mean the repository of `chosen` from now on; see `aliases`."""
+        record_alias(self.places.short_name_aliases, shorten_alias(text), chosen)
 
     def open(
         self,

@@ -36,7 +36,7 @@ def resolve_name(conf: RegistriesConf, text: str) -> tuple[Reference, ...]:
     if has_domain(text):
         return (parse_reference(text),)
     short = parse_reference(text)  # completed with docker.io
-    alias = conf.aliases.get(_without_tag(text))
+    alias = conf.aliases.get(shorten_alias(text))
     if alias is not None:
         named = parse_reference(alias)
         return (short._replace(domain=named.domain, path=named.path),)
@@ -53,6 +53,18 @@ def resolve_name(conf: RegistriesConf, text: str) -> tuple[Reference, ...]:
             hint="name the registry, or add an alias to registries.conf",
         )
     return tuple(parse_reference(f"{host}/{text}") for host in conf.search)
+
+
+def list_choices(conf: RegistriesConf, text: str) -> tuple[Reference, ...]:
+    """What a person is asked to choose from: the candidates of a short name, in modes enforcing and permissive.
+
+    Empty when there is nothing to ask; errors as `resolve_name`.
+    """
+    search = conf.search or ()
+    settled = has_domain(text) or shorten_alias(text) in conf.aliases or len(search) < 2
+    if settled or conf.short_name_mode == "disabled":
+        return ()
+    return tuple(parse_reference(f"{host}/{text}") for host in search)
 
 
 def find_endpoints(conf: RegistriesConf, reference: Reference) -> tuple[Endpoint, ...]:
@@ -127,8 +139,8 @@ def _rewrite(reference: Reference, prefix: str, location: str) -> Reference:
     return parse_reference(text)
 
 
-def _without_tag(text: str) -> str:
-    """A short name without tag and digest."""
+def shorten_alias(text: str) -> str:
+    """A short name without tag and digest, as aliases have it."""
     bare = text.partition("@")[0]
     head, colon, tag = bare.rpartition(":")
     return head if colon and "/" not in tag else bare
