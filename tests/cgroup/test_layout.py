@@ -1,6 +1,14 @@
 import pytest
 
-from rundlet.cgroup.layout import detect_layout, make_layout, parse_mounts, parse_own_groups
+from rundlet.cgroup.group import Group
+from rundlet.cgroup.layout import (
+    Layout,
+    detect_layout,
+    make_layout,
+    parse_mounts,
+    parse_own_groups,
+    start_at_own,
+)
 from rundlet.errors import FailedPrecondition
 
 V1 = """\
@@ -87,3 +95,21 @@ def test_this_host():
         pytest.skip("a cgroup file system not on this host")
     assert layout.version in (1, 2)
     assert layout.mounts.keys() == layout.own.keys()
+
+
+def test_a_users_groups_begin_at_the_delegated_one() -> None:
+    keys = ("", "memory")
+    layout = Layout(2, dict.fromkeys(keys, "/sys/fs/cgroup"), dict.fromkeys(keys, "/user.slice/run-1.scope"))
+    own = start_at_own(layout)
+    assert own.mounts == dict.fromkeys(keys, "/sys/fs/cgroup/user.slice/run-1.scope")
+    assert (
+        Group(own, "/rundlet/web").directory("memory") == "/sys/fs/cgroup/user.slice/run-1.scope/rundlet/web"
+    )
+
+
+def test_without_any_hierarchy_a_group_is_nothing() -> None:
+    group = Group(Layout(1, {}, {}), "/rundlet/web")
+    group.make()
+    assert (group.directories(), group.pids(), group.exists(), group.join_files()) == ({}, [], False, ())
+    group.kill()
+    group.remove()
