@@ -19,7 +19,7 @@ from tests.crash.engine_process import Act, Answer, EngineProcess, Ids
 
 TURN_S = 10.0
 _LOOK_S = 0.0005
-SETTLE_S = 3.0
+SETTLE_S = 10.0
 _KEEPER_FILES = ("sock", "lock", "log", "journal")
 
 VICTIMS = ("engine", "supervisor", "anchor", "keeper", "nursery", "all")

@@ -343,3 +343,10 @@ def test_nothing_of_that_name(empty_engine):
     with pytest.raises(NotFound, match="nothing here is called 'nobody'"):
         empty_engine.insight.why("nobody")
     assert empty_engine.insight.why() == []
+
+
+def test_without_a_name_the_last_failure_is_told_too(engine):
+    with pytest.raises(Error):
+        engine.images.pull("127.0.0.1:1/absent:1")
+    said = tell(engine)
+    assert "127.0.0.1:1/absent:1: failed" in said
