@@ -13,9 +13,9 @@ import pytest
 from msgspec import json
 from msgspec.structs import replace
 
-from rundlet.errors import NotFound
+from rundlet.errors import FailedPrecondition, NotFound
 from rundlet.local.machine import Machine
-from rundlet.local.options import HealthCheck, NetworkChoice, RestartPolicy, RunOptions
+from rundlet.local.options import HealthCheck, Logging, NetworkChoice, RestartPolicy, RunOptions
 
 pytestmark = pytest.mark.kernel
 
@@ -213,3 +213,60 @@ def test_a_check_that_hangs_is_a_failure(machine: Machine, asked: RunOptions) ->
     machine.containers.run(replace(asked, name="c", health=check))
     assert machine.containers.wait("c", PATIENCE_S) == 137
     assert "over 0.2 s" in machine.containers.get("c").health.probes[-1].output
+
+
+# -- a boot --------------------------------------------------------------------------------------
+
+
+def pretend_boot(machine: Machine) -> None:
+    """Containers that ended a while before the kernel began, and a run root that knows of nobody."""
+    with machine.engine.database.write() as connection:
+        connection.execute("UPDATE containers SET started_at_ns = 1")
+    Path(machine.settings.places.run_root, "local/minded").unlink(missing_ok=True)
+
+
+def test_after_a_boot_the_first_command_brings_back_who_is_to_come_back(
+    machine: Machine, asked: RunOptions
+) -> None:
+    for policy in ("always", "unless-stopped", "no"):
+        machine.containers.run(replace(asked, name=policy, restart=RestartPolicy(policy)))  # type: ignore[arg-type]
+        machine.containers.stop(policy, 0)
+    wait_until(lambda: not find_minders(machine))
+    pretend_boot(machine)
+    with Machine(machine.settings) as first:
+        first.containers.list()
+    wait_until(lambda: machine.containers.get("always").state == "running")
+    wait_until(lambda: machine.containers.get("always").restarts == 1)
+    assert machine.containers.get("unless-stopped").state == "exited"
+    assert machine.containers.get("no").state == "exited"
+
+
+# -- attached ------------------------------------------------------------------------------------
+
+
+def test_a_foreground_reader_gets_every_byte_and_the_exit_code(machine: Machine, asked: RunOptions) -> None:
+    """20 MB with nobody reading for a while; attached before the start, and without a log."""
+    script = "i=0; while [ $i -lt 200 ]; do head -c 100000 /dev/zero; i=$((i+1)); done; exit 6"
+    asked = replace(asked, name="c", command=("sh", "-c", script), logging=Logging("none"))
+    machine.containers.create(asked)
+    streams = machine.containers.attach("c", lossless=True)
+    machine.containers.start("c")
+    assert machine.containers.wait("c", 0.3) is None
+    size = 0
+    while fds := list(streams.outputs()):
+        select.select(fds, [], [])
+        chunk = streams.read(fds[0], 1 << 16)
+        size += len(chunk.data) if chunk else 0
+    assert (size, streams.exit_code()) == (200 * 100000, 6)
+    assert machine.containers.get("c").log_path == ""
+    streams.close()
+
+
+def test_a_check_by_hand_is_written_down(machine: Machine, asked: RunOptions) -> None:
+    check = HealthCheck(("echo fine",), shell=True, interval_s=3600)
+    machine.containers.run(replace(asked, name="c", health=check))
+    assert machine.check_health("c").status == "healthy"
+    assert machine.containers.get("c").health.probes[-1].output == "fine\n"
+    machine.containers.stop("c", 0)
+    with pytest.raises(FailedPrecondition, match="it is exited"):
+        machine.check_health("c")

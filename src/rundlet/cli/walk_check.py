@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from rundlet.engine.journal import FILE_NAMES
+
 _POLL_S = 0.02
 
 
@@ -52,7 +54,8 @@ def take_traces(scope: Scope) -> Traces:
         cgroups=frozenset(path for path in list_cgroups() if scope.covers(path)),
         interfaces=frozenset(os.listdir("/sys/class/net")) - set(scope.kept_interfaces),
         leases=frozenset(list_leases(scope.cni_dir)),
-        files=frozenset(list_files(scope.run_root)),
+        # The journal of events tells of what is gone, and stays.
+        files=frozenset(list_files(scope.run_root)) - {f"{scope.run_root}/{name}" for name in FILE_NAMES},
     )
 
 

@@ -27,6 +27,7 @@ from rundlet.kernel.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, watch_dire
 from rundlet.spec.json import decode, encode
 
 _log = logging.getLogger(__name__)
+FILE_NAMES = ("events", "events.old")
 _SIZE_MAX_BYTES = 2 << 20
 _CHUNK_BYTES = 1 << 20
 _LOOK_S = 0.5
@@ -53,7 +54,7 @@ class Journal:
 
     def __init__(self, run_root: str, size_max_bytes: int = _SIZE_MAX_BYTES) -> None:
         self._directory = run_root
-        self._path = f"{run_root}/events"
+        self._path, self._old_path = (f"{run_root}/{name}" for name in FILE_NAMES)
         self._size_max_bytes = size_max_bytes
 
     def note(
@@ -91,13 +92,13 @@ class Journal:
         except BlockingIOError:
             return
         if os.stat(self._path).st_ino == os.fstat(fd).st_ino:
-            os.rename(self._path, f"{self._path}.old")
+            os.rename(self._path, self._old_path)
 
     # -- reading ----------------------------------------------------------------
 
     def read(self) -> Iterator[Entry]:
         """What is kept, the oldest first."""
-        for path in (f"{self._path}.old", self._path):
+        for path in (self._old_path, self._path):
             tail = _Tail(path)
             yield from tail.read()
             tail.close()
@@ -113,7 +114,7 @@ class Journal:
         try:
             kept = list(tail.read())
             if with_past:
-                before = _Tail(f"{self._path}.old")
+                before = _Tail(self._old_path)
                 yield from before.read()
                 before.close()
                 yield from kept

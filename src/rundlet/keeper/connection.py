@@ -7,7 +7,6 @@ import sys
 import time
 from typing import Any
 
-import rundlet
 from rundlet.errors import DeadlineExceeded, Unavailable, from_code
 from rundlet.keeper.place import connect_path, keeper_dir
 from rundlet.keeper.protocol import (
@@ -201,7 +200,7 @@ def _launch(run_root: str) -> None:
     """Start the anchor, detached from this process, and wait until it listens."""
     import subprocess  # 1 MB that most clients never need
 
-    source = os.path.dirname(os.path.dirname(os.path.abspath(rundlet.__file__)))
+    source = os.path.abspath(f"{os.path.dirname(__file__)}/../..")
     read_fd, write_fd = os.pipe()
     try:
         argv = [

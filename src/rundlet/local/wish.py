@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from msgspec import json
 
-import rundlet
 from rundlet.engine.engine import Engine
 from rundlet.keeper.handles import Lease
 from rundlet.kernel.failure import translating
@@ -47,7 +46,7 @@ class Wishes:
             lease.release()
 
     def _argv(self) -> list[str]:
-        source = os.path.dirname(os.path.dirname(os.path.abspath(rundlet.__file__)))
+        source = os.path.abspath(f"{os.path.dirname(__file__)}/../..")
         return [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, source, self._settings.places.run_root]
 
 
