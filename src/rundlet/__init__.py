@@ -7,29 +7,8 @@
         print(container.exec(["redis-cli", "ping"]).stdout)
 
 What stands in `__all__` is imported when it is first used: `import rundlet` alone costs nothing.
+Checkers find the types in `__init__.pyi`.
 """
-
-TYPE_CHECKING = False  # as checkers understand it; typing takes longer to import than all else here
-
-if TYPE_CHECKING:
-    from rundlet.api.client import Client, run
-    from rundlet.api.container import Container, ExecFailed, ExecResult
-    from rundlet.api.images import Image
-    from rundlet.errors import (
-        AlreadyExists,
-        DeadlineExceeded,
-        Error,
-        FailedPrecondition,
-        InvalidArgument,
-        NotFound,
-        PermissionDenied,
-        ResourceExhausted,
-        Unavailable,
-    )
-    from rundlet.local.options import HealthCheck
-    from rundlet.sandbox.limits import Limits
-    from rundlet.sandbox.pool import SandboxPool
-    from rundlet.sandbox.sandbox import Call, Sandbox, Snapshot
 
 __version__ = "0.1.0"
 

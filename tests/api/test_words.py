@@ -1,5 +1,8 @@
 """Keyword arguments as options."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 import rundlet
@@ -65,3 +68,8 @@ def test_all_that_the_package_offers_is_there() -> None:
         assert getattr(rundlet, name) is not None
     with pytest.raises(AttributeError):
         rundlet.nothing  # noqa: B018
+
+
+def test_the_stub_has_the_types_of_all_that_the_package_offers() -> None:
+    stub = (Path(rundlet.__file__).parent / "__init__.pyi").read_text("utf-8")
+    assert sorted(re.findall(r"import (\w+) as \1", stub)) == sorted(rundlet.__all__)
