@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 from contextlib import contextmanager
 
 import pytest
@@ -17,6 +18,7 @@ from rundlet.spec.digest import Digest
 from rundlet.spec.reference import parse_reference
 from rundlet.store.store import Store
 from rundlet.trust.gate import Gate
+from tests.archive.trees import directory, make_tar, member
 from tests.image.images import LayoutMaker
 from tests.registry.conftest import make_debian_registry
 
@@ -117,6 +119,25 @@ def push(client, reference, layers, *, encode=gzip.compress, diff_ids=None, labe
     ).encode()
     client.push_manifest(target, manifest, mediatype.OCI_MANIFEST)
     return Digest.of(manifest), Digest.of(config)
+
+
+def push_family(client, prefix, *, images, files):
+    """Images that share layers, of so many files each: prefix:0, prefix:1, …; their names."""
+    chance = random.Random(1)
+    layers = [
+        make_tar(
+            directory(f"l{number}"),
+            *(
+                member(f"l{number}/f{index}", chance.randbytes(chance.randrange(9000)))
+                for index in range(files)
+            ),
+        )
+        for number in range(images + 2)
+    ]
+    references = [f"{prefix}:{number}" for number in range(images)]
+    for number, reference in enumerate(references):
+        push(client, reference, layers[number : number + 3], labels={"number": str(number)})
+    return references
 
 
 def push_index(client, reference, manifests):

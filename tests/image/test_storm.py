@@ -13,9 +13,8 @@ import pytest
 from rundlet.image.pull import pull_image
 from rundlet.store.check import check_store
 from rundlet.store.store import Places, Store
-from tests.archive.trees import directory, make_tar, member
 from tests.image import storming
-from tests.image.conftest import push
+from tests.image.conftest import push_family
 
 KILLS = int(os.environ.get("RUNDLET_STORM_KILLS", "20"))
 WORKERS = 3
@@ -33,27 +32,10 @@ def start(tmp_path, seed, references):
     return subprocess.Popen([*command, *references], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def push_images(registry, client):
-    """Images that share layers, of some hundred files each."""
-    chance = random.Random(1)
-    layers = [
-        make_tar(
-            directory(f"l{number}"),
-            *(member(f"l{number}/f{index}", chance.randbytes(chance.randrange(9000))) for index in range(60)),
-        )
-        for number in range(6)
-    ]
-    references = []
-    for number in range(4):
-        references.append(f"{registry.address}/storm/image:{number}")
-        push(client, references[-1], layers[number : number + 3], labels={"number": str(number)})
-    return references
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(60 + 3 * KILLS)
 def test_the_store_is_clean_after_a_storm_of_kills(tmp_path, registry, client):
-    references = push_images(registry, client)
+    references = push_family(client, f"{registry.address}/storm/image", images=4, files=60)
     chance = random.Random(KILLS)
     workers = [start(tmp_path, seed, references) for seed in range(WORKERS)]
     try:
@@ -87,7 +69,7 @@ def test_the_store_is_clean_after_a_storm_of_kills(tmp_path, registry, client):
 @pytest.mark.slow
 def test_a_check_of_a_store_at_work_finds_nothing(tmp_path, registry, client):
     """What is under way is no damage."""
-    references = push_images(registry, client)
+    references = push_family(client, f"{registry.address}/storm/image", images=4, files=60)
     workers = [start(tmp_path, seed, references) for seed in range(2)]
     try:
         for worker in workers:

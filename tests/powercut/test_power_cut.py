@@ -23,8 +23,7 @@ from rundlet.registry.client import RegistryClient
 from rundlet.store.check import check_store
 from rundlet.store.explain import explain_all, plan_prune, prune
 from rundlet.store.store import Places, Store
-from tests.archive.trees import directory, make_tar, member
-from tests.image.conftest import push, serving
+from tests.image.conftest import push_family, serving
 from tests.powercut.disk import Wreck, loop_mounted, read_log, recording
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
@@ -33,23 +32,6 @@ CUTS = int(os.environ.get("RUNDLET_POWER_CUTS", "10"))
 RECORDS = int(os.environ.get("RUNDLET_POWER_CUT_RECORDS", "1"))
 SIZE = 48 << 20
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
-
-
-def push_images(address, client):
-    """Three images that share layers."""
-    chance = random.Random(1)
-    layers = [
-        make_tar(
-            directory(f"l{number}"),
-            *(member(f"l{number}/f{index}", chance.randbytes(chance.randrange(9000))) for index in range(20)),
-        )
-        for number in range(5)
-    ]
-    references = []
-    for number in range(3):
-        references.append(f"{address}/cut/image:{number}")
-        push(client, references[-1], layers[number : number + 3], labels={"number": str(number)})
-    return references
 
 
 class Jobs:
@@ -175,7 +157,7 @@ def test_no_power_cut_loses_an_image(tmp_path, client, other_boot, seed, stays):
     chance = random.Random(seed)
     with serving(tmp_path / "registry") as registry, recording(tmp_path, SIZE) as disk:
         disk.mark("mounted")
-        references = push_images(registry.address, client)
+        references = push_family(client, f"{registry.address}/cut/image", images=3, files=20)
         Jobs(disk, str(tmp_path / "run"), client, references, chance, stays=stays).work()
     records = list(read_log(disk.log))
     other_boot()
