@@ -15,7 +15,6 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from rundlet.engine.checkpoint import take_checkpoint
 from rundlet.engine.containerlimits import change_limits
 from rundlet.engine.creation import build_container, bundle_path
 from rundlet.engine.describe import describe_container
@@ -505,6 +504,8 @@ class Containers:
         with self._operation("checkpoint", container_id), self._parts.locks.hold(container_id):
             record = self._records.get(container_id)
             require_state(record, "running", action="make a checkpoint of")
+            from rundlet.engine.checkpoint import take_checkpoint  # slow, and seldom wanted
+
             take_checkpoint(self._parts, self._parts.pods.get(record.pod_id), record, location, timeout_s)
 
     def update_resources(self, prefix: str, wanted: Resources) -> None:

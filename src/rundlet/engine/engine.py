@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rundlet.cgroup.layout import detect_layout
 from rundlet.engine.containers import Containers
@@ -27,7 +27,6 @@ from rundlet.engine.inside import Inside
 from rundlet.engine.insight import Insight
 from rundlet.engine.journal import Journal
 from rundlet.engine.locks import KeyedLocks
-from rundlet.engine.metricset import PodMetrics, read_pod_metrics
 from rundlet.engine.names import is_alive, process_identity
 from rundlet.engine.node import read_node_status
 from rundlet.engine.parts import Parts, read_host_facts
@@ -49,6 +48,9 @@ from rundlet.store.additional import check_lenders
 from rundlet.store.store import Store
 from rundlet.trace.flight import FlightRecorder, take_flights
 from rundlet.trace.tracer import Tracer, recall_flight
+
+if TYPE_CHECKING:
+    from rundlet.engine.metricset import PodMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -98,8 +100,10 @@ class Engine:
         """Conditions and abilities of this node."""
         return read_node_status(self._parts)
 
-    def metrics(self) -> list[PodMetrics]:
+    def metrics(self) -> "list[PodMetrics]":
         """Every metric family of every ready pod and its running containers."""
+        from rundlet.engine.metricset import read_pod_metrics  # slow, and wanted by daemons only
+
         return read_pod_metrics(self._parts, self._stats)
 
     @property

@@ -30,7 +30,6 @@ from rundlet.engine.undo import Undo, attempt
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
 from rundlet.local.duties import is_demanding, needs_look
-from rundlet.local.explain import explain_run
 from rundlet.local.health import choose_check
 from rundlet.local.holdings import Holdings
 from rundlet.local.images import find_or_pull
@@ -123,6 +122,8 @@ class Containers:
     def explain(self, asked: RunOptions, places: Places) -> Sequence[Section]:
         """Every step that `run` would take; none is taken.  Raises what `create` raises for wrong options."""
         asked, pod_id = self._join(asked)
+        from rundlet.local.explain import explain_run  # what runs needs none of it
+
         return explain_run(
             self._engine,
             self._holdings,

@@ -4,7 +4,6 @@ tcp://:PORT          somebody listens
 http://:PORT/PATH    the answer to GET has a status from 200 to 399, as the kubelet has it
 """
 
-import http.client
 import select
 import socket
 import time
@@ -49,6 +48,8 @@ def _connect(dial: Dial, url: str, deadline: float) -> socket.socket:
 
 
 def _ask(connection: socket.socket, path: str, url: str, deadline: float) -> tuple[int, str]:
+    import http.client  # slow, and few containers are asked by HTTP
+
     connection.settimeout(max(0.001, deadline - time.monotonic()))
     client = http.client.HTTPConnection("localhost")
     client.sock = connection
