@@ -12,6 +12,7 @@ from rundlet.cli.local.context import each, pass_machine
 from rundlet.cli.local.nouns import (
     confirm,
     format_labels,
+    listing,
     matches_labels,
     matches_name,
     print_documents,
@@ -92,13 +93,7 @@ def create(machine: "Machine", name: str, ignore: bool, **given: Any) -> None:
 
 
 @local_command(epilog=examples("rundlet network ls", "rundlet network ls --format '{{.Name}}'"))
-@click.option(
-    "-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help="name, label, driver, id."
-)
-@click.option("--format", "template", default="", metavar="FORMAT", help="json, table …, or a Go template.")
-@click.option("--no-trunc", is_flag=True, help="Do not shorten ids.")
-@click.option("--noheading", is_flag=True, help="Without the headings.")
-@click.option("-q", "--quiet", is_flag=True, help="Only names.")
+@listing(_FILTERS, quiet="names", shortened=True)
 @pass_machine
 def list_networks(
     machine: "Machine",

@@ -2,12 +2,35 @@
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import click
 
 from rundlet.cli.local.rows import print_json
 from rundlet.errors import InvalidArgument
 from rundlet.local.words.numbers import split_pair, suggest
+
+
+def listing(keys: Sequence[str], *, quiet: str, shortened: bool = False) -> Callable[[Any], Any]:
+    """The options of a list: `keys` are what it is filtered by, `quiet` what --quiet leaves of it (ids, names)."""
+    options = [
+        click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help=", ".join(keys)),
+        click.option(
+            "--format", "template", default="", metavar="FORMAT", help="json, table …, or a Go template."
+        ),
+        click.option("-n", "--noheading", is_flag=True, help="Without the headings."),
+        click.option("-q", "--quiet", is_flag=True, help=f"Only {quiet}."),
+    ]
+    if shortened:
+        options.append(click.option("--no-trunc", is_flag=True, help="Do not shorten ids."))
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 def format_labels(labels: Mapping[str, str]) -> str:

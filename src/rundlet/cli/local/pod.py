@@ -13,6 +13,7 @@ from rundlet.cli.local.flags import LIST, MANY, TEXT, Flag, declare, read_each, 
 from rundlet.cli.local.nouns import (
     confirm,
     format_labels,
+    listing,
     matches_labels,
     matches_name,
     print_documents,
@@ -129,11 +130,16 @@ def _read_request(given: dict[str, Any], operand: str) -> "PodRequest":
 
 
 _pods = click.argument("names", nargs=-1, metavar="POD...")
-_every = click.option("-a", "--all", "every", is_flag=True, help="All pods.")
 _latest = click.option("-l", "--latest", is_flag=True, help="The pod that was made last.")
 _patience = click.option(
     "-t", "--time", "patience_s", type=click.IntRange(min=0), metavar="SECONDS", help="Then they are killed."
 )
+
+
+def _selecting(function: Any) -> Any:
+    """Which pods a verb is about."""
+    every = click.option("-a", "--all", "every", is_flag=True, help="All pods.")
+    return _pods(every(_latest(function)))
 
 
 def _choose(
@@ -150,90 +156,63 @@ def _choose(
 
 
 @local_command(epilog=examples("rundlet pod start site"))
-@_pods
-@_every
-@_latest
+@_selecting
 @pass_machine
-def start(machine: "Machine", names: Sequence[str], every: bool, latest: bool) -> None:
+def start(machine: "Machine", **chosen: Any) -> None:
     """Start pods with their containers, in the order in which they were made."""
-    each(_choose(machine, names, every=every, latest=latest), machine.pods.start)
+    each(_choose(machine, **chosen), machine.pods.start)
 
 
 @local_command(epilog=examples("rundlet pod stop site", "rundlet pod stop -t 2 --all"))
-@_pods
-@_every
-@_latest
+@_selecting
 @_patience
 @pass_machine
-def stop(machine: "Machine", names: Sequence[str], every: bool, latest: bool, patience_s: int | None) -> None:
+def stop(machine: "Machine", patience_s: int | None, **chosen: Any) -> None:
     """Stop pods with their containers, the newest first."""
-    chosen = _choose(machine, names, every=every, latest=latest)
-    each(chosen, lambda name: machine.pods.stop(name, patience_s))
+    each(_choose(machine, **chosen), lambda name: machine.pods.stop(name, patience_s))
 
 
 @local_command(epilog=examples("rundlet pod restart site"))
-@_pods
-@_every
-@_latest
+@_selecting
 @_patience
 @pass_machine
-def restart(
-    machine: "Machine", names: Sequence[str], every: bool, latest: bool, patience_s: int | None
-) -> None:
+def restart(machine: "Machine", patience_s: int | None, **chosen: Any) -> None:
     """Stop pods and start them again."""
-    chosen = _choose(machine, names, every=every, latest=latest)
-    each(chosen, lambda name: machine.pods.restart(name, patience_s))
+    each(_choose(machine, **chosen), lambda name: machine.pods.restart(name, patience_s))
 
 
 @local_command(epilog=examples("rundlet pod kill site", "rundlet pod kill --signal HUP site"))
-@_pods
-@_every
-@_latest
+@_selecting
 @click.option("-s", "--signal", "signal_name", default="KILL", metavar="SIGNAL", help="KILL.")
 @pass_machine
-def kill(machine: "Machine", names: Sequence[str], every: bool, latest: bool, signal_name: str) -> None:
+def kill(machine: "Machine", signal_name: str, **chosen: Any) -> None:
     """Send the containers of pods a signal."""
-    chosen = _choose(machine, names, every=every, latest=latest)
-    each(chosen, lambda name: machine.pods.kill(name, signal_name))
+    each(_choose(machine, **chosen), lambda name: machine.pods.kill(name, signal_name))
 
 
 @local_command(epilog=examples("rundlet pod pause site"))
-@_pods
-@_every
-@_latest
+@_selecting
 @pass_machine
-def pause(machine: "Machine", names: Sequence[str], every: bool, latest: bool) -> None:
+def pause(machine: "Machine", **chosen: Any) -> None:
     """Freeze the containers of pods."""
-    each(_choose(machine, names, every=every, latest=latest), machine.pods.pause)
+    each(_choose(machine, **chosen), machine.pods.pause)
 
 
 @local_command(epilog=examples("rundlet pod unpause site"))
-@_pods
-@_every
-@_latest
+@_selecting
 @pass_machine
-def unpause(machine: "Machine", names: Sequence[str], every: bool, latest: bool) -> None:
+def unpause(machine: "Machine", **chosen: Any) -> None:
     """Let the containers of pods go on."""
-    each(_choose(machine, names, every=every, latest=latest), machine.pods.unpause)
+    each(_choose(machine, **chosen), machine.pods.unpause)
 
 
 @local_command(epilog=examples("rundlet pod rm site", "rundlet pod rm --force --all"))
-@_pods
-@_every
-@_latest
+@_selecting
 @click.option("-f", "--force", is_flag=True, help="Kill what runs.")
 @click.option("-i", "--ignore", is_flag=True, help="Do not mind pods that are not there.")
 @_patience
 @pass_machine
-def remove(
-    machine: "Machine",
-    names: Sequence[str],
-    every: bool,
-    latest: bool,
-    force: bool,
-    ignore: bool,
-    patience_s: int | None,
-) -> None:
+def remove(machine: "Machine", force: bool, ignore: bool, patience_s: int | None, **chosen: Any) -> None:
     """Remove pods with their containers."""
 
     def act(name: str) -> None:
@@ -243,7 +222,7 @@ def remove(
             machine.pods.stop(name, patience_s)
         machine.pods.remove(name, force=force)
 
-    each(_choose(machine, names, every=every, latest=latest), act)
+    each(_choose(machine, **chosen), act)
 
 
 @local_command(epilog=examples("rundlet pod prune --force"))
@@ -257,11 +236,7 @@ def prune(machine: "Machine", force: bool) -> None:
 
 
 @local_command(epilog=examples("rundlet pod ps", "rundlet pod ps --filter status=running -q"))
-@click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help=", ".join(_FILTERS))
-@click.option("--format", "template", default="", metavar="FORMAT", help="json, table …, or a Go template.")
-@click.option("--no-trunc", is_flag=True, help="Do not shorten ids.")
-@click.option("--noheading", is_flag=True, help="Without the headings.")
-@click.option("-q", "--quiet", is_flag=True, help="Only ids.")
+@listing(_FILTERS, quiet="ids", shortened=True)
 @pass_machine
 def list_pods(
     machine: "Machine",

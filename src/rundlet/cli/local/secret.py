@@ -11,7 +11,7 @@ from rundlet.cli.help import examples
 from rundlet.cli.lazygroup import LazyGroup
 from rundlet.cli.local.command import exit_with, local_command
 from rundlet.cli.local.context import each, pass_machine
-from rundlet.cli.local.nouns import matches_name, print_documents, read_filters
+from rundlet.cli.local.nouns import listing, matches_name, print_documents, read_filters
 from rundlet.cli.local.rows import print_rows
 from rundlet.cli.table import rfc3339_time
 from rundlet.errors import InvalidArgument
@@ -89,10 +89,7 @@ def _read_value(source: str) -> bytes:
 
 
 @local_command(epilog=examples("rundlet secret ls"))
-@click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help="name, id.")
-@click.option("--format", "template", default="", metavar="FORMAT", help="json, table …, or a Go template.")
-@click.option("-n", "--noheading", is_flag=True, help="Without the headings.")
-@click.option("-q", "--quiet", is_flag=True, help="Only ids.")
+@listing(("name", "id"), quiet="ids")
 @pass_machine
 def list_secrets(
     machine: "Machine", filters: Sequence[str], template: str, noheading: bool, quiet: bool

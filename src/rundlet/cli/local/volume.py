@@ -12,6 +12,7 @@ from rundlet.cli.local.command import exit_with, local_command
 from rundlet.cli.local.context import each, pass_machine
 from rundlet.cli.local.nouns import (
     confirm,
+    listing,
     matches_labels,
     matches_name,
     print_documents,
@@ -71,10 +72,7 @@ def create(machine: "Machine", name: str, driver: str, labels: Sequence[str], op
 
 
 @local_command(epilog=examples("rundlet volume ls", "rundlet volume ls -q --filter dangling=true"))
-@click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE", help="name, label, dangling.")
-@click.option("--format", "template", default="", metavar="FORMAT", help="json, table …, or a Go template.")
-@click.option("-n", "--noheading", is_flag=True, help="Without the headings.")
-@click.option("-q", "--quiet", is_flag=True, help="Only names.")
+@listing(_FILTERS, quiet="names")
 @pass_machine
 def list_volumes(
     machine: "Machine", filters: Sequence[str], template: str, noheading: bool, quiet: bool
