@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from rundlet.local import health
-from rundlet.local.duties import Duty, Life, Moment, choose_pause, find_duty
+from rundlet.local.duties import Duty, Life, Moment, choose_pause, find_duty, is_minded
 from rundlet.local.options import HealthCheck, RestartPolicy, RunOptions
 from rundlet.local.records import Health, LocalRecord, LocalState, Probe
 from rundlet.spec.image import Healthcheck, parse_image_config
@@ -87,6 +87,14 @@ def test_pauses_double_up_to_a_minute_and_a_long_life_ends_that() -> None:
     assert pauses[:4] == [0.1, 0.2, 0.4, 0.8]
     assert pauses[-1] == 60.0
     assert choose_pause(60.0, ended(life_s=10)) == 0.1
+
+
+def test_somebody_is_needed_while_it_is_started_and_while_it_runs() -> None:
+    new = Life(1, "created", 0, 0, 0, True)
+    assert is_minded(record(), new, None, NOW)
+    assert not is_minded(record(wanted="stopped"), new, None, NOW)
+    assert is_minded(record(), RUNNING, None, NOW)
+    assert not is_minded(record(), ended(network=False), None, NOW)
 
 
 def test_settled_once_and_no_more() -> None:

@@ -148,8 +148,9 @@ def choose_pause(last_pause_s: float, life: Life) -> float:
 
 
 def is_minded(record: LocalRecord, life: Life, check: HealthCheck | None, moment: Moment) -> bool:
-    """Whether somebody has to be there for this container: it runs, or something is due."""
-    return life.state == "running" or find_duty(record, life, check, moment) != Duty("none")
+    """Whether somebody has to be there for this container: it runs, is just being started, or something is due."""
+    is_starting = life.state == "created" and record.state.wanted == "running"
+    return is_starting or life.state == "running" or find_duty(record, life, check, moment) != Duty("none")
 
 
 def needs_look(asked: RunOptions) -> bool:
