@@ -95,6 +95,7 @@ class Containers:
         nothing is left then.
         """
         asked, pod_id = self._join(asked)
+        _check_binds(asked)
         image = find_or_pull(self._engine, asked)
         asked = self._holdings.name(
             asked, image, lambda name: self.find(name).require_local("share volumes of")
@@ -489,6 +490,16 @@ class Containers:
 
     def _log_directory(self, container_id: str) -> str:
         return f"{self._directory}/{container_id}"
+
+
+def _check_binds(asked: RunOptions) -> None:
+    """Raises NotFound for a path that is not on this host: one made for it would hide a mistake."""
+    for mount in asked.mounts:
+        if mount.kind == "bind" and not os.path.exists(mount.source):
+            raise NotFound(
+                f"mount {mount.target}: there is no {mount.source} on this host",
+                hint="make it first, or name a volume, which is made when it is missing",
+            )
 
 
 def _describe(status: ContainerStatus, record: LocalRecord | None, pods: dict[str, PodStatus]) -> Container:

@@ -94,6 +94,7 @@ def test_both_outputs_and_the_exit_code_come_through(host):
         ((IMAGE, "/etc"), 126),
         (("--pull", "never", "localhost/nosuch:1", "true"), 125),
         (("--memry", "1g", IMAGE, "true"), 125),
+        (("-v", "/nowhere/at/all:/x", IMAGE, "true"), 125),
     ],
 )
 def test_exit_codes_are_podman_s(host, words, code):
