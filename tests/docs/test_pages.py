@@ -35,7 +35,11 @@ def test_the_commands_of_the_tutorial_run(environment: dict[str, str], tmp_path:
         assert word in done.stdout, done.stdout
 
 
-@pytest.mark.parametrize("page", ["python.md", "sandbox.md"])
+def test_both_readmes_show_the_same_example() -> None:
+    assert blocks("../README.md", "python") == blocks("../README.zh-CN.md", "python")
+
+
+@pytest.mark.parametrize("page", ["../README.md", "python.md", "sandbox.md"])
 @pytest.mark.usefixtures("leftovers")
 def test_the_programs_of_a_page_run(page: str, environment: dict[str, str], tmp_path: Path) -> None:
     done = subprocess.run(
