@@ -1,5 +1,7 @@
 """Looks at the host: can it run containers, and if not quite, what is to be done.
 
+What an ordinary user gets is `rootless.facts`' to say.
+
 Each check answers one Finding and changes nothing; what only trying can show (a user namespace, a
 netlink socket) is tried by a process or socket that ends at once.
 """
@@ -10,16 +12,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from rundlet.cgroup.layout import detect_layout
 from rundlet.errors import Error
 from rundlet.kernel.capability import has_capability
 from rundlet.local.settings import Places
 from rundlet.netlink.socket import NETLINK_NETFILTER
-from rundlet.rootless.subid import SUBGID_FILE, SUBUID_FILE, find_name, read_ranges
-
-State = Literal["ok", "warning", "problem"]
+from rundlet.rootless.facts import Finding, judge, read_facts
 
 _GIB = 1 << 30
 _LOW_BYTES, _EMPTY_BYTES = 2 * _GIB, _GIB // 8
@@ -38,15 +38,6 @@ _TRY_USER_NAMESPACE = (
 )
 
 
-class Finding(NamedTuple):
-    """`found` is what is there, `advice` what to do about it, "" when it is well."""
-
-    name: str
-    state: State
-    found: str
-    advice: str = ""
-
-
 class Host(NamedTuple):
     """Whom the look is for."""
 
@@ -59,70 +50,52 @@ class Host(NamedTuple):
 
 
 def examine(host: Host) -> list[Finding]:
-    """All findings, in the order in which a container needs what they are about."""
-    return [found for check in CHECKS if (found := check(host)) is not None]
+    """All findings: what everybody needs, then what root or an ordinary user needs."""
+    own = [check(host) for check in _ROOT] if host.is_root else judge(read_facts())
+    return [*(check(host) for check in _EVERYBODY), *own]
 
 
 def _check_kernel(_: Host) -> Finding:
     release = os.uname().release
     numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdecimal())
     if numbers < _OLDEST_KERNEL:
-        return Finding("kernel", "problem", release, "at least Linux 5.12 is needed")
+        return Finding("kernel", "fault", release, "at least Linux 5.12 is needed")
     return Finding("kernel", "ok", release)
 
 
-def _check_capabilities(host: Host) -> Finding | None:
-    if not host.is_root:
-        return None
+def _check_capabilities(_: Host) -> Finding:
     missing = [name for name in _CAPABILITIES if not has_capability(name)]
     if missing:
         return Finding(
             "capabilities",
-            "problem",
+            "fault",
             f"root without {', '.join(missing)}",
             "run it outside of a confined container",
         )
     return Finding("capabilities", "ok", "all that an engine needs")
 
 
-def _check_user_namespaces(host: Host) -> Finding:
+def _check_user_namespaces(_: Host) -> Finding:
+    """Sandboxes have one each; containers of root have none unless that is asked for."""
     name = "user namespaces"
     number = _try_user_namespace()
     if number == 0:
         return Finding(name, "ok", f"{_read_sysctl('user/max_user_namespaces') or '?'} at most")
-    state: State = "warning" if host.is_root else "problem"
     for sysctl, wrong, advice in (
         ("user/max_user_namespaces", "0", "sysctl user.max_user_namespaces=15000"),
         ("kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"),
         ("kernel/apparmor_restrict_unprivileged_userns", "1", "allow them to Python in an AppArmor profile"),
     ):
         if _read_sysctl(sysctl) == wrong:
-            return Finding(name, state, f"{sysctl.replace('/', '.')} is {wrong}", advice)
-    return Finding(
-        name, state, os.strerror(number).lower(), "the kernel, or the container this runs in, has none for us"
-    )
+            return Finding(name, "warning", f"{sysctl.replace('/', '.')} is {wrong}", advice)
+    reason = os.strerror(number).lower()
+    return Finding(name, "warning", reason, "the kernel, or the container this runs in, has none for us")
 
 
 def _try_user_namespace() -> int:
     """0, or the errno with which unshare(2) fails."""
     command = [sys.executable, "-I", "-S", "-c", _TRY_USER_NAMESPACE]
     return subprocess.run(command, check=False, timeout=_TRY_S).returncode
-
-
-def _check_ids(host: Host) -> Finding | None:
-    if host.is_root:
-        return None
-    user = find_name(host.uid)
-    counts = [
-        sum(item.length for item in read_ranges(path, user, host.uid)) for path in (SUBUID_FILE, SUBGID_FILE)
-    ]
-    advice = f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
-    if min(counts) == 0:
-        return Finding("user ids", "warning", "one: images whose files have several owners lose them", advice)
-    missing = [name for name in ("newuidmap", "newgidmap") if shutil.which(name) is None]
-    if missing:
-        return Finding("user ids", "warning", f"ranges, but no {missing[0]}", "install the package uidmap")
-    return Finding("user ids", "ok", f"{min(counts)} besides the own one")
 
 
 def _check_overlay(_: Host) -> Finding:
@@ -132,26 +105,18 @@ def _check_overlay(_: Host) -> Finding:
         return Finding("overlay", "ok", "overlayfs")
     if shutil.which("fuse-overlayfs"):
         return Finding("overlay", "warning", "fuse-overlayfs only, which is slower", "modprobe overlay")
-    return Finding("overlay", "problem", "no overlayfs", "modprobe overlay, or install fuse-overlayfs")
+    return Finding("overlay", "fault", "no overlayfs", "modprobe overlay, or install fuse-overlayfs")
 
 
-def _check_cgroups(host: Host) -> Finding:
+def _check_cgroups(_: Host) -> Finding:
     try:
         layout = detect_layout()
     except Error as error:
-        return Finding("cgroups", "problem", error.message, error.hint or "mount a cgroup hierarchy")
-    if not layout.mounts:
-        advice = "systemd-run --user --scope -p Delegate=yes gives one with cgroup version 2"
-        return Finding("cgroups", "warning", "none is delegated to this user: no limits", advice)
+        return Finding("cgroups", "fault", error.message, error.hint or "mount a cgroup hierarchy")
     missing = [name for name in _CONTROLLERS if name not in layout.mounts]
     if missing:
-        state: State = "problem" if host.is_root else "warning"
-        return Finding(
-            "cgroups",
-            state,
-            f"version {layout.version} without {', '.join(missing)}",
-            "no limits of that kind",
-        )
+        found = f"version {layout.version} without {', '.join(missing)}"
+        return Finding("cgroups", "fault", found, "mount them, or boot without cgroup_disable=")
     return Finding("cgroups", "ok", f"version {layout.version}")
 
 
@@ -160,27 +125,18 @@ def _check_seccomp(_: Host) -> Finding:
     if os.path.exists(path):
         return Finding("seccomp", "ok", "system calls can be filtered")
     return Finding(
-        "seccomp", "problem", "the kernel has no filters", "a kernel with CONFIG_SECCOMP_FILTER is needed"
+        "seccomp", "fault", "the kernel has no filters", "a kernel with CONFIG_SECCOMP_FILTER is needed"
     )
 
 
-def _check_network(host: Host) -> Finding:
-    if not host.is_root:
-        return _check_user_network()
+def _check_network(_: Host) -> Finding:
     try:
         socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER).close()
     except OSError as error:
         return Finding(
-            "nftables", "problem", (error.strerror or "").lower(), "modprobe nf_tables: host ports need it"
+            "nftables", "fault", (error.strerror or "").lower(), "modprobe nf_tables: host ports need it"
         )
     return Finding("nftables", "ok", "host ports and masquerading by netlink")
-
-
-def _check_user_network() -> Finding:
-    for program in ("pasta", "slirp4netns"):
-        if shutil.which(program):
-            return Finding("network", "ok", program)
-    return Finding("network", "warning", "containers have none", "install passt (pasta) or slirp4netns")
 
 
 def _check_inotify(_: Host) -> Finding:
@@ -203,7 +159,7 @@ def _check_disk(host: Host) -> Finding:
     free_bytes = disk.f_bavail * disk.f_frsize
     found = f"{free_bytes / _GIB:.1f} GiB free on {path}"
     if free_bytes < _EMPTY_BYTES or (disk.f_files and not disk.f_favail):
-        return Finding("disk", "problem", found, "rundlet system prune, or another --root")
+        return Finding("disk", "fault", found, "rundlet system prune, or another --root")
     if free_bytes < _LOW_BYTES:
         return Finding("disk", "warning", found, "images may not find room: rundlet system prune")
     return Finding("disk", "ok", found)
@@ -215,18 +171,15 @@ def _check_programs(_: Host) -> Finding:
     return Finding("other programs", "ok", ", ".join(present) or "none, and none is needed")
 
 
-CHECKS: tuple[Callable[[Host], Finding | None], ...] = (
-    _check_kernel,
+Check = Callable[[Host], Finding]
+
+_EVERYBODY: tuple[Check, ...] = (_check_kernel, _check_seccomp, _check_inotify, _check_disk, _check_programs)
+_ROOT: tuple[Check, ...] = (
     _check_capabilities,
     _check_user_namespaces,
-    _check_ids,
     _check_overlay,
     _check_cgroups,
-    _check_seccomp,
     _check_network,
-    _check_inotify,
-    _check_disk,
-    _check_programs,
 )
 
 

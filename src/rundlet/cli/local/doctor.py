@@ -8,7 +8,7 @@ import click
 from rundlet.cli.help import examples
 from rundlet.cli.local.command import local_command
 
-_MARKS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
+_MARKS = {"ok": "ok     ", "warning": "warning", "fault": "FAULT  "}
 
 
 @local_command(epilog=examples("rundlet doctor", "rundlet doctor --format json"))
@@ -28,8 +28,8 @@ def command(shape: str) -> None:
     else:
         width = max(len(finding.name) for finding in findings)
         for finding in findings:
-            print(f"{_MARKS[finding.state]}  {finding.name:{width}}  {finding.found}")
-            if finding.advice:
-                print(f"{'':9}{'':{width}}  → {finding.advice}")
-    if any(finding.state == "problem" for finding in findings):
+            print(f"{_MARKS[finding.level]}  {finding.name:{width}}  {finding.message}")
+            if finding.hint:
+                print(f"{'':9}{'':{width}}  → {finding.hint}")
+    if any(finding.level == "fault" for finding in findings):
         raise click.exceptions.Exit(1)
