@@ -5,14 +5,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from rundlet.engine.options import ContainerOptions, PodOptions
-from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from rundlet.local.machine import Machine
-from rundlet.local.options import NetworkChoice, RunOptions, VolumeMount
+from rundlet.local.options import Namespaces, NetworkChoice, RunOptions, VolumeMount
 from rundlet.local.settings import MachineSettings
 from rundlet.local.status import ContainerQuery
 
@@ -169,3 +170,30 @@ def test_a_container_made_over_cri_obeys_by_its_id(machine: Machine, asked: RunO
     machine.containers.stop(container[:12])
     machine.containers.remove(container)
     assert [found.id for found in machine.engine.pods.list()] == [pod]
+
+
+def test_what_a_container_requires_is_started_before_it(machine: Machine, asked: RunOptions) -> None:
+    machine.containers.create(replace(asked, name="first"))
+    machine.containers.run(replace(asked, name="second", requires=("first",)))
+    assert machine.containers.get("first").state == "running"
+
+
+def test_an_image_of_another_platform_is_none(machine: Machine, asked: RunOptions) -> None:
+    machine.engine.images.pull(asked.image)
+    with pytest.raises(NotFound):
+        machine.containers.create(replace(asked, platform="linux/s390x", pull="never"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"namespaces": Namespaces(user="keep-id")},
+        {"namespaces": Namespaces(cgroup="host")},
+        {"namespaces": Namespaces(uts="host")},
+        {"groups": ("wheel",)},
+    ],
+)
+def test_what_there_is_not_is_refused(machine: Machine, asked: RunOptions, wrong: dict[str, Any]) -> None:
+    with pytest.raises(Unimplemented):
+        machine.containers.create(replace(asked, **wrong))
+    assert not machine.containers.list(ContainerQuery(all=True))

@@ -14,6 +14,7 @@ from rundlet.image.pull import pull_remote
 from rundlet.kernel import mount
 from rundlet.kernel.failure import translating
 from rundlet.registry.client import Credentials
+from rundlet.spec.descriptor import parse_platform
 from rundlet.spec.digest import parse_digest
 from rundlet.spec.manifest import parse_manifest
 from rundlet.store.images import ImageRecord
@@ -39,10 +40,11 @@ class Images:
         deadline_s: float | None = None,
         progress: Callable[[PullProgress], None] | None = None,
         namespace: str = "",
+        platform: str = "",
     ) -> ImageRecord:
         """Fetch an image and all its layers; a second pull of the same digest is quick.
 
-        `credentials` are for the registry in the name; without them auth.json is asked.  The
+        `platform` is OS/ARCH[/VARIANT], this host's unless given.  `credentials` are for the registry in the name; without them auth.json is asked.  The
         signature policy is that of `namespace` when it has one.
         Raises NotFound, Unauthenticated, Unavailable, DataLoss, DeadlineExceeded and
         PolicyRefusal; then nothing of the image is here.
@@ -54,6 +56,7 @@ class Images:
                 self._parts.store,
                 opened.remote,
                 fetched=opened.fetched,
+                platform=parse_platform(platform) if platform else None,
                 admit=lambda manifest: self._gate.check(
                     opened.remote,
                     SignedManifest(manifest.raw, manifest.digest),

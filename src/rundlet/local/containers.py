@@ -207,6 +207,8 @@ class Containers:
             self._engine.containers.start(found.id)
             return
         record = found.record
+        for needed in record.asked.requires:
+            self.start(needed)
         minded = not attended or is_demanding(record.asked)
         with self._locks.hold(record.id):
             state = self._engine.containers.status(record.id).state

@@ -26,7 +26,7 @@ from rundlet.engine.options import (
     Security,
 )
 from rundlet.engine.options import Namespaces as EngineNamespaces
-from rundlet.errors import InvalidArgument
+from rundlet.errors import InvalidArgument, Unimplemented
 from rundlet.local.options import Namespaces, NetworkChoice, PodRequest, RunOptions, VolumeMount
 
 LOG_FILE = "container.log"
@@ -74,9 +74,28 @@ class LocalPlan(NamedTuple):
 
 
 def plan_run(asked: RunOptions, facts: Facts) -> LocalPlan:
-    """Raises InvalidArgument for options that cannot go together."""
+    """Raises InvalidArgument for options that cannot go together, Unimplemented for what there is not."""
+    _refuse_what_is_not(asked)
     pod = None if asked.pod or joins_other(asked) else _plan_own_pod(asked, facts)
     return LocalPlan(pod, _plan_container(asked, facts))
+
+
+def _refuse_what_is_not(asked: RunOptions) -> None:
+    """What podman has and rundlet has not: never taken and then forgotten."""
+    spaces = asked.namespaces
+    if spaces.user not in ("", "host", "private"):
+        raise Unimplemented(
+            f"--userns {spaces.user}: not supported", hint="map ids with --uidmap and --gidmap"
+        )
+    if spaces.user == "private" and not spaces.uid_maps:
+        raise InvalidArgument("--userns private: says nothing of the ids", hint="map them with --uidmap")
+    if spaces.cgroup not in ("", "private"):
+        raise Unimplemented(f"--cgroupns {spaces.cgroup}: not supported: each container has its own")
+    if spaces.uts == "host":
+        raise Unimplemented("--uts host: not supported", hint="--network host shares the host's name, too")
+    names = [group for group in asked.groups if not group.isdecimal()]
+    if names:
+        raise Unimplemented(f"--group-add {names[0]}: not supported by name", hint="give the group's number")
 
 
 def joins_other(asked: RunOptions) -> str:
