@@ -48,7 +48,7 @@ def open_pipe(directory: Path, limit: LogLimit = UNLIMITED) -> Pipe:
     fd = os.open(directory / "stdout", os.O_RDONLY | os.O_NONBLOCK)
     writer = os.open(directory / "stdout", os.O_RDWR)
     scratch = Scratch(str(directory / "journal"))
-    audience = Audience(loop, Stdin(loop), lambda: None)
+    audience = Audience(loop, Stdin(loop), lambda: None, lambda: None)
     stream = Stream(fd, "stdout", Source("c", str(directory), log, audience), scratch)
     return Pipe(stream, writer, log, scratch, directory / "log")
 
