@@ -69,7 +69,7 @@ def test_the_example_of_the_testing_page_passes(environment: dict[str, str], tmp
             "no:cacheprovider",
             "test_page.py",
         ],
-        env=environment,
+        env=environment | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # an installed rundlet brings it by itself
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -55,11 +55,11 @@ def await_words(engine, name, *words):
 
 
 def await_file(path):
-    """Until something is in it."""
+    """Until something stands in it."""
     deadline = time.monotonic() + 20
     while not path.exists() or not path.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+        assert time.monotonic() < deadline, f"{path} is not written"
+        time.sleep(0.01)
 
 
 def run_container(engine, image, pod_id, *command, **more):
@@ -94,6 +94,7 @@ def test_a_cni_plugin_that_hangs_is_named_with_its_process(sleepy, threads):
     with Engine(settings) as engine:
         pod = threads.submit(engine.pods.run, PodOptions(name="web", namespace="default", uid="u"))
         said = await_words(engine, "default/web", "plugin.run", "waits for process")
+        await_file(pid_file)
         pid = int(pid_file.read_text())
         assert f"waits for process {pid} ({settings.cni_bin_dirs[0]}/sleepy), until" in said
         assert "run pod default/web" in said
@@ -288,7 +289,7 @@ def test_ended_containers_tell_how_and_failed_ones_why(engine, image):
     said = tell(engine, "broken")
     assert "create container broken" in said
     assert "keeper.create" in said
-    assert "(not_found): exec '/nowhere': no such file or directory" in said
+    assert "(program_not_found): exec '/nowhere': no such file or directory" in said
     with pytest.raises(Error):
         engine.containers.create(pod_id, ContainerOptions(name="absent", image="nowhere/none:1"))
     assert "hint: pull it first" in tell(engine, "absent")

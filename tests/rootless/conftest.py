@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,32 @@ def tell(value): print("told", json.dumps(value), flush=True)
 """
 
 
+def is_reachable(path: str) -> bool:
+    """Whether everybody may look into all directories above it."""
+    parents = Path(path).resolve().parents
+    return all(parent.stat().st_mode & stat.S_IXOTH for parent in parents)
+
+
+def find_python() -> str:
+    """An interpreter that an ordinary user may start: this one, or the distribution's of the same version."""
+    if is_reachable(sys.executable):
+        return sys.executable
+    usual = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    if not os.path.exists(usual):
+        pytest.skip(
+            f"{sys.executable} is out of an ordinary user's reach on this host, and there is no {usual}"
+        )
+    return usual
+
+
+def python_path() -> str:
+    """What the interpreter of `find_python` needs to find the project and what it depends on."""
+    places = [str(SOURCE), *(path for path in sys.path if path.endswith("site-packages"))]
+    if not all(map(is_reachable, (f"{place}/." for place in places))):
+        pytest.skip("the project is out of an ordinary user's reach on this host")
+    return ":".join(places)
+
+
 class User:
     """Runs Python programs; what they `tell` is their answer."""
 
@@ -41,7 +68,7 @@ class User:
 
     def words(self, program: str) -> list[str]:
         become = [shutil.which("setpriv") or "", "--reuid", str(UID), "--regid", str(UID), "--clear-groups"]
-        return [*become, sys.executable, "-c", _BEGIN.format(source=str(SOURCE)) + program]
+        return [*become, find_python(), "-c", _BEGIN.format(source=str(SOURCE)) + program]
 
     def start(self, program: str, **more: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
@@ -102,6 +129,7 @@ def user(tmp_path: Path) -> Iterator[User]:
         "XDG_RUNTIME_DIR": str(home / "run"),
         "PATH": os.environ["PATH"],
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": python_path(),
     }
     user = User(home, environ)
     process = user.start("import rundlet")

@@ -2,11 +2,10 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
 
-from tests.rootless.conftest import SOURCE, UID, User
+from tests.rootless.conftest import UID, User, find_python
 from tests.rootless.test_machine import image
 
 __all__ = ["image"]
@@ -18,8 +17,8 @@ def test_commands_of_one_user_see_each_others_containers(user: User, image: str)
     def rundlet(*words: str) -> str:
         done = subprocess.run(
             ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups",
-             sys.executable, "-m", "rundlet.cli.main", *words],
-            env=user.environ | {"PYTHONPATH": str(SOURCE)}, cwd=user.home,
+             find_python(), "-m", "rundlet.cli.main", *words],
+            env=user.environ, cwd=user.home,
             text=True, capture_output=True, timeout=30, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ from rundlet.cli.cri import COMMANDS as CRI_COMMANDS
 from rundlet.cli.cri import command as cri_group
 from rundlet.cli.duration import DURATION
 from rundlet.cli.help import examples
+from rundlet.cli.interrupts import dying_at_once
 from rundlet.cli.lazygroup import LazyGroup
 from rundlet.cli.report import report
 from rundlet.cri.endpoint import KNOWN_SOCKETS
@@ -113,10 +114,11 @@ class _Group(LazyGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = ALIASES.get(args[0], args[0])
-        if _speaks_cri(ctx, word, args[1:]):
-            return cri_group.resolve_command(ctx, args)
-        ctx.meta[_DIALECT] = dialect.LOCAL if word in LOCAL else dialect.CRI
-        return super().resolve_command(ctx, args)
+        with dying_at_once():
+            if _speaks_cri(ctx, word, args[1:]):
+                return cri_group.resolve_command(ctx, args)
+            ctx.meta[_DIALECT] = dialect.LOCAL if word in LOCAL else dialect.CRI
+            return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         for title, commands in SECTIONS.items():

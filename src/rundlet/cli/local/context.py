@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rundlet.cli.interrupts import dying_at_once
 from rundlet.cli.local.command import FAILED
 from rundlet.cli.report import report
 from rundlet.errors import Error, InvalidArgument, NotFound
@@ -20,7 +21,8 @@ def pass_machine(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **given: Any) -> Any:
-        from rundlet.local.machine import Machine
+        with dying_at_once():
+            from rundlet.local.machine import Machine
 
         return function(click.get_current_context().with_resource(Machine()), *args, **given)
 
