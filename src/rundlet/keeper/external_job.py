@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from rundlet.errors import DeadlineExceeded, Error, FailedPrecondition, NotFound
-from rundlet.keeper.loop import Loop
+from rundlet.keeper.loop import Loop, Timer
 from rundlet.runtime.init import Stdio
 from rundlet.step import step
 
@@ -31,18 +31,16 @@ class Job:
         self._output = b""
         self._code = 0
         self._complaint = ""
-        self._has_ended = False
         self._limit_s = 0.0  # what it has exceeded
 
     def watch(self, loop: Loop, done: Callable[[], None], limit_s: float) -> None:
         """Call `done` when it has ended, killed after `limit_s` at the latest; from then on `check` tells how."""
-        loop.add(self._pidfd, lambda: self._on_end(loop, done))
-        loop.later(limit_s, lambda: self._expire(limit_s))
+        limit = loop.later(limit_s, lambda: self._expire(limit_s))
+        loop.add(self._pidfd, lambda: self._on_end(loop, limit, done))
 
     def _expire(self, limit_s: float) -> None:
-        if not self._has_ended:
-            self._limit_s = limit_s
-            self.kill()
+        self._limit_s = limit_s
+        self.kill()
 
     def kill(self) -> None:
         """It leads a process group: whatever it has started goes with it."""
@@ -76,8 +74,8 @@ class Job:
             return error
         return None
 
-    def _on_end(self, loop: Loop, done: Callable[[], None]) -> None:
-        self._has_ended = True
+    def _on_end(self, loop: Loop, limit: Timer, done: Callable[[], None]) -> None:
+        loop.cancel(limit)
         loop.remove(self._pidfd)
         os.close(self._pidfd)
         with step("keeper.runtime.reap"):

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 
 Callback = Callable[[], None]
+Timer = tuple[float, Callback]
+"""When (time.monotonic), and what."""
 
 _READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 _WRITE = select.EPOLLOUT
@@ -23,7 +25,7 @@ class Loop:
         self._edges: set[int] = set()
         self._priority: set[int] = set()
         self._soon: list[Callback] = []
-        self._timers: list[tuple[float, Callback]] = []
+        self._timers: list[Timer] = []
 
     def add(self, fd: int, callback: Callback) -> None:
         """Call back as long as `fd` can be read or has ended."""
@@ -51,9 +53,18 @@ class Loop:
         """Call back in the next turn, once."""
         self._soon.append(callback)
 
-    def later(self, delay_s: float, callback: Callback) -> None:
-        """Call back once when the time has passed."""
-        self._timers.append((time.monotonic() + delay_s, callback))
+    def later(self, delay_s: float, callback: Callback) -> Timer:
+        """Call back once when the time has passed; whoever has no more use for that cancels it.
+
+        One that is left to pass in vain is a turn in which something happened, so nobody comes to rest.
+        """
+        timer = (time.monotonic() + delay_s, callback)
+        self._timers.append(timer)
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """Nothing to do when its time has come already."""
+        self._timers = [other for other in self._timers if other is not timer]
 
     def add_priority(self, fd: int, callback: Callback) -> None:
         """Call back when there is something exceptional about `fd` (poll(2), POLLPRI)."""
