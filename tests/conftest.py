@@ -6,11 +6,17 @@ make one and set RUNDLET_NODE=1), so a plain `pytest` never touches the host.
 """
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
 
 NODE_REASON = "needs a throw-away node: make test runs it in one"
+
+# Whoever starts the tests in the background may have them ignore ctrl-c, and every program that they start with
+# them; those that are about ctrl-c would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("ci", derandomize=True, max_examples=25, deadline=None)
 settings.register_profile("dev", max_examples=100, deadline=None)

@@ -217,9 +217,14 @@ class Stage:
         self.call(remove_everything, self.fixed)
 
     def await_no_keeper(self) -> bool:
-        """Whether all of it leaves, now that nobody is connected and there is nothing to keep."""
+        """Whether all of it leaves, now that nobody is connected and there is nothing to keep.
+
+        Those of other tests' run roots, in the same node, may stay.
+        """
         deadline = time.monotonic() + SETTLE_S
-        while any(map(is_keeper, filter(str.isdecimal, os.listdir("/proc")))):
+        while any(
+            is_keeper(pid, self.settings.run_root) for pid in filter(str.isdecimal, os.listdir("/proc"))
+        ):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.005)
@@ -291,13 +296,14 @@ def list_nursery(supervisor: int) -> list[int]:
         return [int(child) for child in file.read().split() if is_keeper(child)]
 
 
-def is_keeper(pid: str) -> bool:
-    """A process of the keeper's own: by its arguments, which a container's have until they execute, and its cgroup."""
+def is_keeper(pid: str, run_root: str = "") -> bool:
+    """A process of the keeper's own, of the `run_root` if that is given: by its arguments, which a container's have until they execute, and its cgroup."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             words = file.read().split(b"\0")
         with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
-            return b"serve" in words and b"-I" in words and "/crash" not in file.read()
+            own = not run_root or run_root.encode() in words
+            return own and b"serve" in words and b"-I" in words and "/crash" not in file.read()
     except OSError:
         return False  # it has just gone
 

@@ -225,6 +225,7 @@ def test_ctrl_c_leaves_nothing(host, milliseconds):
     child = host.begin(
         "run",
         "--rm",
+        "--init",  # as process 1 the shell would not hear a signal that comes before its trap
         "--network",
         "none",
         "--name",
