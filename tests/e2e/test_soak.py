@@ -144,6 +144,8 @@ def test_every_count_is_what_it_was(soak: Soak, without_daemon: walk_check.Trace
     soak.live(PODS)
     after = soak.await_idle(without_daemon)
     assert walk_check.compare_traces(before.traces, after.traces) == ()
-    assert after._replace(traces=before.traces) == before
+    # Connections to the keeper are kept for the next call, as many as calls went side by side: at most eight.
+    assert after.daemon_fds <= before.daemon_fds + 8
+    assert after._replace(traces=before.traces, daemon_fds=before.daemon_fds) == before
     soak.daemon.stop()
     assert walk_check.await_nothing_left(without_daemon, soak.scope, SETTLE_S) == ()

@@ -46,8 +46,17 @@ class Sweeper:
                     self._thread = None
                     return
                 path = self._paths.popleft()
-            try:
-                with step("store.sweep"):
-                    remove_tree(path)
-            except OSError as error:
+            _remove(path)
+
+
+def _remove(path: str) -> None:
+    """What fails once may have met a moment without memory or descriptors: it is tried again."""
+    for is_last in (False, True):
+        try:
+            with step("store.sweep"):
+                remove_tree(path)
+        except OSError as error:
+            if is_last:
                 _LOG.warning("%s is left behind until the store is opened again: %s", path, error)
+        else:
+            return
