@@ -1,6 +1,5 @@
 """Further processes that differ from the container's first."""
 
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,12 +11,12 @@ pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture
-def running(engine: Engine, image: str) -> Iterator[str]:
+def running(engine: Engine, image: str) -> str:
     pod = engine.pods.run(PodOptions(name="exec", connected=False))
     options = ContainerOptions(name="main", image=image, command=("sleep", "600"), env=(("KEPT", "1"),))
     container = engine.containers.create(pod, options)
     engine.containers.start(container)
-    yield container
+    return container
 
 
 def run(engine: Engine, container: str, script: str, options: ExecOptions) -> str:
