@@ -1,6 +1,5 @@
 """Further processes that differ from the container's first."""
 
-
 import pytest
 
 from rundlet.engine.engine import Engine
