@@ -11,13 +11,12 @@ from rundlet.engine.records import (
     SCHEMA,
     ContainerFacts,
     ContainerRecord,
-    ContainerRecords,
     Exit,
     PodFacts,
     PodRecord,
-    PodRecords,
     require_state,
 )
+from rundlet.engine.recordtables import ContainerRecords, PodRecords
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.store.database import Database
 

@@ -33,7 +33,8 @@ from rundlet.engine.parts import Parts, read_host_facts
 from rundlet.engine.pods import Pods
 from rundlet.engine.provenance import make_gate, open_registries, reload_gate, reload_registries
 from rundlet.engine.reconcile import reconcile_containers
-from rundlet.engine.records import SCHEMA, ContainerRecords, PodRecords
+from rundlet.engine.records import SCHEMA
+from rundlet.engine.recordtables import ContainerRecords, PodRecords
 from rundlet.engine.recovery import recover
 from rundlet.engine.settings import Settings, check_settings
 from rundlet.engine.stats import StatsReader

@@ -15,7 +15,7 @@ from rundlet.cgroup.layout import Layout, detect_layout
 from rundlet.engine.feed import Feed
 from rundlet.engine.names import is_alive
 from rundlet.engine.parts import Parts
-from rundlet.engine.records import ContainerRecords, PodRecords
+from rundlet.engine.recordtables import ContainerRecords, PodRecords
 from rundlet.errors import NotFound
 from rundlet.kernel.failure import translating
 from rundlet.store.database import Database

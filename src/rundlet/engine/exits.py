@@ -2,7 +2,8 @@
 
 import time
 
-from rundlet.engine.records import ContainerRecords, Exit
+from rundlet.engine.records import Exit
+from rundlet.engine.recordtables import ContainerRecords
 from rundlet.errors import Error
 from rundlet.keeper.protocol import ExitRecord
 

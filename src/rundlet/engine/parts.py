@@ -11,7 +11,7 @@ from rundlet.engine.config import HostFacts
 from rundlet.engine.groups import ParentGroups
 from rundlet.engine.handlers import Handlers
 from rundlet.engine.locks import KeyedLocks
-from rundlet.engine.records import ContainerRecords, PodRecords
+from rundlet.engine.recordtables import ContainerRecords, PodRecords
 from rundlet.engine.selinux import read_defaults
 from rundlet.engine.settings import Settings
 from rundlet.errors import InvalidArgument
