@@ -148,6 +148,14 @@ def test_a_success_ends_the_start_period_and_a_streak() -> None:
     assert health.note(state, CHECK, probe(1520, 0)).failing_streak == 0
 
 
+def test_a_check_without_an_interval_is_not_run_again_and_again() -> None:
+    by_hand = replace(CHECK, interval_s=0.0)
+    assert find_duty(record(health=Health("starting", life_ns=LIFE_NS)), RUNNING, by_hand, NOW) == Duty(
+        "none"
+    )
+    assert find_duty(record(health=Health()), RUNNING, by_hand, NOW).act == "begin-health"
+
+
 def test_an_unhealthy_container_is_reacted_to_when_that_was_asked() -> None:
     ill = record(health=Health("unhealthy", 3, (probe(1990, 1),), life_ns=LIFE_NS))
     assert find_duty(ill, RUNNING, CHECK, NOW) == Duty("none", 2020 * S)

@@ -59,6 +59,7 @@ GROUPS: Commands = {
     "network": ("local.network", "What containers are connected by."),
     "volume": ("local.volume", "Directories that containers come and go around."),
     "secret": ("local.secret", "Small values that are in no image and no record."),
+    "healthcheck": ("local.healthcheck", "Checks of containers' health."),
     "kube": ("local.kube", "Kubernetes' YAML, without a cluster."),
     "system": ("local.system", "This machine's facts, its disk usage, and what can go."),
 }

@@ -83,20 +83,22 @@ def _find_running(record: LocalRecord, life: Life, check: HealthCheck | None, no
     due: list[Duty] = []
     if record.asked.timeout_s:
         due.append(Duty("kill", life.started_at_ns + int(record.asked.timeout_s * _NS)))
-    if check is not None:
-        due.append(_find_check(record.state.health, life, check))
+    check_duty = _find_check(record.state.health, life, check) if check is not None else None
+    if check_duty is not None:
+        due.append(check_duty)
     if not due:
         return Duty("none")
     first = min(due, key=lambda duty: duty.at_ns)
     return first if first.at_ns <= now_ns else Duty("none", first.at_ns)
 
 
-def _find_check(health: Health, life: Life, check: HealthCheck) -> Duty:
+def _find_check(health: Health, life: Life, check: HealthCheck) -> Duty | None:
+    """None where nothing is due ever: a check without an interval is run by people only."""
     if health.life_ns != life.started_at_ns:
         return Duty("begin-health")
     if health.status == "unhealthy" and check.on_failure != "none":
         return Duty("react")
-    return Duty("check", find_due(health, check))
+    return Duty("check", find_due(health, check)) if check.interval_s else None
 
 
 def _find_ended(record: LocalRecord, life: Life, moment: Moment) -> Duty:

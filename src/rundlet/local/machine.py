@@ -95,10 +95,14 @@ class Machine:
         return Pods(self.engine, *parts, f"{self.settings.places.root}/local")
 
     @cached_property
+    def _wishes(self) -> Wishes:
+        return Wishes(self.engine, self.settings)
+
+    @cached_property
     def containers(self) -> Containers:
         records = self._records
         pods = self._pod_records
-        wishes = Wishes(self.engine, self.settings)
+        wishes = self._wishes
         containers = Containers(
             self.engine,
             records,
@@ -139,7 +143,11 @@ class Machine:
         status = self.engine.containers.status(record.id)
         if status.state != "running":
             raise FailedPrecondition(f"cannot check container {record.name}: it is {status.state}")
-        return check_health(self.engine, self._records, record, record.asked.health, status.started_at_ns)
+        check = record.asked.health
+        health = check_health(self.engine, self._records, record, check, status.started_at_ns)
+        if health.status == "unhealthy" and check.on_failure != "none":
+            self._wishes.wish(look=True)  # what was asked for then is the minder's to do
+        return health
 
     def open_minding(self, on_done: Callable[[], None]) -> Minding:
         """For the process that does what nobody asks for (`rundlet.local.hand`)."""

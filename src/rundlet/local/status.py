@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from rundlet.engine.options import PortMapping
 from rundlet.engine.status import ContainerStatus
+from rundlet.local.health import begin
 from rundlet.local.options import RunOptions
 from rundlet.local.records import Health, LocalRecord, LocalState
 
@@ -100,9 +101,16 @@ def describe(
         labels=asked.labels if asked else options.labels,
         log_path=status.log_path,
         restarts=state.restarts,
-        health=state.health,
+        health=_describe_health(status, asked, state.health),
         origin="local" if record else "cri",
         status=status,
         asked=asked,
         restart_at_ns=state.restart_at_ns,
     )
+
+
+def _describe_health(status: ContainerStatus, asked: RunOptions | None, known: Health) -> Health:
+    """That of this life, from its first moment on: who writes it down comes a little later."""
+    if asked is None or asked.health is None or status.state != "running":
+        return known
+    return begin(known, status.started_at_ns)

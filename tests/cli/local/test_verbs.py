@@ -247,6 +247,35 @@ def test_ctrl_c_leaves_nothing(host, milliseconds):
     )
 
 
+def test_a_health_check_is_run_when_asked_for(host):
+    """With podman's exit codes, and its words in ps and inspect."""
+    words = ("--network", "none", "--health-interval", "disable", "--health-retries", "2")
+    host.rundlet(
+        "run", "-d", "--name", "ill", *words, "--health-cmd", "test ! -e /ill", IMAGE, "sleep", "600"
+    )
+    try:
+        assert host.inspect("ill", "{{.State.Health.Status}}") == "starting"
+        assert host.rundlet("healthcheck", "run", "ill").returncode == 0
+        assert "(healthy)" in host.rundlet("ps", "--format", "{{.Status}}").stdout
+        host.rundlet("exec", "ill", "sh", "-c", ": > /ill")
+        for _ in range(2):
+            done = host.rundlet("healthcheck", "run", "ill")
+            assert (done.stdout, done.returncode) == ("unhealthy\n", 1)
+        assert (
+            host.inspect("ill", "{{.State.Health.Status}} {{.State.Health.FailingStreak}}") == "unhealthy 2"
+        )
+        assert host.rundlet("ps", "-q", "--filter", "health=unhealthy").stdout.strip()
+    finally:
+        host.rundlet("rm", "-f", "ill")
+    assert host.rundlet("healthcheck", "run", "ill").returncode == 125
+
+
+def test_a_container_without_a_check_has_none_to_run(host, sleeper):
+    done = host.rundlet("healthcheck", "run", sleeper)
+    assert done.returncode == 125
+    assert "has no health check" in done.stderr
+
+
 def test_events_tell_what_happened(host, sleeper):
     seen = host.rundlet(
         "events", "--stream=false", "--filter", f"container={sleeper}", "--format", "{{.Status}}"

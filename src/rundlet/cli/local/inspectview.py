@@ -156,6 +156,7 @@ def _describe_config(
             "StartPeriod": int(asked.health.start_period_s * _NANOSECONDS),
             "Retries": asked.health.retries,
         }
+        config["HealthcheckOnFailureAction"] = asked.health.on_failure
     return config
 
 
