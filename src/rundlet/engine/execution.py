@@ -21,7 +21,7 @@ from rundlet.engine.records import ContainerRecord
 from rundlet.engine.status import ExecResult
 from rundlet.engine.undo import attempt
 from rundlet.errors import DeadlineExceeded
-from rundlet.keeper.client import ExecHandle
+from rundlet.keeper.handles import ExecHandle
 from rundlet.keeper.protocol import ExitRecord
 from rundlet.kernel.failure import translating
 from rundlet.step import step

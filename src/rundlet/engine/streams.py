@@ -25,8 +25,7 @@ from rundlet.engine.parts import Parts
 from rundlet.engine.process import choose_exec_plan
 from rundlet.engine.records import ContainerRecord, PodRecord, require_state
 from rundlet.errors import FailedPrecondition, NotFound, Unavailable
-from rundlet.keeper.client import ExecHandle
-from rundlet.keeper.handles import Attachment
+from rundlet.keeper.handles import Attachment, ExecHandle
 
 STDOUT, STDERR = 1, 2
 

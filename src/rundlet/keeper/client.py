@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rundlet.errors import DeadlineExceeded, Error, NotFound, Unavailable
+from rundlet.errors import DeadlineExceeded, Error, Unavailable
 from rundlet.keeper.connection import Connection, ConnectionLost, connect
-from rundlet.keeper.handles import Attachment, Lease, Watch
+from rundlet.keeper.handles import Attachment, ExecHandle, Lease, Watch
 from rundlet.keeper.place import keeper_dir
 from rundlet.keeper.protocol import (
     OLDER_HINT,
@@ -35,55 +35,6 @@ from rundlet.trace.span import graft, waits
 
 _IDLE_CONNECTIONS_MAX = 8
 _ATTEMPTS = 4
-
-
-class ExecHandle:
-    """A process started by `Keeper.exec`; close it when no longer interested.
-
-    `terminal_fd` is the terminal's master, the caller's to close; -1 without one.
-    """
-
-    def __init__(
-        self,
-        keeper: "Keeper",
-        connection: Connection,
-        container_id: str,
-        exec_id: str,
-        pid: int,
-        terminal_fd: int = -1,
-    ) -> None:
-        self._keeper = keeper
-        self._connection = connection
-        self._container_id = container_id
-        self.exec_id = exec_id
-        self.pid = pid
-        self.terminal_fd = terminal_fd
-
-    def fileno(self) -> int:
-        """Can be polled: it is readable when the process has ended."""
-        return self._connection.fileno()
-
-    def wait(self, timeout_s: float | None = None) -> ExitRecord | None:
-        """How it ended; None when it has not within `timeout_s`.
-
-        Unavailable when the keeper died with its anchor and nobody can know.
-        """
-        try:
-            return to_exit(self._connection.receive(timeout_s).message["exit"])
-        except DeadlineExceeded:
-            return None
-        except Unavailable as error:
-            try:
-                return self._keeper.wait_exec(self._container_id, self.exec_id, timeout_s)
-            except NotFound:
-                raise error from None
-
-    def signal(self, signum: int) -> None:
-        """To the process and its process group; NotFound when it has ended."""
-        self._keeper.call("signal_exec", {"exec_id": self.exec_id, "signum": signum})
-
-    def close(self) -> None:
-        self._connection.close()
 
 
 class Keeper:
@@ -356,8 +307,14 @@ class Keeper:
         except BaseException:
             connection.close()
             raise
+        exec_id = answer["exec_id"]
         return ExecHandle(
-            self, connection, container_id, answer["exec_id"], answer["pid"], fds[0] if fds else -1
+            connection,
+            exec_id,
+            answer["pid"],
+            fds[0] if fds else -1,
+            recall=lambda timeout_s: self.wait_exec(container_id, exec_id, timeout_s),
+            deliver=lambda signum: self.call("signal_exec", {"exec_id": exec_id, "signum": signum}),
         )
 
     def wait_exec(self, container_id: str, exec_id: str, timeout_s: float | None = None) -> ExitRecord | None:

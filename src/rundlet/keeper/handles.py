@@ -2,12 +2,63 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from rundlet.errors import Unavailable
+from rundlet.errors import DeadlineExceeded, NotFound, Unavailable
 from rundlet.keeper.attach import DATA_MAX_BYTES, END, WITNESS_HEAD
 from rundlet.keeper.connection import Connection
 from rundlet.keeper.protocol import ExitRecord, OomEvent, to_exit
+
+
+class ExecHandle:
+    """A process started by `Keeper.exec`; close it when no longer interested.
+
+    `terminal_fd` is the terminal's master, the caller's to close; -1 without one.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        exec_id: str,
+        pid: int,
+        terminal_fd: int,
+        *,
+        recall: Callable[[float | None], ExitRecord | None],
+        deliver: Callable[[int], object],
+    ) -> None:
+        """`recall` asks another supervisor how it ended, `deliver` sends it a signal."""
+        self._connection = connection
+        self._recall = recall
+        self._deliver = deliver
+        self.exec_id = exec_id
+        self.pid = pid
+        self.terminal_fd = terminal_fd
+
+    def fileno(self) -> int:
+        """Can be polled: it is readable when the process has ended."""
+        return self._connection.fileno()
+
+    def wait(self, timeout_s: float | None = None) -> ExitRecord | None:
+        """How it ended; None when it has not within `timeout_s`.
+
+        Unavailable when the keeper died with its anchor and nobody can know.
+        """
+        try:
+            return to_exit(self._connection.receive(timeout_s).message["exit"])
+        except DeadlineExceeded:
+            return None
+        except Unavailable as error:
+            try:
+                return self._recall(timeout_s)
+            except NotFound:
+                raise error from None
+
+    def signal(self, signum: int) -> None:
+        """To the process and its process group; NotFound when it has ended."""
+        self._deliver(signum)
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 class Attachment:
