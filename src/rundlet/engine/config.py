@@ -18,7 +18,18 @@ from rundlet.engine.selinux import Defaults, Labels
 from rundlet.engine.users import Identity
 from rundlet.errors import InvalidArgument
 from rundlet.spec.image import ExecutionConfig
-from rundlet.spec.runtime import Device, Linux, Namespace, Process, Rlimit, Root, RuntimeConfig, Seccomp, User
+from rundlet.spec.runtime import (
+    Device,
+    Linux,
+    Namespace,
+    Personality,
+    Process,
+    Rlimit,
+    Root,
+    RuntimeConfig,
+    Seccomp,
+    User,
+)
 
 OCI_VERSION = "1.2.0"
 _UNLIMITED = (1 << 64) - 1  # RLIM_INFINITY
@@ -102,6 +113,7 @@ def build_config(
             facts.mounts,
             pod.files,
             privileged=options.security.privileged,
+            own_hosts=options.own_hosts,
             around=Surroundings(host.has_tty_group, not host.is_rootless or "ipc" in pod.namespaces),
         ),
         process=_build_process(pod, facts, options, image, host),
@@ -128,11 +140,16 @@ def choose_args(options: ContainerOptions, image: ExecutionConfig) -> list[str]:
 
 
 def choose_env(options: ContainerOptions, image: ExecutionConfig, hostname: str) -> list[str]:
-    """PATH, HOSTNAME, TERM, then the image's, then the options'; the last of a name wins."""
+    """PATH, HOSTNAME, TERM, then the image's, then the options'; the last of a name wins.
+
+    What is to be unset is left out of all but the options'.
+    """
     env = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
     if options.tty:
         env["TERM"] = "xterm"
     env.update((key, value) for key, _, value in (item.partition("=") for item in image.env) if key)
+    for name in [*env] if options.unset_all_env else options.unset_env:
+        env.pop(name, None)
     env.update(options.env)
     return [f"{key}={value}" for key, value in env.items()]
 
@@ -151,7 +168,12 @@ def _build_process(
         args=choose_args(options, image),
         env=add_home(choose_env(options, image, pod.hostname), identity.home),
         terminal=options.tty,
-        user=User(uid=identity.uid, gid=identity.gid, additional_gids=list(identity.groups)),
+        user=User(
+            uid=identity.uid,
+            gid=identity.gid,
+            umask=options.umask,
+            additional_gids=list(identity.groups),
+        ),
         capabilities=capabilities.choose(security.capabilities, privileged=security.privileged),
         no_new_privileges=security.no_new_privileges,
         rlimits=[_rlimit(limit) for limit in options.rlimits] or None,
@@ -170,7 +192,7 @@ def _rlimit(limit: RlimitOption) -> Rlimit:
 
 def _build_linux(pod: PodView, facts: ContainerView, options: ContainerOptions, host: HostFacts) -> Linux:
     privileged = options.security.privileged
-    rules = device_rules(facts.devices, privileged=privileged)
+    rules = device_rules(facts.devices, options.device_accesses, privileged=privileged)
     return Linux(
         namespaces=plan_namespaces(pod, options, facts.target_pid_namespace),
         uid_mappings=spec_mappings(pod.options.security.namespaces.uid_mappings),
@@ -181,13 +203,14 @@ def _build_linux(pod: PodView, facts: ContainerView, options: ContainerOptions, 
         seccomp=facts.seccomp,
         rootfs_propagation=root_propagation(facts.mounts),
         mount_label=facts.labels.mount,
+        personality=Personality(options.personality) if options.personality else None,
         masked_paths=None if privileged else list(options.security.masked_paths or MASKED_PATHS),
         readonly_paths=None if privileged else list(options.security.readonly_paths or READONLY_PATHS),
     )
 
 
 def plan_namespaces(pod: PodView, options: ContainerOptions, target_pid_namespace: str) -> list[Namespace]:
-    """Mount always new; network, IPC and UTS the pod's or the node's; PID by mode."""
+    """Mount always new; network, IPC and UTS the pod's or the node's; PID and cgroup by mode."""
     shared = {"network": "net", "ipc": "ipc", "uts": "uts"}
     joined = [
         Namespace(type=kind, path=pod.namespaces[short])
@@ -196,7 +219,9 @@ def plan_namespaces(pod: PodView, options: ContainerOptions, target_pid_namespac
     ]
     pid = _pid_namespace(pid_mode(pod.options, options), pod, target_pid_namespace)
     user = [Namespace(type="user", path=pod.namespaces["user"])] if "user" in pod.namespaces else []
-    return [*user, *joined, *([pid] if pid else []), Namespace(type="mount"), Namespace(type="cgroup")]
+    has_group = options.security.namespaces.cgroup == "container"
+    group = [Namespace(type="cgroup")] if has_group else []
+    return [*user, *joined, *([pid] if pid else []), Namespace(type="mount"), *group]
 
 
 def pid_mode(pod: PodOptions, options: ContainerOptions) -> NamespaceMode:

@@ -46,7 +46,7 @@ from rundlet.engine.signals import format_signal, parse_signal
 from rundlet.engine.status import UserStatus
 from rundlet.engine.undo import Undo
 from rundlet.engine.userns import Owners, choose_owners
-from rundlet.engine.users import Identity, needs_files, resolve_identity
+from rundlet.engine.users import Identity, add_user, needs_files, resolve_identity
 from rundlet.engine.volumes import Looks, Volumes, mount_volumes
 from rundlet.errors import InvalidArgument, NotFound
 from rundlet.keeper.protocol import UNLIMITED, LogLimit
@@ -92,6 +92,7 @@ def build_container(parts: Parts, pod: PodRecord, record: ContainerRecord, undo:
     mounts = resolve_sources(volumes.mounts)
     _relabel_mounts(mounts, labels.mount)
     looked = look_up(parts, pod, record, image, made.snapshot.lower, mounts, labels)
+    looked = _name_user(options, looked, made, labels.mount)
     view = _view_pod(parts, pod)
     config = build_config(view, looked, options, image.config.config, parts.host)
     config = apply_edits(config, find_edits(options.cdi_devices, parts.settings.cdi_dirs))
@@ -274,6 +275,22 @@ def _look_up_identity(options: ContainerOptions, image: ImageRecord, layers: Seq
     if needs_files(options.security, user):
         files = [read_file(layers, path) for path in ("/etc/passwd", "/etc/group")]
     return resolve_identity(options.security, user, files[0], files[1])
+
+
+def _name_user(options: ContainerOptions, looked: ContainerView, made: _Made, label: str) -> ContainerView:
+    """With an /etc/passwd over the image's where that does not know who the container runs as."""
+    if not options.name_user or looked.identity.uid == 0:
+        return looked
+    passwd = add_user(read_file((made.snapshot.upper, *made.snapshot.lower), "/etc/passwd"), looked.identity)
+    if not passwd or any(mount.container_path == "/etc/passwd" for mount in looked.mounts):
+        return looked
+    path = f"{made.bundle}/passwd"
+    with translating(f"write {path}"), open(path, "wb") as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.write(passwd)
+    if label:
+        relabel(path, label, "/etc/passwd")
+    return looked._replace(mounts=[*looked.mounts, Mount("/etc/passwd", host_path=path)])
 
 
 def _look_up_target(parts: Parts, pod: PodRecord, options: ContainerOptions) -> str:

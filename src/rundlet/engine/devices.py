@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from rundlet.engine.options import Device as DeviceOption
+from rundlet.engine.options import DeviceAccess
 from rundlet.errors import InvalidArgument
 from rundlet.spec.runtime import Device, DeviceRule
 
@@ -17,7 +18,9 @@ _OWN = frozenset(
 )
 
 
-def device_rules(devices: Sequence[tuple[Device, str]], *, privileged: bool) -> list[DeviceRule]:
+def device_rules(
+    devices: Sequence[tuple[Device, str]], accesses: Sequence[DeviceAccess] = (), *, privileged: bool
+) -> list[DeviceRule]:
     """Rules in order, to which the plan adds the default devices; `devices` are (node, permissions) pairs."""
     if privileged:
         return [_ALL]
@@ -25,7 +28,11 @@ def device_rules(devices: Sequence[tuple[Device, str]], *, privileged: bool) -> 
         DeviceRule(allow=True, type=node.type, major=node.major, minor=node.minor, access=permissions)
         for node, permissions in devices
     ]
-    return [_NONE, *extra]
+    further = [
+        DeviceRule(allow=True, type=one.type, major=one.major, minor=one.minor, access=one.permissions)
+        for one in accesses
+    ]
+    return [_NONE, *extra, *further]
 
 
 def check_devices(devices: Sequence[DeviceOption]) -> None:

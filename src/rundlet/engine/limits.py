@@ -4,9 +4,20 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from rundlet.engine.options import BlockLimits, DeviceLimit
 from rundlet.engine.options import Resources as Wanted
 from rundlet.errors import InvalidArgument
-from rundlet.spec.runtime import Cpu, DeviceRule, HugepageLimit, Memory, Pids, Resources
+from rundlet.spec.runtime import (
+    BlockIo,
+    Cpu,
+    DeviceRule,
+    HugepageLimit,
+    Memory,
+    Pids,
+    Resources,
+    ThrottleDevice,
+    WeightDevice,
+)
 
 _DEFAULT_PERIOD_US = 100_000  # sched-bwc.rst: what a group has before anybody writes it
 _OOM_SCORE_MIN, _OOM_SCORE_MAX = -1000, 1000
@@ -14,7 +25,7 @@ _OOM_SCORE_MIN, _OOM_SCORE_MAX = -1000, 1000
 
 def check_resources(wanted: Wanted, path: str) -> None:
     """Raises InvalidArgument "<path>.memory_limit_bytes: …"."""
-    for name in ("cpu_period_us", "cpu_shares"):
+    for name in ("cpu_period_us", "cpu_shares", "memory_reservation_bytes", "cpu_realtime_period_us"):
         value = getattr(wanted, name)
         if value is not None and value < 0:
             raise InvalidArgument(f"{path}.{name}: cannot be negative, got {value}")
@@ -34,6 +45,7 @@ def plan_limits(wanted: Wanted, devices: Sequence[DeviceRule], *, swap_accountin
         memory=_plan_memory(wanted, swap_accounting=swap_accounting),
         cpu=_plan_cpu(wanted),
         pids=Pids(limit=wanted.pids_limit) if wanted.pids_limit else None,
+        block_io=_plan_block(wanted.block) if wanted.block else None,
         hugepage_limits=[HugepageLimit(size, limit) for size, limit in wanted.hugepage_limits.items()]
         or None,
         unified=wanted.unified or None,
@@ -45,9 +57,30 @@ def _plan_memory(wanted: Wanted, *, swap_accounting: bool) -> Memory | None:
     swap = wanted.memory_swap_limit_bytes or None
     if limit and swap is None:
         swap = limit  # the specification's swap is memory + swap: no swap beside the limit
-    if limit is None and swap is None:
-        return None
-    return Memory(limit=limit, swap=swap if swap_accounting else None)
+    memory = Memory(
+        limit=limit,
+        swap=swap if swap_accounting else None,
+        reservation=wanted.memory_reservation_bytes or None,
+        swappiness=wanted.memory_swappiness,
+        disable_oom_killer=wanted.oom_kill_disabled or None,
+    )
+    return memory if memory != Memory() else None
+
+
+def _plan_block(wanted: BlockLimits) -> BlockIo:
+    weights = [WeightDevice(one.major, one.minor, weight=one.value) for one in wanted.weights]
+    return BlockIo(
+        weight=wanted.weight or None,
+        weight_device=weights or None,
+        throttle_read_bps_device=_plan_throttles(wanted.read_bytes),
+        throttle_write_bps_device=_plan_throttles(wanted.write_bytes),
+        throttle_read_iops_device=_plan_throttles(wanted.read_operations),
+        throttle_write_iops_device=_plan_throttles(wanted.write_operations),
+    )
+
+
+def _plan_throttles(limits: Sequence[DeviceLimit]) -> list[ThrottleDevice] | None:
+    return [ThrottleDevice(one.major, one.minor, one.value) for one in limits] or None
 
 
 def _plan_cpu(wanted: Wanted) -> Cpu | None:
@@ -58,6 +91,8 @@ def _plan_cpu(wanted: Wanted) -> Cpu | None:
         period=wanted.cpu_period_us or None,
         cpus=wanted.cpuset_cpus,
         mems=wanted.cpuset_mems,
+        realtime_period=wanted.cpu_realtime_period_us or None,
+        realtime_runtime=wanted.cpu_realtime_runtime_us or None,
     )
     return cpu if cpu != Cpu() else None
 

@@ -110,10 +110,12 @@ def plan_mounts(
     files: PodFiles,
     *,
     privileged: bool,
+    own_hosts: bool = False,
     around: Surroundings = Surroundings(),  # noqa: B008 - immutable
 ) -> list[Mount]:
-    """All mounts in order; a destination that the caller mounts loses its default."""
+    """All mounts in order; a destination that the caller mounts loses its default, and /etc/hosts with `own_hosts`."""
     custom = {clean_path(mount.container_path) for mount in wanted}
+    custom |= {"/etc/hosts"} if own_hosts else set()
     defaults = [*_system_mounts(around, privileged=privileged), *_pod_mounts(files)]
     kept = [mount for mount in defaults if mount.destination not in custom]
     mine = sorted(wanted, key=lambda mount: clean_path(mount.container_path).count("/"))

@@ -31,12 +31,15 @@ class IdMapping(_Options, frozen=True):
 class Namespaces(_Options, frozen=True):
     """Whose namespaces a pod or container uses (CRI NamespaceOption).
 
-    The mappings belong to a user namespace of the pod's own.
+    The mappings belong to a user namespace of the pod's own.  `uts` is the pod's where the network is, or
+    the node's; `cgroup` is the container's own, or the node's.
     """
 
     network: NamespaceMode = "pod"
     pid: NamespaceMode = "pod"
     ipc: NamespaceMode = "pod"
+    uts: Literal["pod", "node"] = "pod"
+    cgroup: Literal["container", "node"] = "container"
     target_id: str = ""
     user: NamespaceMode = "node"
     uid_mappings: tuple[IdMapping, ...] = ()
@@ -70,6 +73,7 @@ class SelinuxLabel(_Options, frozen=True):
 class Security(_Options, frozen=True):
     """Who a process is and what it may do (CRI Linux*SecurityContext).
 
+    `supplemental_group_names` are looked up in the image's /etc/group.
     Without a word on AppArmor (None) a container has the runtime's profile where the host can load it.
     """
 
@@ -80,6 +84,7 @@ class Security(_Options, frozen=True):
     user_name: str = ""
     group_id: int | None = None
     supplemental_groups: tuple[int, ...] = ()
+    supplemental_group_names: tuple[str, ...] = ()
     supplemental_groups_policy: Literal["merge", "strict"] = "merge"
     readonly_rootfs: bool = False
     no_new_privileges: bool = False
@@ -90,8 +95,30 @@ class Security(_Options, frozen=True):
     readonly_paths: tuple[str, ...] = ()
 
 
+class DeviceLimit(_Options, frozen=True):
+    """A weight, or bytes or operations in a second, of one block device of the host."""
+
+    major: int
+    minor: int
+    value: int
+
+
+class BlockLimits(_Options, frozen=True):
+    """Of block devices (blkio on cgroup v1, io on v2); a `weight` of 0 is "not asked for"."""
+
+    weight: int = 0
+    weights: tuple[DeviceLimit, ...] = ()
+    read_bytes: tuple[DeviceLimit, ...] = ()
+    write_bytes: tuple[DeviceLimit, ...] = ()
+    read_operations: tuple[DeviceLimit, ...] = ()
+    write_operations: tuple[DeviceLimit, ...] = ()
+
+
 class Resources(_Options, frozen=True):
-    """Limits; None is "not asked for" (CRI LinuxContainerResources)."""
+    """Limits; None is "not asked for" (CRI LinuxContainerResources, and what podman has besides).
+
+    `memory_reservation_bytes` is kept when memory is short.
+    """
 
     cpu_period_us: int | None = None
     cpu_quota_us: int | None = None
@@ -104,6 +131,12 @@ class Resources(_Options, frozen=True):
     pids_limit: int | None = None
     hugepage_limits: dict[str, int] = {}
     unified: dict[str, str] = {}
+    memory_reservation_bytes: int | None = None
+    memory_swappiness: int | None = None
+    oom_kill_disabled: bool | None = None
+    cpu_realtime_period_us: int | None = None
+    cpu_realtime_runtime_us: int | None = None
+    block: BlockLimits | None = None
 
 
 class Dns(_Options, frozen=True):
@@ -197,8 +230,22 @@ class Device(_Options, frozen=True):
     permissions: str = "rwm"
 
 
+class DeviceAccess(_Options, frozen=True):
+    """Which devices may be used, whether there is a node or not: type a, b or c; a number of None is any."""
+
+    type: Literal["a", "b", "c"]
+    major: int | None = None
+    minor: int | None = None
+    permissions: str = "rwm"
+
+
 class ContainerOptions(_Options, frozen=True):
     """A container in a pod (CRI ContainerConfig).
+
+    `unset_env` are names among the image's variables and the usual ones that it shall not have,
+    `unset_all_env` leaves all of those out.  `umask` None is the keeper's.  `own_hosts` leaves the image its
+    /etc/hosts.  `name_user` gives a user whom the image's /etc/passwd does not know a line there.
+    `personality` is LINUX or LINUX32.
 
     `origin` is the pod's.  A log of `log_limit_bytes` (0: no limit) is rotated by the keeper; one older file is kept.
     """
@@ -228,6 +275,13 @@ class ContainerOptions(_Options, frozen=True):
     rlimits: tuple[Rlimit, ...] = ()
     log_limit_bytes: int = 0
     origin: Literal["cri", "local"] = "cri"
+    unset_env: tuple[str, ...] = ()
+    unset_all_env: bool = False
+    umask: int | None = None
+    own_hosts: bool = False
+    name_user: bool = False
+    personality: str = ""
+    device_accesses: tuple[DeviceAccess, ...] = ()
 
 
 class ExecOptions(_Options, frozen=True):

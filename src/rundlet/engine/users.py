@@ -87,7 +87,8 @@ def check_user(security: Security, path: str) -> None:
 
 def needs_files(security: Security, image_user: str) -> bool:
     """False when `resolve_identity` would not look at passwd and group: root by default."""
-    return bool(security.user_id is not None or security.user_name or image_user)
+    wanted = security.user_name or image_user or security.supplemental_group_names
+    return bool(security.user_id is not None or wanted)
 
 
 def resolve_identity(security: Security, image_user: str, passwd: bytes, group: bytes) -> Identity:
@@ -101,7 +102,8 @@ def resolve_identity(security: Security, image_user: str, passwd: bytes, group: 
     uid = entry.uid if entry else _number_or_fail(user_text, "user", "/etc/passwd")
     gid = _choose_gid(security, group_text, entry, groups)
     merged = _memberships(entry, groups) if security.supplemental_groups_policy == "merge" else ()
-    everyone = dict.fromkeys((gid, *merged, *security.supplemental_groups))
+    named = (_find_gid(name, groups) for name in security.supplemental_group_names)
+    everyone = dict.fromkeys((gid, *merged, *security.supplemental_groups, *named))
     return Identity(uid, gid, tuple(everyone), entry.home if entry and entry.home else "/")
 
 
@@ -132,8 +134,24 @@ def _choose_gid(
         return security.group_id
     if not text:
         return entry.gid if entry else 0
+    return _find_gid(text, groups)
+
+
+def _find_gid(text: str, groups: tuple[GroupEntry, ...]) -> int:
     named = next((group for group in groups if group.name == text), None)
     return named.gid if named else _number_or_fail(text, "group", "/etc/group")
+
+
+def add_user(passwd: bytes, identity: Identity) -> bytes:
+    """passwd(5) with a line for that user, named by its number; b"" where the file has one already, or is not there.
+
+    Without it getpwuid(3) fails, and with it programs that ask who they are (ssh, git, initdb).
+    """
+    if not passwd or any(user.uid == identity.uid for user in parse_passwd(passwd)):
+        return b""
+    uid, home = identity.uid, identity.home
+    line = f"{uid}:*:{uid}:{identity.gid}:{uid} user:{home}:/bin/sh\n".encode()
+    return passwd + (b"" if passwd.endswith(b"\n") else b"\n") + line
 
 
 def _memberships(entry: PasswdEntry | None, groups: tuple[GroupEntry, ...]) -> tuple[int, ...]:

@@ -307,6 +307,7 @@ class Containers:
             record = self.find(name).require_local("settle")
             if record.asked.remove:
                 self.remove(record.id)
+                self._remove_image(record)
             else:
                 with self._locks.hold(record.id):
                     if self._engine.containers.status(record.id).state == "exited":
@@ -314,6 +315,14 @@ class Containers:
         except NotFound:
             pass  # somebody was faster
         self._wishes.has_settled(name)
+
+    def _remove_image(self, record: LocalRecord) -> None:
+        """`--rmi`: one that other containers use stays."""
+        if record.asked.remove_image:
+            try:
+                self._engine.images.remove(record.asked.image)
+            except FailedPrecondition:
+                pass
 
     def _let_go(self, record: LocalRecord) -> None:
         """The network and namespaces of a pod of its own."""

@@ -18,6 +18,7 @@ from rundlet.local.plan import LOG_FILE, Facts, joins_other, plan_mount
 from rundlet.local.records import LocalRecord
 from rundlet.local.secrets import Secrets
 from rundlet.local.volumes import Volumes, invent_volume
+from rundlet.local.words.environment import merge_environment
 from rundlet.store.images import ImageRecord
 
 _HOST_GATEWAY = "host-gateway"
@@ -37,7 +38,7 @@ class Holdings:
         Raises NotFound for a container or a network that is not there.
         """
         others = [mount for text in asked.volumes_from for mount in _borrow(text, find)]
-        image_volumes = [VolumeMount("volume", target) for target in image.config.config.volumes]
+        image_volumes = _plan_image_volumes(asked, image)
         mounts: dict[str, VolumeMount] = {}
         for mount in (*image_volumes, *others, *asked.mounts):
             mounts[mount.target.rstrip("/")] = mount
@@ -53,6 +54,8 @@ class Holdings:
             asked,
             mounts=tuple(map(_name_mount, mounts.values())),
             volumes_from=(),
+            env=(*merge_environment(asked.env_merge, image.config.config.env), *asked.env),
+            env_merge=(),
             hosts=tuple(self._resolve_host(asked, ip, name) for ip, name in asked.hosts),
         )
 
@@ -134,6 +137,12 @@ class Holdings:
         if volumes:
             self.volumes.remove_unused(_list_volumes(record))
         self.name_neighbours(record)
+
+
+def _plan_image_volumes(asked: RunOptions, image: ImageRecord) -> Sequence[VolumeMount]:
+    if asked.image_volumes == "ignore":
+        return ()
+    return [VolumeMount(asked.image_volumes, target) for target in image.config.config.volumes]
 
 
 def count_users(records: Sequence[LocalRecord]) -> dict[str, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from rundlet.engine.options import (
     Capabilities,
     Device,
+    DeviceAccess,
     Dns,
     PortMapping,
     Resources,
@@ -21,6 +22,7 @@ from rundlet.engine.options import (
 )
 
 PullPolicy = Literal["missing", "always", "never", "newer"]
+ImageVolumes = Literal["volume", "tmpfs", "ignore"]
 RestartName = Literal["no", "on-failure", "always", "unless-stopped"]
 
 
@@ -146,7 +148,8 @@ class Namespaces(_Options, frozen=True):
 class RunOptions(_Options, frozen=True):
     """One container.  `command` follows the image's entry point, as on podman's command line.
 
-    `env` are pairs in order, the last of a name counts.  None in `entrypoint` is the image's.
+    `env` are pairs in order, the last of a name counts; `env_merge` too, with $NAME of the image's in them.
+    None in `entrypoint` is the image's.  `exposed` ports are published by `publish_all`, beside the image's.
     `stdin_once` ends standard input with the first who was attached to it.
     """
 
@@ -196,6 +199,17 @@ class RunOptions(_Options, frozen=True):
     pull: PullPolicy = "missing"
     platform: str = ""
     requires: tuple[str, ...] = ()
+    env_merge: tuple[tuple[str, str], ...] = ()
+    unset_env: tuple[str, ...] = ()
+    unset_all_env: bool = False
+    exposed: tuple[PortMapping, ...] = ()
+    remove_image: bool = False
+    umask: int = 0o022
+    passwd: bool = True
+    own_hosts: bool = False
+    personality: str = ""
+    image_volumes: ImageVolumes = "volume"
+    device_accesses: tuple[DeviceAccess, ...] = ()
 
 
 class PodRequest(_Options, frozen=True):

@@ -89,13 +89,17 @@ def _refuse_what_is_not(asked: RunOptions) -> None:
         )
     if spaces.user == "private" and not spaces.uid_maps:
         raise InvalidArgument("--userns private: says nothing of the ids", hint="map them with --uidmap")
-    if spaces.cgroup not in ("", "private"):
-        raise Unimplemented(f"--cgroupns {spaces.cgroup}: not supported: each container has its own")
-    if spaces.uts == "host":
-        raise Unimplemented("--uts host: not supported", hint="--network host shares the host's name, too")
-    names = [group for group in asked.groups if not group.isdecimal()]
-    if names:
-        raise Unimplemented(f"--group-add {names[0]}: not supported by name", hint="give the group's number")
+    if spaces.cgroup not in ("", "private", "host"):
+        raise Unimplemented(
+            f"--cgroupns {spaces.cgroup}: not supported", hint="a container has its own, or the host's"
+        )
+    if spaces.uts == "host" and asked.hostname:
+        raise InvalidArgument("--hostname and --uts host exclude each other")
+    if "keep-groups" in asked.groups:
+        raise Unimplemented(
+            "--group-add keep-groups: not supported: who starts a container is not its parent here",
+            hint="name the groups, or their numbers",
+        )
 
 
 def joins_other(asked: RunOptions) -> str:
@@ -177,6 +181,7 @@ def _plan_pod_namespaces(network: NetworkChoice, spaces: Namespaces, pid: Namesp
         network="node" if network.mode == "host" else "pod",
         pid=pid,
         ipc="node" if spaces.ipc == "host" else "pod",
+        uts="node" if spaces.uts == "host" else "pod",
         user="pod" if mapped else "node",
         uid_mappings=tuple(IdMapping(*item) for item in spaces.uid_maps),
         gid_mappings=tuple(IdMapping(*item) for item in spaces.gid_maps or spaces.uid_maps) if mapped else (),
@@ -209,6 +214,13 @@ def _plan_container(asked: RunOptions, facts: Facts) -> ContainerOptions:
         rlimits=tuple(
             Rlimit(f"RLIMIT_{limit.name.upper()}", limit.soft, limit.hard) for limit in asked.ulimits
         ),
+        unset_env=asked.unset_env,
+        unset_all_env=asked.unset_all_env,
+        umask=asked.umask,
+        own_hosts=asked.own_hosts,
+        name_user=asked.passwd,
+        personality=asked.personality,
+        device_accesses=asked.device_accesses,
     )
 
 
@@ -255,10 +267,15 @@ def _plan_security(asked: RunOptions) -> Security:
     confinement = asked.confinement
     return Security(
         privileged=confinement.privileged,
-        namespaces=EngineNamespaces(pid=_plan_pid(asked), target_id=_find_target(asked)),
+        namespaces=EngineNamespaces(
+            pid=_plan_pid(asked),
+            cgroup="node" if asked.namespaces.cgroup == "host" else "container",
+            target_id=_find_target(asked),
+        ),
         capabilities=confinement.capabilities,
         user_name=asked.user,
         supplemental_groups=tuple(int(group) for group in asked.groups if group.isdecimal()),
+        supplemental_group_names=tuple(group for group in asked.groups if not group.isdecimal()),
         readonly_rootfs=asked.read_only,
         no_new_privileges=confinement.no_new_privileges,
         seccomp=confinement.seccomp,

@@ -13,14 +13,15 @@ _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
 def choose_ports(asked: RunOptions, image: ExecutionConfig) -> tuple[PortMapping, ...]:
-    """Every mapping with a host port; with `publish_all` those too that the image exposes.
+    """Every mapping with a host port; with `publish_all` those too that are exposed, by the image or by `exposed`.
 
     Raises AlreadyExists for a port of the host that a program of this machine listens on.
     """
     wanted = [*asked.ports]
     if asked.publish_all:
         named = {(port.container_port, port.protocol) for port in wanted}
-        wanted += [port for port in _list_exposed(image) if (port.container_port, port.protocol) not in named]
+        exposed = dict.fromkeys((*asked.exposed, *_list_exposed(image)))
+        wanted += [port for port in exposed if (port.container_port, port.protocol) not in named]
     return tuple(choose_port(port) for port in wanted)
 
 

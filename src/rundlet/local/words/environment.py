@@ -2,13 +2,18 @@
 
 --env      NAME=VALUE | NAME (this process's value, if it has one) | PREFIX* (all that begin so)
 --env-file the same, one a line; a line that begins with # says nothing
+--env-merge NAME=TEXT, where $OTHER and ${OTHER} in TEXT are the image's values
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from rundlet.errors import InvalidArgument, NotFound, PermissionDenied
 
 Pairs = tuple[tuple[str, str], ...]
+_REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+# podman's default: a container sees the proxies of who runs it.
+_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
 
 
 def read_environment(
@@ -33,6 +38,22 @@ def _read_variable(text: str, host: Mapping[str, str]) -> dict[str, str]:
     if name.endswith("*"):
         return {key: host[key] for key in host if key.startswith(name[:-1])}
     return {name: host[name]} if name in host else {}
+
+
+def list_proxies(host: Mapping[str, str]) -> Pairs:
+    """The proxy variables of `host`, in either spelling."""
+    names = (spelling for name in _PROXIES for spelling in (name, name.upper()))
+    return tuple((name, host[name]) for name in names if name in host)
+
+
+def merge_environment(pairs: Pairs, image: Sequence[str]) -> Pairs:
+    """Variables that are made of the image's ("NAME=VALUE"); what it does not have is empty."""
+    values = dict(text.partition("=")[::2] for text in image)
+    merged = []
+    for name, text in pairs:
+        values[name] = _REFERENCE.sub(lambda found: values.get(found[1] or found[2], ""), text)
+        merged.append((name, values[name]))
+    return tuple(merged)
 
 
 def read_labels(texts: Iterable[str], files: Iterable[str] = ()) -> dict[str, str]:
