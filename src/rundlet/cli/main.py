@@ -19,7 +19,7 @@ from rundlet.cli.cri import COMMANDS as CRI_COMMANDS
 from rundlet.cli.cri import command as cri_group
 from rundlet.cli.duration import DURATION
 from rundlet.cli.help import examples
-from rundlet.cli.interrupts import dying_at_once
+from rundlet.cli.interrupts import dying_at_once, exit_code_of
 from rundlet.cli.lazygroup import LazyGroup
 from rundlet.cli.report import report
 from rundlet.cri.endpoint import KNOWN_SOCKETS
@@ -183,11 +183,11 @@ def cli(ctx: click.Context, /, **given: Any) -> None:
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """The whole command line; returns the exit code: 0, 1 error, 2 usage, 130 interrupted."""
+    """The whole command line; returns the exit code: 0, 1 error, 2 usage, 128 + N interrupted."""
     try:
         code = cli.main(arguments, prog_name="rundlet", standalone_mode=False)
-    except click.Abort:
-        return 130
+    except click.Abort as abort:
+        return exit_code_of(abort.__cause__)
     except click.ClickException as error:
         error.show()
         return error.exit_code

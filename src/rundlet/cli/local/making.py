@@ -1,24 +1,20 @@
 """From a command line to a container: the image first, then one piece of work that ctrl-c does not cut in two."""
 
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from rundlet.cli.interrupts import holding_signals, interrupted_afterwards
 from rundlet.cli.local.runflags import NEW_POD, read_run_options
 from rundlet.errors import AlreadyExists, InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from rundlet.local.machine import Machine
     from rundlet.local.options import RunOptions
-
-_PATIENCE = 2  # the second ctrl-c is taken at its word
 
 
 def parse_run(given: dict[str, Any], words: Sequence[str]) -> "RunOptions":
@@ -38,10 +34,9 @@ def making(machine: "Machine", asked: "RunOptions", given: dict[str, Any]) -> It
 
     `--pod new:NAME` makes the pod too, id files are written.  Interrupted or failed, nothing is left.
     """
-    with ExitStack() as undo:
+    with holding_signals(patience=0), ExitStack() as undo:  # impatient ctrl-c does not leave that half done
         with interrupted_afterwards():
-            container_id = _make(machine, asked, given, undo)
-            yield container_id
+            yield _make(machine, asked, given, undo)
         undo.pop_all()
 
 
@@ -62,14 +57,10 @@ def _make(machine: "Machine", asked: "RunOptions", given: dict[str, Any], undo: 
 
 
 def _discard(machine: "Machine", container_id: str) -> None:
-    """Impatient ctrl-c does not leave this half done."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         machine.containers.remove(container_id, force=True)
     except NotFound:
         pass
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def get_image(machine: "Machine", asked: "RunOptions") -> None:
@@ -103,29 +94,3 @@ def _write_file(path: str, text: str, undo: ExitStack) -> None:
     with translating(f"write {path}"), open(path, "w", encoding="utf-8") as file:
         undo.callback(os.unlink, path)
         file.write(text)
-
-
-@contextmanager
-def interrupted_afterwards() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP become KeyboardInterrupt at the end of the block, the second one at once.
-
-    What the block makes is undone then by whoever catches that; in the middle of a call to the keeper
-    there would be nothing to undo it with.
-    """
-    came = 0
-
-    def note(number: int, frame: "FrameType | None") -> None:  # noqa: ARG001
-        nonlocal came
-        came += 1
-        if came >= _PATIENCE:
-            raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, note) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if came:
-        raise KeyboardInterrupt

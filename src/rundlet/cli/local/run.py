@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rundlet.cli.help import examples
+from rundlet.cli.interrupts import holding_signals
 from rundlet.cli.local.command import exit_with, local_command, passing_on
 from rundlet.cli.local.context import pass_machine
 from rundlet.cli.local.explaining import print_sections
@@ -118,9 +119,13 @@ def teller(machine: "Machine", container_id: str) -> Callable[[int], None]:
 
 
 def settle(machine: "Machine", container_id: str) -> None:
-    """Let its network go, or all of it with --rm; the minder may have been first."""
+    """Let its network go, or all of it with --rm; the minder may have been first.
+
+    A signal that comes now was meant for the container, which has ended.
+    """
     try:
-        machine.containers.wait(container_id)  # its streams may tell of the end before the engine knows
-        machine.containers.settle(container_id)
+        with holding_signals():
+            machine.containers.wait(container_id)  # its streams may tell of the end before the engine knows
+            machine.containers.settle(container_id)
     except NotFound:
         pass
