@@ -136,14 +136,12 @@ def _adapt_to_bwrap(config: RuntimeConfig, bundle: str) -> RuntimeConfig:
 
 def check_features(parts: Parts, handler: Handler, config: RuntimeConfig) -> None:
     """Raises InvalidArgument for what the program would take in silence and not do."""
-    if parts.handlers.read_features(handler).recursive_readonly_mounts:
-        return
-    for index, item in enumerate(config.mounts or []):
-        if "rro" in (item.options or []):
-            raise InvalidArgument(
-                f"{READONLY_UNSUPPORTED}: mounts[{index}]: runtime handler {handler.name!r} cannot make what is"
-                " mounted below read-only too"
-            )
+    asked = [index for index, item in enumerate(config.mounts or []) if "rro" in (item.options or [])]
+    if asked and not parts.handlers.read_features(handler).recursive_readonly_mounts:
+        raise InvalidArgument(
+            f"{READONLY_UNSUPPORTED}: mounts[{asked[0]}]: runtime handler {handler.name!r} cannot make what is"
+            " mounted below read-only too"
+        )
 
 
 def runtime_command(parts: Parts, handler: Handler, cgroup: str) -> list[str]:

@@ -65,7 +65,9 @@ class Ruleset:
         return [element for answer in answers for element in nftset.parse_elements(answer)]
 
     def delete_table(self, table: str) -> None:
-        """Idempotent."""
+        """Idempotent.  Asked about first: a refused transaction waits for a grace period of RCU as well (14 ms)."""
+        if not self.has_table(table):
+            return
         try:
             self.netfilter.execute(*nftables.batch(nftables.delete_table(table)))
         except NotFound:
