@@ -18,7 +18,7 @@ from rundlet.engine.limits import plan_limits
 from rundlet.engine.options import ContainerOptions, PodOptions
 from rundlet.engine.parts import Parts
 from rundlet.engine.podfiles import locate_files
-from rundlet.engine.pods import choose_hostname, choose_kinds, plan_network
+from rundlet.engine.podplan import choose_hostname, choose_kinds, plan_network
 from rundlet.engine.process import plan_cgroup, plan_create
 from rundlet.engine.records import ContainerFacts, ContainerRecord, PodFacts, PodRecord
 from rundlet.errors import NotFound
