@@ -29,19 +29,24 @@ from typing import ClassVar
 class Error(Exception):
     """Base of every error that rundlet raises on purpose.
 
-    ``message`` is one line without a full stop; ``hint`` may be empty.
+    ``message`` is one line without a full stop; ``hint`` may be empty.  Names in them are a stranger's: what
+    would end the line, move a terminal's cursor or cannot be encoded stands in them as Python escapes it.
     The cause, when there is one, is ``__cause__`` as Python keeps it.
     """
 
     code: ClassVar[str] = "internal"
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = message if message.isprintable() else _escape(message)
+        self.hint = hint if hint.isprintable() else _escape(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} (hint: {self.hint})" if self.hint else self.message
+
+
+def _escape(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class InvalidArgument(Error):

@@ -88,3 +88,9 @@ def test_any_text_is_a_name_or_refused(text):
 def test_a_repository_has_no_tag_by_itself():
     reference = parse_docker_name("//h:5000/a", default_tag=False).reference
     assert (reference.name, reference.tag) == ("h:5000/a", "")
+
+
+@pytest.mark.parametrize("name", ["@[]", "@@id", "[overlay@/x][a", "[]"])
+def test_a_stored_name_is_read_as_it_was_written(name: str) -> None:
+    with pytest.raises(InvalidArgument):
+        parse_location(f"containers-storage:{name}")

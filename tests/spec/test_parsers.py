@@ -150,3 +150,18 @@ def test_any_text(name: str, text: str) -> None:
 @given(text=st.text("abAB01:/@.-_[]\n ", max_size=40))
 def test_any_text_of_the_alphabet_of_references(name: str, text: str) -> None:
     parse_or_refuse(TEXTS[name], text)
+
+
+@pytest.mark.parametrize("half", ["\ud800x", "\udfff"])
+def test_half_a_surrogate_pair_is_refused_where_it_is_read(half: str) -> None:
+    """Nothing could write it again: neither the database nor an answer."""
+    with pytest.raises(Error, match="surrogate"):
+        image.parse_image_config(json.dumps(IMAGE | {"author": half}).encode())
+    with pytest.raises(Error, match="surrogate"):
+        manifest.parse_manifest(json.dumps(MANIFEST | {"annotations": {"a": half}}).encode())
+    decode(r'["\ud83d\ude00"]', list, "a whole pair")
+
+
+def test_a_media_type_that_is_no_text_is_refused() -> None:
+    with pytest.raises(Error, match="mediaType"):
+        manifest.parse_manifest(json.dumps(MANIFEST | {"mediaType": []}).encode())

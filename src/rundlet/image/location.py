@@ -144,7 +144,7 @@ def _parse_docker_daemon(details: str, text: str) -> Location:
 def _parse_storage(details: str, text: str) -> Location:
     name = _STORAGE_PREFIX.sub("", details, count=1) if details.startswith("[") else details
     name = name.removeprefix("@")  # "@id" is containers/storage's way to name an id
-    _require(name, text, "the name is empty")
+    _require(name and name[0] not in "[@", text, "expected a name or an id")
     return Location("containers-storage", name=name)
 
 

@@ -63,6 +63,7 @@ import array
 import json
 import os
 import socket
+import stat
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -177,9 +178,22 @@ def _send(sock: socket.socket, raw: bytes, fds: tuple[int, ...]) -> None:
 
 
 def receive_packet(sock: socket.socket) -> Packet | None:
-    """The next message, None at the end; descriptors are close-on-exec and the caller's to close."""
+    """The next message, None at the end; descriptors are close-on-exec and the caller's to close.
+
+    OSError as recvmsg(2), Unavailable for what is no message of ours: then nothing is left to close.
+    """
     raw, fds = receive_raw(sock)
-    return Packet(json.loads(raw), fds, raw) if raw else None
+    if not raw:
+        _close_all(fds)
+        return None
+    try:
+        message = json.loads(raw)
+        if type(message) is dict:
+            return Packet(message, fds, raw)
+    except (ValueError, RecursionError):
+        pass  # a nest of brackets ends the parser by the second
+    _close_all(fds)
+    raise Unavailable("keeper: a packet is no JSON object")
 
 
 def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]]:
@@ -188,12 +202,21 @@ def receive_raw(sock: socket.socket) -> tuple[bytes, list[int]]:
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         _close_all(fds)
         raise Unavailable("keeper: a packet was cut short")
-    if raw == _BODY:
-        body, *fds = fds
-        with open(body, "rb") as file:
-            file.seek(0)
-            raw = file.read()
-    return raw, fds
+    return (_read_body(fds), fds[1:]) if raw == _BODY else (raw, fds)
+
+
+def _read_body(fds: list[int]) -> bytes:
+    """The message in the memfd that comes first, which is closed; on any failure all are."""
+    try:
+        status = os.fstat(fds[0])
+        if stat.S_ISREG(status.st_mode):  # a pipe would have the reader wait for its writer
+            raw = os.pread(fds[0], status.st_size, 0)
+            os.close(fds[0])
+            return raw
+    except (IndexError, OSError):
+        pass
+    _close_all(fds)
+    raise Unavailable("keeper: a packet's body cannot be read")
 
 
 def _close_all(fds: list[int]) -> None:

@@ -116,14 +116,14 @@ class Server:
 
     def serve(self, verb: str, request: Request) -> None:
         """Run a verb; whatever it raises is the answer, and never the end of the keeper."""
-        handler = self._verbs.get(verb)
         try:
+            handler = self._verbs.get(verb)
             if handler is None:
                 raise Unavailable(f"keeper: it does not know the request {verb!r}", hint=OLDER_HINT)
             handler(request)
         except Error as error:
             request.fail(error)
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             request.fail(InvalidArgument(f"keeper: {verb}: bad request: {error!r}"))
         except OSError as error:
             request.fail(Internal(f"keeper: {verb}: {error}"))

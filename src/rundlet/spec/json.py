@@ -14,6 +14,7 @@ from rundlet.spec.model import Model, from_json
 
 T = TypeVar("T")
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
 
 
@@ -23,7 +24,8 @@ def _rephrase(error: msgspec.DecodeError) -> str:
     what = found["what"] if found else str(error)
     path = (found["path"] or "") if found else ""
     text = what.replace("`", "").rstrip(".")
-    text = text[:1].lower() + text[1:]
+    if text[1:2].islower():  # not "JSON is malformed"
+        text = text[:1].lower() + text[1:]
     path = path.removeprefix("$").removeprefix(".")
     return f"{path}: {text}" if path else text
 
@@ -52,7 +54,7 @@ def decode(raw: bytes | str, kind: type[T], what: str) -> T:
         if decoder is None:
             decoder = _decoders[kind] = msgspec.json.Decoder(kind, dec_hook=_to_model)
         value: T = decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         reason = _rephrase(error) if isinstance(error, msgspec.DecodeError) else str(error)
         raise InvalidArgument(f"{what}: {reason}") from error
     return value
@@ -66,7 +68,10 @@ def decode_unique(raw: bytes, what: str) -> Any:
     """
     try:
         # Bytes would be taken for UTF-16 or with a byte order mark, too; JSON between programs is UTF-8.
-        return stdlib_json.loads(raw.decode(), object_pairs_hook=_to_object, parse_constant=_refuse)
+        value = stdlib_json.loads(raw.decode(), object_pairs_hook=_to_object, parse_constant=_refuse)
+        if _SURROGATE.search(raw):
+            encode(value)  # half a pair, which the standard library lets pass, can never be written again
+        return value
     except _Twice as error:
         raise InvalidArgument(f"{what}: key {str(error)[:100]!r} stands twice in one object") from None
     except (ValueError, RecursionError) as error:

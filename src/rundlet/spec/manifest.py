@@ -87,6 +87,8 @@ def describe_referrer(raw: bytes, media_type: str, digest: Digest) -> Descriptor
 
 def _check_type(value: dict[str, Any], media_type: str, what: str) -> None:
     inner = value.get("mediaType", "")
+    if not isinstance(inner, str):
+        raise InvalidArgument(f"{what}: mediaType: expected str, got {inner!r}")
     named = media_type if media_type in _KINDS else inner
     if named in mediatype.SCHEMA_1 or value.get("schemaVersion") == 1:
         raise Unimplemented(

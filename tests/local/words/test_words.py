@@ -28,7 +28,7 @@ from rundlet.local.words.limits import parse_cpus, parse_memory, parse_memory_sw
 from rundlet.local.words.mounts import parse_mount, parse_tmpfs, parse_volume
 from rundlet.local.words.network import parse_host, parse_networks
 from rundlet.local.words.numbers import parse_size, parse_span, parse_switch, split_comma
-from rundlet.local.words.ports import parse_publish
+from rundlet.local.words.ports import parse_address, parse_publish
 from rundlet.local.words.security import parse_capability, parse_id_map, parse_namespace, parse_security
 from rundlet.local.words.uses import is_cdi_device, parse_device, parse_secret
 
@@ -281,3 +281,9 @@ def test_ranges_map_port_by_port(first, host_first, more, protocol):
     ports = parse_publish(f"{host_first}-{host_first + more}:{first}-{first + more}/{protocol}")
     assert len(ports) == more + 1
     assert {port.container_port - port.host_port for port in ports} == {first - host_first}
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1\0", "\udc80", "1" * 5000])
+def test_an_address_with_bytes_that_are_no_text_is_refused(text):
+    with pytest.raises(InvalidArgument):
+        parse_address(text)

@@ -31,6 +31,14 @@ def parse_publish(text: str) -> tuple[PortMapping, ...]:
     return tuple(PortMapping(first + step, host_first + step, host_ip, protocol) for step in range(count))
 
 
+def parse_expose(text: str) -> tuple[PortMapping, ...]:
+    """PORT[-PORT][/PROTOCOL]: ports that `--publish-all` publishes."""
+    ports, _, protocol = text.partition("/")
+    first, last = parse_port_range(ports)
+    kind = parse_protocol(protocol or "tcp")
+    return tuple(PortMapping(port, protocol=kind) for port in range(first, last + 1))
+
+
 def parse_port_range(text: str) -> tuple[int, int]:
     """First and last port."""
     first, _, last = text.partition("-")
@@ -64,6 +72,6 @@ def parse_address(text: str) -> str:
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             return socket.inet_ntop(family, socket.inet_pton(family, text))
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a NUL, half a surrogate pair
             continue
     raise InvalidArgument(f"not an IP address: {text!r}")
