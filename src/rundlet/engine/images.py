@@ -5,18 +5,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 
+from msgspec.structs import replace
+
 from rundlet.engine.external import overlay_options
 from rundlet.engine.parts import Parts
+from rundlet.engine.provenance import open_registries
 from rundlet.engine.status import FilesystemUsage
 from rundlet.errors import Error, FailedPrecondition, NotFound
 from rundlet.image.progress import PullProgress
 from rundlet.image.pull import pull_remote
 from rundlet.kernel import mount
 from rundlet.kernel.failure import translating
+from rundlet.registry.access import Registries
 from rundlet.registry.client import Credentials
 from rundlet.spec.descriptor import parse_platform
 from rundlet.spec.digest import parse_digest
 from rundlet.spec.manifest import parse_manifest
+from rundlet.spec.reference import Reference
 from rundlet.store.images import ImageRecord
 from rundlet.trace.span import identify
 from rundlet.trust.check import SignedManifest
@@ -41,17 +46,23 @@ class Images:
         progress: Callable[[PullProgress], None] | None = None,
         namespace: str = "",
         platform: str = "",
+        auth_file: str = "",
+        tls_verify: bool | None = None,
     ) -> ImageRecord:
         """Fetch an image and all its layers; a second pull of the same digest is quick.
 
-        `platform` is OS/ARCH[/VARIANT], this host's unless given.  `credentials` are for the registry in the name; without them auth.json is asked.  The
-        signature policy is that of `namespace` when it has one.
+        `platform` is OS/ARCH[/VARIANT], this host's unless given.  `credentials` are for the registry in the name; without them auth.json is asked, or
+        `auth_file`.  `tls_verify` False allows plain HTTP and certificates that do not verify, None leaves
+        that to the configuration.  The signature policy is that of `namespace` when it has one.
         Raises NotFound, Unauthenticated, Unavailable, DataLoss, DeadlineExceeded and
         PolicyRefusal; then nothing of the image is here.
         """
         deadline_ns = None if deadline_s is None else time.monotonic_ns() + int(deadline_s * 1e9)
-        with self._parts.tracer.operation("pull", "image", label=reference):
-            opened = self._parts.registries.open_any(reference, credentials, deadline_ns=deadline_ns)
+        with (
+            self._parts.tracer.operation("pull", "image", label=reference),
+            self._reach(auth_file, tls_verify) as registries,
+        ):
+            opened = registries.open_any(reference, credentials, deadline_ns=deadline_ns)
             image = pull_remote(
                 self._parts.store,
                 opened.remote,
@@ -68,6 +79,35 @@ class Images:
             )
             identify(image.id)
         return image
+
+    @contextmanager
+    def _reach(self, auth_file: str, tls_verify: bool | None) -> Iterator[Registries]:
+        """The engine's registries, or others for one pull that is to reach them in another way."""
+        if not auth_file and tls_verify is None:
+            yield self._parts.registries
+            return
+        changed = self._parts.settings
+        if auth_file:
+            changed = replace(changed, registry_auth_file=auth_file)
+        if tls_verify is not None:
+            changed = replace(changed, insecure_registries=() if tls_verify else ("*",))
+        registries = open_registries(changed)
+        try:
+            yield registries
+        finally:
+            registries.close()
+
+    def resolve_name(self, text: str) -> Sequence[Reference]:
+        """The images that a name as written may mean; raises InvalidArgument for what is no name."""
+        return self._parts.registries.resolve_name(text)
+
+    def list_choices(self, text: str) -> Sequence[Reference]:
+        """Among which images a person should choose who wrote a short name; none where it is clear."""
+        return self._parts.registries.list_choices(text)
+
+    def record_choice(self, text: str, chosen: Reference) -> None:
+        """That is what the short name means from now on."""
+        self._parts.registries.record_choice(text, chosen)
 
     def list(self, reference: str = "") -> Sequence[ImageRecord]:
         """All images, or the one that `reference` (name, digest, id or its prefix) means."""

@@ -6,6 +6,7 @@ from rundlet.cli.help import examples
 from rundlet.cli.local.command import exit_with, local_command, passing_on
 from rundlet.cli.local.context import latest_container, pass_machine
 from rundlet.cli.local.flags import SWITCH, TEXT, Flag, declare, read_list
+from rundlet.cli.local.refused import refusing
 from rundlet.cli.local.runtable import PROCESS
 from rundlet.cli.local.streams import Way, catch_signals, passed_signals, run_session
 from rundlet.cli.terminal import parse_keys
@@ -16,10 +17,11 @@ from rundlet.local.words.environment import read_environment
 if TYPE_CHECKING:
     from rundlet.local.machine import Machine
 
+_PROCESS = ("-e --env", "--env-file", "-u --user", "-w --workdir")
 _OPTIONS = (
     Flag("-d --detach", SWITCH, "", "Leave it in the background."),
     Flag("--detach-keys", TEXT, "KEYS", "Keys that leave it running.", "ctrl-p,ctrl-q"),
-    *(flag for flag in PROCESS if flag.names != "--env-host"),
+    *(flag for flag in PROCESS if flag.names in _PROCESS),
     Flag("-i --interactive", SWITCH, "", "Pass stdin on."),
     Flag("-t --tty", SWITCH, "", "With a terminal."),
     Flag("--privileged", SWITCH, "", "With all capabilities and without confinement."),
@@ -37,6 +39,7 @@ _OPTIONS = (
 )
 @passing_on("CONTAINER COMMAND [ARG]...")
 @declare(_OPTIONS)
+@refusing("exec")
 @pass_machine
 def command(machine: "Machine", words: Sequence[str], **given: Any) -> None:
     """Run a command in a running container and end with its exit code.

@@ -6,6 +6,7 @@ NUMBER  the last counts      a whole number
 MANY    may be repeated      each a text
 LIST    may be repeated      each texts with commas between
 SWITCH  true when given      --name=false is understood too
+MAYBE   a switch             None when it is not given
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ import click
 from rundlet.errors import Error
 from rundlet.local.words.numbers import split_comma
 
-TEXT, NUMBER, MANY, LIST, SWITCH = "text", "number", "many", "list", "switch"
+TEXT, NUMBER, MANY, LIST, SWITCH, MAYBE = "text", "number", "many", "list", "switch", "maybe"
 Value = TypeVar("Value")
 
 
@@ -59,12 +60,17 @@ def _declare_switch(flag: Flag) -> Callable[[Any], Any]:
     return click.option(*flag.names.split(), is_flag=True, default=bool(flag.default), help=flag.help)
 
 
+def _declare_maybe(flag: Flag) -> Callable[[Any], Any]:
+    return click.option(*flag.names.split(), is_flag=True, default=None, help=flag.help)
+
+
 _DECLARE: Mapping[str, Callable[[Flag], Callable[[Any], Any]]] = {
     TEXT: _declare_text,
     NUMBER: _declare_number,
     MANY: _declare_many,
     LIST: _declare_many,
     SWITCH: _declare_switch,
+    MAYBE: _declare_maybe,
 }
 
 

@@ -45,9 +45,7 @@ def _make(machine: "Machine", asked: "RunOptions", given: dict[str, Any], undo: 
         _remove_old(machine, asked.name)
     if asked.pod.startswith(NEW_POD):
         asked = _make_pod(machine, asked, undo)
-    # The image is here: whether it may be pulled was asked before.
-    pull = "missing" if asked.pull in ("always", "newer") else asked.pull
-    container_id = machine.containers.create(replace(asked, pull=pull))
+    container_id = machine.containers.create(asked)
     undo.callback(_discard, machine, container_id)
     if given["cidfile"]:
         _write_file(given["cidfile"], container_id, undo)
@@ -61,13 +59,6 @@ def _discard(machine: "Machine", container_id: str) -> None:
         machine.containers.remove(container_id, force=True)
     except NotFound:
         pass
-
-
-def get_image(machine: "Machine", asked: "RunOptions") -> None:
-    """Pull it when it is to be; ctrl-c leaves what the next pull goes on with."""
-    from rundlet.local.images import find_or_pull
-
-    find_or_pull(machine.engine, asked)
 
 
 def _remove_old(machine: "Machine", name: str) -> None:

@@ -11,7 +11,9 @@ from rundlet.cli.local.command import exit_with, local_command, passing_on
 from rundlet.cli.local.context import pass_machine
 from rundlet.cli.local.explaining import print_sections
 from rundlet.cli.local.flags import declare, read_list
-from rundlet.cli.local.making import get_image, making, parse_run
+from rundlet.cli.local.making import making, parse_run
+from rundlet.cli.local.pulling import bring_image
+from rundlet.cli.local.refused import refusing
 from rundlet.cli.local.runtable import RUN
 from rundlet.cli.local.streams import Outcome, Way, catch_signals, passed_signals, run_session
 from rundlet.cli.terminal import parse_keys
@@ -35,6 +37,7 @@ _STREAMS = ("stdin", "stdout", "stderr")
 )
 @passing_on("IMAGE [COMMAND [ARG]...]")
 @declare(RUN)
+@refusing("run")
 @pass_machine
 def command(machine: "Machine", words: Sequence[str], **given: Any) -> None:
     """Run a command in a new container.
@@ -69,7 +72,7 @@ def _choose_streams(given: dict[str, Any], asked: "RunOptions") -> tuple[str, ..
 
 
 def _run_detached(machine: "Machine", asked: "RunOptions", given: dict[str, Any]) -> None:
-    get_image(machine, asked)
+    asked = bring_image(machine, asked, given)
     with making(machine, asked, given) as container_id:
         machine.containers.start(container_id)
     print(container_id)
@@ -79,7 +82,7 @@ def _run_attached(
     machine: "Machine", asked: "RunOptions", given: dict[str, Any], way: Way, attached: Sequence[str]
 ) -> int:
     """The exit code."""
-    get_image(machine, asked)
+    asked = bring_image(machine, asked, given)
     with catch_signals(passed_signals(proxy=given["sig_proxy"])) as signal_fd:
         with making(machine, asked, given) as container_id:
             streams = open_streams(machine, container_id, attached)

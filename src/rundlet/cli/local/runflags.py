@@ -7,15 +7,24 @@ from typing import Any
 from msgspec.structs import replace
 
 from rundlet.cli.local.flags import Value, read_each, read_list, read_one
-from rundlet.engine.options import Capabilities, Resources
+from rundlet.cli.local.refused import check_only_value
+from rundlet.engine.options import BlockLimits, Capabilities, Resources
 from rundlet.engine.signals import parse_signal
 from rundlet.errors import InvalidArgument, NotFound
 from rundlet.local.options import Confinement, Namespaces, NetworkChoice, RunOptions, VolumeMount
-from rundlet.local.words.environment import read_environment, read_labels, read_lines
+from rundlet.local.words.devices import (
+    parse_byte_rate,
+    parse_device_rule,
+    parse_device_weight,
+    parse_operation_rate,
+    parse_weight,
+)
+from rundlet.local.words.environment import list_proxies, read_environment, read_labels, read_lines
 from rundlet.local.words.life import (
     join_platform,
     parse_entrypoint,
     parse_health,
+    parse_image_volume,
     parse_logging,
     parse_pull,
     parse_restart,
@@ -25,7 +34,9 @@ from rundlet.local.words.limits import (
     parse_cpus,
     parse_memory,
     parse_memory_swap,
+    parse_swappiness,
     parse_ulimit,
+    parse_umask,
 )
 from rundlet.local.words.mounts import parse_mount, parse_tmpfs, parse_volume
 from rundlet.local.words.network import (
@@ -37,11 +48,12 @@ from rundlet.local.words.network import (
     parse_networks,
 )
 from rundlet.local.words.numbers import read_pairs
-from rundlet.local.words.ports import parse_publish
+from rundlet.local.words.ports import parse_expose, parse_publish
 from rundlet.local.words.security import (
     parse_capability,
     parse_id_map,
     parse_namespace,
+    parse_personality,
     parse_security,
 )
 from rundlet.local.words.uses import is_cdi_device, parse_device, parse_secret
@@ -64,6 +76,9 @@ def read_run_options(
     entrypoint = given["entrypoint"]
     devices = read_list(given["device"])
     _read_text(given, "stop_signal", parse_signal)
+    check_only_value(given)
+    if given["no_hosts"] and given["add_host"]:
+        raise InvalidArgument("--no-hosts and --add-host exclude each other")
     return RunOptions(
         image=image,
         command=tuple(command),
@@ -71,7 +86,10 @@ def read_run_options(
         name=given["name"] or "",
         hostname=given["hostname"] or "",
         pod=_read_pod(given),
-        env=read_environment(given["env"], given["env_file"], environ, everything=given["env_host"]),
+        env=_read_env(given, environ),
+        env_merge=tuple(read_pairs(given["env_merge"], "--env-merge NAME=TEXT").items()),
+        unset_env=given["unsetenv"],
+        unset_all_env=given["unsetenv_all"],
         user=given["user"] or "",
         groups=read_list(given["group_add"]),
         workdir=_read_workdir(given["workdir"] or ""),
@@ -81,7 +99,8 @@ def read_run_options(
         stdin=given["interactive"],
         stdin_once=given["interactive"] and not given.get("detach", False),
         init=given["init"],
-        remove=given["rm"],
+        remove=given["rm"] or given["rmi"],
+        remove_image=given["rmi"],
         read_only=given["read_only"],
         read_only_tmpfs=given["read_only_tmpfs"],
         mounts=_read_mounts(given),
@@ -91,10 +110,25 @@ def read_run_options(
         cdi_devices=tuple(filter(is_cdi_device, devices)),
         ports=read_ports(given["publish"]),
         publish_all=given["publish_all"],
+        exposed=tuple(
+            port
+            for ports in read_each("--expose", read_list(given["expose"]), parse_expose)
+            for port in ports
+        ),
+        image_volumes=read_one("--image-volume", given["image_volume"], parse_image_volume),
+        own_hosts=given["no_hosts"],
+        passwd=given["passwd"],
+        umask=read_one("--umask", given["umask"], parse_umask),
+        personality=_read_text(given, "personality", parse_personality) or "",
+        device_accesses=read_each("--device-cgroup-rule", given["device_cgroup_rule"], parse_device_rule),
         network=read_network(given),
         dns=parse_dns(*(read_list(given[name]) for name in ("dns", "dns_search", "dns_option"))),
         hosts=read_each("--add-host", read_list(given["add_host"]), parse_host),
-        resources=read_limits(given, given["oom_score_adj"]),
+        resources=replace(
+            read_limits(given, given["oom_score_adj"]),
+            oom_kill_disabled=given["oom_kill_disable"] or None,
+            unified=read_pairs(read_list(given["cgroup_conf"]), "--cgroup-conf FILE=VALUE"),
+        ),
         ulimits=tuple(
             limit
             for found in read_each("--ulimit", read_list(given["ulimit"]), parse_ulimit)
@@ -124,6 +158,13 @@ def read_run_options(
         platform=join_platform(*(given[name] or "" for name in ("platform", "os", "arch", "variant"))),
         requires=read_list(given["requires"]),
     )
+
+
+def _read_env(given: Given, environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    found = read_environment(given["env"], given["env_file"], environ, everything=given["env_host"])
+    named = dict(found)
+    proxies = list_proxies(environ) if given["http_proxy"] else ()
+    return (*((name, value) for name, value in proxies if name not in named), *found)
 
 
 def _read_seconds(option: str, value: int | None, otherwise: float) -> float:
@@ -212,6 +253,11 @@ def read_limits(given: Given, oom_score_adj: int | None = None) -> Resources:
         raise InvalidArgument("--cpus excludes --cpu-period and --cpu-quota")
     quota_us, period_us = _read_text(given, "cpus", parse_cpus) or (given["cpu_quota"], given["cpu_period"])
     pids = given["pids_limit"]
+    reservation_bytes = _read_text(given, "memory_reservation", parse_memory)
+    if reservation_bytes and memory_bytes and reservation_bytes > memory_bytes:
+        raise InvalidArgument(
+            f"--memory-reservation {given['memory_reservation']} is more than --memory {given['memory']}"
+        )
     return Resources(
         cpu_period_us=period_us,
         cpu_quota_us=quota_us,
@@ -222,7 +268,27 @@ def read_limits(given: Given, oom_score_adj: int | None = None) -> Resources:
         memory_swap_limit_bytes=swap_bytes,
         oom_score_adj=oom_score_adj,
         pids_limit=UNLIMITED if pids is not None and pids <= 0 else pids,
+        memory_reservation_bytes=reservation_bytes,
+        memory_swappiness=parse_swappiness(given["memory_swappiness"]),
+        cpu_realtime_period_us=given["cpu_rt_period"],
+        cpu_realtime_runtime_us=given["cpu_rt_runtime"],
+        block=_read_block_limits(given),
     )
+
+
+def _read_block_limits(given: Given) -> BlockLimits | None:
+    def read(key: str, parse: Callable[[str], Value]) -> tuple[Value, ...]:
+        return read_each(f"--{key.replace('_', '-')}", read_list(given[key]), parse)
+
+    limits = BlockLimits(
+        weight=_read_text(given, "blkio_weight", parse_weight) or 0,
+        weights=read("blkio_weight_device", parse_device_weight),
+        read_bytes=read("device_read_bps", parse_byte_rate),
+        write_bytes=read("device_write_bps", parse_byte_rate),
+        read_operations=read("device_read_iops", parse_operation_rate),
+        write_operations=read("device_write_iops", parse_operation_rate),
+    )
+    return limits if limits != BlockLimits() else None
 
 
 def _read_text(given: Given, key: str, parse: Callable[[str], Value]) -> Value | None:

@@ -1,6 +1,6 @@
 """The options of `run` and `create`, as podman has them."""
 
-from rundlet.cli.local.flags import LIST, MANY, NUMBER, SWITCH, TEXT, Flag
+from rundlet.cli.local.flags import LIST, MANY, MAYBE, NUMBER, SWITCH, TEXT, Flag
 
 LIMITS = (
     Flag("--cpu-period", NUMBER, "US", "Period of the CPU limit in microseconds."),
@@ -12,11 +12,25 @@ LIMITS = (
     Flag("-m --memory", TEXT, "SIZE", "Memory limit: 512m, 2g."),
     Flag("--memory-swap", TEXT, "SIZE", "Limit of memory and swap together; -1 is none."),
     Flag("--pids-limit", NUMBER, "N", "Processes and threads at most; -1 is no limit."),
+    Flag("--memory-reservation", TEXT, "SIZE", "So much is left to it when memory is short."),
+    Flag("--memory-swappiness", NUMBER, "N", "How readily its memory is swapped, 0 to 100 (cgroup v1)."),
+    Flag("--cpu-rt-period", NUMBER, "US", "Period of real-time CPU time in microseconds (cgroup v1)."),
+    Flag("--cpu-rt-runtime", NUMBER, "US", "Real-time CPU time in a period (cgroup v1)."),
+    Flag("--blkio-weight", TEXT, "N", "Weight among others that want block devices, 10 to 1000."),
+    Flag("--blkio-weight-device", LIST, "PATH:N", "The same for one device."),
+    Flag("--device-read-bps", LIST, "PATH:RATE", "Bytes a second that are read from a device: /dev/sda:1mb."),
+    Flag("--device-write-bps", LIST, "PATH:RATE", "Bytes a second that are written."),
+    Flag("--device-read-iops", LIST, "PATH:N", "Reads a second."),
+    Flag("--device-write-iops", LIST, "PATH:N", "Writes a second."),
 )
 PROCESS = (
     Flag("-e --env", MANY, "NAME[=VALUE]", "Set a variable; without a value it is this shell's."),
     Flag("--env-file", MANY, "FILE", "Variables from a file, NAME=VALUE a line."),
     Flag("--env-host", SWITCH, "", "All variables of this shell."),
+    Flag("--env-merge", MANY, "NAME=TEXT", "Set a variable with $NAME of the image's in it."),
+    Flag("--unsetenv", MANY, "NAME", "Leave out a variable of the image, or PATH, or TERM."),
+    Flag("--unsetenv-all", SWITCH, "", "Leave all of them out."),
+    Flag("--http-proxy", SWITCH, "", "The proxy variables of this shell (true).", True),
     Flag("-u --user", TEXT, "USER[:GROUP]", "Run as this user, by name or id."),
     Flag("-w --workdir", TEXT, "DIR", "Working directory."),
 )
@@ -40,11 +54,25 @@ IMAGE = (
     Flag("--os", TEXT, "OS", "Image for another operating system."),
     Flag("--variant", TEXT, "VARIANT", "Image for another variant of the architecture."),
     Flag("-q --quiet", SWITCH, "", "Say nothing while pulling."),
+    Flag("--authfile", TEXT, "FILE", "auth.json for the pull. [env: REGISTRY_AUTH_FILE]"),
+    Flag("--creds", TEXT, "USER[:PASSWORD]", "Credentials for the pull."),
+    Flag(
+        "--tls-verify", MAYBE, "", "Require HTTPS with a certificate that verifies (as registries.conf says)."
+    ),
+    Flag("--disable-content-trust", SWITCH, "", "Docker's; means nothing here, as in podman."),
+    Flag(
+        "--image-volume",
+        TEXT,
+        "HOW",
+        "The image's volumes: bind (anonymous volumes), tmpfs or ignore.",
+        "bind",
+    ),
 )
 LIFE = (
     Flag("-i --interactive", SWITCH, "", "Keep stdin open and pass it on."),
     Flag("-t --tty", SWITCH, "", "With a terminal."),
     Flag("--rm", SWITCH, "", "Remove the container when it ends."),
+    Flag("--rmi", SWITCH, "", "With that its image, unless others use it."),
     Flag("--init", SWITCH, "", "An init as process 1, which reaps orphans and passes signals on."),
     Flag("--restart", TEXT, "POLICY", "no, on-failure[:N], always or unless-stopped."),
     Flag("--stop-signal", TEXT, "SIGNAL", "What `stop` sends first."),
@@ -61,6 +89,10 @@ LIFE = (
     Flag("--no-healthcheck", SWITCH, "", "Without the image's check."),
     Flag("--log-driver", TEXT, "DRIVER", "k8s-file or none.", "k8s-file"),
     Flag("--log-opt", LIST, "NAME=VALUE", "max-size=SIZE rotates the log."),
+    Flag("--cgroups", TEXT, "MODE", "enabled; podman's others are refused.", "enabled"),
+    Flag("--sdnotify", TEXT, "MODE", "ignore; podman's others are refused.", "ignore"),
+    Flag("--systemd", TEXT, "MODE", "false; podman's others are refused.", "false"),
+    Flag("--seccomp-policy", TEXT, "POLICY", "default; podman's other is refused.", "default"),
     Flag("--runtime", TEXT, "HANDLER", "Another runtime handler of the configuration."),
 )
 FILES = (
@@ -80,12 +112,14 @@ FILES = (
 NETWORK = (
     Flag("-p --publish", LIST, "[[IP:]HOST:]PORT[/udp]", "Reach a port of the container from the host."),
     Flag("-P --publish-all", SWITCH, "", "Publish all ports that the image exposes."),
+    Flag("--expose", LIST, "PORT[/udp]", "A port, or a range, for --publish-all."),
     Flag("--network --net", MANY, "NETWORK", "bridge, none, host, container:NAME or a network's name."),
     Flag("--network-alias", LIST, "NAME", "Another name on its networks."),
     Flag("--ip", TEXT, "ADDRESS", "This IPv4 address."),
     Flag("--ip6", TEXT, "ADDRESS", "This IPv6 address."),
     Flag("--mac-address", TEXT, "ADDRESS", "This MAC address."),
     Flag("-h --hostname", TEXT, "NAME", "Host name."),
+    Flag("--no-hosts", SWITCH, "", "Leave the image its /etc/hosts."),
     Flag("--add-host", LIST, "NAME:ADDRESS", "A line for /etc/hosts."),
     Flag("--dns", LIST, "ADDRESS", "Name server."),
     Flag("--dns-option", LIST, "OPTION", "Option of resolv.conf."),
@@ -96,7 +130,13 @@ CONFINEMENT = (
     Flag("--cap-drop", LIST, "CAPABILITY", "Forbid this: CHOWN, or ALL."),
     Flag("--privileged", SWITCH, "", "All capabilities and devices, no confinement."),
     Flag("--security-opt", MANY, "OPTION", "seccomp=, apparmor=, label=, mask=, unmask=, no-new-privileges."),
-    Flag("--group-add", LIST, "GROUP", "A further group of the user."),
+    Flag("--group-add", LIST, "GROUP", "A further group of the user, by name or number."),
+    Flag("--passwd", SWITCH, "", "A user that /etc/passwd does not know gets a line there (true).", True),
+    Flag("--umask", TEXT, "MASK", "Its umask.", "0022"),
+    Flag("--personality", TEXT, "PERSONALITY", "LINUX or LINUX32."),
+    Flag("--device-cgroup-rule", MANY, "RULE", "Devices that it may use: 'c 10:200 rwm'."),
+    Flag("--cgroup-conf", LIST, "FILE=VALUE", "Files of its cgroup (version 2): memory.high=1073741824."),
+    Flag("--oom-kill-disable", SWITCH, "", "Wait where memory is out, rather than be killed (cgroup v1)."),
     Flag("--ulimit", LIST, "NAME=SOFT[:HARD]", "Limit of a process: nofile=1024:4096."),
     Flag("--sysctl", LIST, "NAME=VALUE", "Kernel parameter of its namespaces."),
     Flag("--oom-score-adj", NUMBER, "N", "How ready the kernel kills it when memory is out (-1000 to 1000)."),

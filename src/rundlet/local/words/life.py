@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal, cast
 
 from rundlet.errors import InvalidArgument
-from rundlet.local.options import HealthCheck, Logging, PullPolicy, RestartName, RestartPolicy
+from rundlet.local.options import HealthCheck, ImageVolumes, Logging, PullPolicy, RestartName, RestartPolicy
 from rundlet.local.words.numbers import parse_size, parse_span, parse_whole, split_pair, suggest
 
 RESTARTS = ("no", "on-failure", "always", "unless-stopped")
@@ -37,6 +37,14 @@ def parse_pull(text: str) -> PullPolicy:
     if policy not in PULLS:
         raise InvalidArgument(f"unknown policy {text!r}", hint=suggest(text, PULLS))
     return cast("PullPolicy", policy)
+
+
+def parse_image_volume(text: str) -> ImageVolumes:
+    """What becomes of the volumes that an image asks for; podman calls anonymous ones bind."""
+    kind = {"bind": "volume", "anonymous": "volume"}.get(text, text)
+    if kind not in ("volume", "tmpfs", "ignore"):
+        raise InvalidArgument(f"unknown kind {text!r}", hint="bind, tmpfs or ignore")
+    return cast("ImageVolumes", kind)
 
 
 def parse_health(

@@ -1,5 +1,6 @@
 """Limits: memory, processors, processes, `--ulimit`."""
 
+import re
 import resource
 from collections.abc import Sequence
 
@@ -9,6 +10,8 @@ from rundlet.local.words.numbers import parse_size, parse_whole, suggest
 
 _PERIOD_US = 100_000
 UNLIMITED = -1
+_SWAPPINESS_MAX = 100
+_UMASK_MAX = 0o777
 _PROCESSORS_MAX = 1 << 20
 _LIMITS = {name[7:].lower(): getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
 
@@ -34,6 +37,19 @@ def parse_cpus(text: str) -> tuple[int, int] | None:
     if not 0 <= count < _PROCESSORS_MAX:
         raise InvalidArgument("no such number of processors")
     return None if count == 0 else (round(count * _PERIOD_US), _PERIOD_US)
+
+
+def parse_swappiness(value: int | None) -> int | None:
+    """0 to 100; -1 is the host's."""
+    if value is not None and not -1 <= value <= _SWAPPINESS_MAX:
+        raise InvalidArgument(f"--memory-swappiness {value}: expected 0 to {_SWAPPINESS_MAX}, or -1")
+    return None if value == -1 else value
+
+
+def parse_umask(text: str) -> int:
+    if not re.fullmatch(r"[0-7]{1,4}", text) or int(text, 8) > _UMASK_MAX:
+        raise InvalidArgument("expected octal digits", hint="write it as 0022")
+    return int(text, 8)
 
 
 def parse_ulimit(text: str) -> Sequence[Ulimit]:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from rundlet.engine.options import SecurityProfile, SelinuxLabel
 from rundlet.errors import InvalidArgument, NotFound
 from rundlet.kernel.capability import NAMES as CAPABILITIES
+from rundlet.kernel.personality import DOMAINS
 from rundlet.local.options import Confinement
 from rundlet.local.words.numbers import parse_switch, parse_whole, suggest
 
@@ -125,6 +126,13 @@ def parse_namespace(text: str, *more: str) -> str:
         return text
     known = ("host", "private", "container:NAME", *more)
     raise InvalidArgument(f"unknown namespace {text!r}", hint=f"known are {', '.join(known)}")
+
+
+def parse_personality(text: str) -> str:
+    name = text.upper().removeprefix("PER_")
+    if name not in DOMAINS:
+        raise InvalidArgument(f"unknown personality {text!r}", hint=f"known are {', '.join(DOMAINS)}")
+    return name
 
 
 def parse_id_map(text: str) -> tuple[int, int, int]:

@@ -1,0 +1,86 @@
+"""podman's options that are refused here, each with the reason: none is taken and then forgotten.
+
+An option is refused as a whole, or all of its values but one are.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import click
+
+from rundlet.errors import Unimplemented
+
+
+class Refused(NamedTuple):
+    """`names` are its spellings; `takes_value`: the word after it is its value."""
+
+    names: str
+    verbs: tuple[str, ...]
+    reason: str
+    hint: str = ""
+    takes_value: bool = True
+
+
+_MAKERS = ("run", "create")
+REFUSED = (
+    Refused("-a --attach", ("create",), "who starts it says what to attach to", "rundlet start --attach"),
+    Refused("--chrootdirs", _MAKERS, "only the container's own root gets its /etc files"),
+    Refused("--conmon-pidfile", _MAKERS, "there is no conmon", "--pidfile has the container's own process"),
+    Refused("--gpus", _MAKERS, "Docker's word", "--device takes CDI names: --device nvidia.com/gpu=all"),
+    Refused("--hostuser", _MAKERS, "users of the host are not copied", "--user NUMBER gets a passwd line"),
+    Refused("--init-ctr", ("create",), "a pod's containers all stay", "kube play knows initContainers"),
+    Refused("--init-path", _MAKERS, "--init is part of this program, no file"),
+    Refused("--passwd-entry", _MAKERS, "the line that --passwd adds has a form of its own"),
+    Refused("--preserve-fds", ("run", "exec"), "the process is not this program's child", "--volume, or -i"),
+    Refused(
+        "--rootfs", _MAKERS, "a container is made from an image", "rundlet image from-dir makes one", False
+    ),
+    Refused("--subgidname", _MAKERS, "ranges are named by numbers", "--gidmap"),
+    Refused("--subuidname", _MAKERS, "ranges are named by numbers", "--uidmap"),
+)
+
+
+class OnlyValue(NamedTuple):
+    """Of an option of which one value means something here."""
+
+    values: tuple[str, ...]
+    reason: str
+
+
+ONLY = {
+    "--cgroups": OnlyValue(("enabled",), "each container has a cgroup of its own"),
+    "--sdnotify": OnlyValue(("ignore",), "nothing is told to systemd"),
+    "--seccomp-policy": OnlyValue(("default",), "images' labels choose no profile"),
+    "--systemd": OnlyValue(("false",), "nothing is arranged for a systemd in the container"),
+}
+
+
+def check_only_value(given: Mapping[str, Any]) -> None:
+    """Raises Unimplemented for the values that podman has and this program has not."""
+    for option, only in ONLY.items():
+        value = given[option[2:].replace("-", "_")]
+        if value not in only.values:
+            raise Unimplemented(
+                f"{option} {value}: not supported: {only.reason}", hint=f"{option} {only.values[0]} is"
+            )
+
+
+def refusing(verb: str) -> Callable[[Any], Any]:
+    """A decorator that has a command refuse what podman's verb has besides."""
+
+    def decorate(command: Any) -> Any:
+        for one in REFUSED:
+            if verb in one.verbs:
+                command = _declare(one)(command)
+        return command
+
+    return decorate
+
+
+def _declare(one: Refused) -> Callable[[Any], Any]:
+    def refuse(_ctx: click.Context, _param: click.Parameter, value: Any) -> None:
+        if value:
+            raise Unimplemented(f"{one.names.split()[-1]}: not supported: {one.reason}", hint=one.hint)
+
+    settings: dict[str, Any] = {"metavar": "VALUE"} if one.takes_value else {"is_flag": True}
+    return click.option(*one.names.split(), expose_value=False, hidden=True, callback=refuse, **settings)
