@@ -5,7 +5,7 @@
     start    RUNTIME start ID
     signal   RUNTIME kill ID NUMBER
     update   RUNTIME update --resources F ID
-    exec     RUNTIME exec --detach --process P --pid-file F ID
+    exec     `external_exec`
     delete   RUNTIME delete --force ID
 
 The runtime's process is a child of the supervisor and never waited for: its pidfd is in the
@@ -22,33 +22,30 @@ start; the rest is done as for a container of our own.
     containers/ID/console.N              the same, for one with a terminal
 """
 
-import itertools
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from rundlet.errors import Error, FailedPrecondition
 from rundlet.keeper.container import STATE_FILE, Container
 from rundlet.keeper.core import Core
 from rundlet.keeper.creation import prepare_container, reserve_container
 from rundlet.keeper.ending import Ending
-from rundlet.keeper.execs import Deliver, Execs
+from rundlet.keeper.execs import Execs
 from rundlet.keeper.external_bwrap import drive
-from rundlet.keeper.external_job import ConsoleSocket, Job, spawn
+from rundlet.keeper.external_exec import ExternalExecs
+from rundlet.keeper.external_job import ConsoleSocket, Job, open_pidfd, read_pid, remove_files
+from rundlet.keeper.external_runtimes import Runtimes
 from rundlet.keeper.files import read_json, write_json
 from rundlet.keeper.identity import read_start_time
 from rundlet.keeper.launch import Launcher
-from rundlet.keeper.link import Ended
 from rundlet.keeper.server import Request, Verb
-from rundlet.kernel.clone import Cloned
 from rundlet.plan.external import BwrapPlan, ExternalPlan, OciPlan, decode_external, encode_external
 from rundlet.runtime.init import Stdio
-from rundlet.step import step
 
 PLAN_FILE = "external"
-_STRANGERS_MAX = 256
 _BWRAP_TIMEOUT_S = 30.0  # its driver gives up before
 
 
@@ -71,13 +68,11 @@ class Externals:
         self._core = core
         self._launcher = launcher
         self._ending = ending
-        self._execs = execs
+        self._runtimes = Runtimes(core, ending)
+        self.execs = ExternalExecs(core, launcher, execs, self._runtimes)
         self._made: dict[str, _Made] = {}
-        self._strangers: dict[int, Ended] = {}  # processes that ended before we knew whose they are
-        self._numbers = itertools.count(1)
         ending.may_destroy = self._may_destroy
         ending.before_destroy = self._delete
-        ending.on_stranger = self._remember
         self._load()
 
     def divert(self, ours: Callable[[Container, OciPlan, Request], None], usual: Verb) -> Verb:
@@ -92,15 +87,6 @@ class Externals:
                 usual(request)
 
         return serve
-
-    def _spawn(
-        self, container: Container, plan: OciPlan, verb: Sequence[str], stdio: Stdio | None = None
-    ) -> Job:
-        with step(f"keeper.runtime.{verb[0]}"):
-            return spawn([plan.program, *plan.args], verb, self._next_log(container), stdio)
-
-    def _next_log(self, container: Container) -> str:
-        return f"{container.directory}/runtime.{next(self._numbers)}.log"
 
     # -- create -----------------------------------------------------------------
 
@@ -148,13 +134,13 @@ class Externals:
         verb = ["restore", "--detach", "--image-path", plan.images] if plan.images else ["create"]
         verb += ["--bundle", plan.bundle, "--pid-file", f"{container.directory}/pid"]
         verb += ["--console-socket", console.path] if console else []
-        return self._spawn(container, plan, [*verb, container.id], stdio)
+        return self._runtimes.spawn(container, plan, [*verb, container.id], stdio)
 
     def _run_bwrap(self, container: Container, plan: BwrapPlan, stdio: Stdio) -> Job:
         if container.group is not None:
             container.group.make()
             container.group.apply(plan.cgroup.writes)
-        return drive(container, plan, stdio, self._next_log(container))
+        return drive(container, plan, stdio, self._runtimes.next_log(container))
 
     def _on_created(
         self, container: Container, made: _Made, job: Job, console: ConsoleSocket | None, request: Request
@@ -164,7 +150,7 @@ class Externals:
             job.check(lambda: _read_held(container))
             if console is not None:
                 container.open_terminal(console.take_master())
-            pid = _read_pid(f"{container.directory}/pid")
+            pid = read_pid(f"{container.directory}/pid")
         except Error as error:
             self._give_up(container, made, error, request)
             return
@@ -180,7 +166,7 @@ class Externals:
             container.group.settle()
         container.adopted = True
         container.pid = pid
-        container.pidfd = _open_pidfd(pid)
+        container.pidfd = open_pidfd(pid)
         container.start_time = read_start_time(pid)
         container.status = "running" if runs else "created"
         container.started_at_ns = time.time_ns() if runs else 0
@@ -190,7 +176,7 @@ class Externals:
         if container.pidfd >= 0:
             self._ending.watch_process(container)
         else:
-            status, finished_at_ns = self._recall(pid)
+            status, finished_at_ns = self._runtimes.recall(pid)
             self._ending.finish(container, status, finished_at_ns)
 
     def _give_up(self, container: Container, made: _Made, error: Error, request: Request) -> None:
@@ -213,7 +199,7 @@ class Externals:
         container.status = "starting"
         try:
             container.save()
-            job = self._spawn(container, plan, ["start", container.id])
+            job = self._runtimes.spawn(container, plan, ["start", container.id])
         except BaseException:
             container.status = "created"  # it can be asked for again
             raise
@@ -237,7 +223,7 @@ class Externals:
         """By the runtime; SIGKILL reaches the processes even when the runtime is of no help."""
         if container.exit is not None:
             raise FailedPrecondition(f"container {container.id} has stopped: there is nothing to signal")
-        job = self._spawn(container, plan, ["kill", container.id, str(request.args["signum"])])
+        job = self._runtimes.spawn(container, plan, ["kill", container.id, str(request.args["signum"])])
         job.watch(self._core.loop, lambda: self._on_signalled(container, job, request), plan.timeout_s)
 
     def _on_signalled(self, container: Container, job: Job, request: Request) -> None:
@@ -260,12 +246,12 @@ class Externals:
 
     def serve_update(self, container: Container, plan: OciPlan, request: Request) -> None:
         """Other limits: `resources` in the JSON of config.json."""
-        path = f"{container.directory}/resources.{next(self._numbers)}.json"
+        path = f"{container.directory}/resources.{self._runtimes.next_number()}.json"
         write_json(path, request.args["resources"])
-        job = self._spawn(container, plan, ["update", "--resources", path, container.id])
+        job = self._runtimes.spawn(container, plan, ["update", "--resources", path, container.id])
 
         def end() -> None:
-            _remove(path)
+            remove_files(path)
             error = job.error()
             request.fail(error) if error else request.answer({})
 
@@ -291,7 +277,7 @@ class Externals:
             then()
             return
         try:
-            job = self._spawn(container, made.plan, ["delete", "--force", container.id])
+            job = self._runtimes.spawn(container, made.plan, ["delete", "--force", container.id])
         except Error as error:
             self._on_deleted(made, error, then)
             return
@@ -310,79 +296,6 @@ class Externals:
             self._kill(container, everyone=True)
         self._ending.end(container)
 
-    # -- exec -----------------------------------------------------------------------------
-
-    def serve_exec(self, container: Container, plan: OciPlan, request: Request) -> None:
-        """The request brings `config`, a process of config.json; it is answered as for `Execs.serve_exec`."""
-        if container.status != "running":
-            raise FailedPrecondition(
-                f"container {container.id} is {container.status}: exec needs a running one"
-            )
-        stem = f"{container.directory}/process.{next(self._numbers)}"
-        write_json(f"{stem}.json", request.args["config"])
-        verb = ["exec", "--detach", "--process", f"{stem}.json", "--pid-file", f"{stem}.pid"]
-        verb += ["--internal-pid-file", f"{stem}.inner"] if plan.sandboxed else []
-        console = ConsoleSocket(container.directory) if request.args["config"].get("terminal") else None
-        verb += ["--console-socket", console.path] if console else []
-        job = self._spawn(container, plan, [*verb, container.id], self._launcher.choose_stdio(request))
-        job.watch(
-            self._core.loop,
-            lambda: self._on_executed(container, plan, job, stem, console, request),
-            plan.timeout_s,
-        )
-
-    def _on_executed(
-        self,
-        container: Container,
-        plan: OciPlan,
-        job: Job,
-        stem: str,
-        console: ConsoleSocket | None,
-        request: Request,
-    ) -> None:
-        master = -1
-        try:
-            job.check()
-            pid = _read_pid(f"{stem}.pid")
-            deliver = self._delivery(container, plan, _read_pid(f"{stem}.inner")) if plan.sandboxed else None
-            master = console.take_master() if console else -1
-        except Error as error:
-            request.fail(error)
-            return
-        finally:
-            _remove(f"{stem}.json", f"{stem}.pid", f"{stem}.inner")
-            if console is not None:
-                console.close()
-        child = Cloned(pid, _open_pidfd(pid))
-        exec_id = self._execs.take_over(container, child, request, master, deliver)
-        if master >= 0:
-            os.close(master)
-        if child.pidfd < 0:
-            self._execs.end_unseen(exec_id, *self._recall(pid))
-
-    def _delivery(self, container: Container, plan: OciPlan, pid: int) -> Deliver:
-        """How a signal comes to the process that has `pid` inside the sandbox."""
-
-        def deliver(number: int) -> None:
-            job = self._spawn(container, plan, ["kill", "--pid", str(pid), container.id, str(number)])
-            job.watch(self._core.loop, lambda: None, plan.timeout_s)
-
-        return deliver
-
-    # -- what the anchor tells ----------------------------------------------------------------
-
-    def _remember(self, ended: Ended) -> None:
-        """Nobody's process: a runtime's own, or one whose pid we have still to read."""
-        self._strangers[ended.pid] = ended
-        while len(self._strangers) > _STRANGERS_MAX:
-            del self._strangers[next(iter(self._strangers))]
-
-    def _recall(self, pid: int) -> tuple[int | None, int]:
-        """Wait status and time of a process that has been reaped; (None, now) when nobody told."""
-        self._ending.take_exits(self._core.anchor.sync())
-        ended = self._strangers.pop(pid, None)
-        return (ended.wait_status, ended.finished_at_ns) if ended else (None, time.time_ns())
-
     # -- after a supervisor's death --------------------------------------------------------------
 
     def _load(self) -> None:
@@ -399,24 +312,8 @@ class Externals:
             if made is None or not isinstance(made.plan, OciPlan) or container.exit is not None:
                 continue
             if read_json(f"{container.directory}/{STATE_FILE}")["status"] == "starting":
-                job = self._spawn(container, made.plan, ["start", container.id])
+                job = self._runtimes.spawn(container, made.plan, ["start", container.id])
                 job.watch(self._core.loop, lambda: None, made.plan.timeout_s)
-
-
-def _open_pidfd(pid: int) -> int:
-    """-1 when it has been reaped."""
-    try:
-        return os.pidfd_open(pid)
-    except ProcessLookupError:
-        return -1
-
-
-def _read_pid(path: str) -> int:
-    try:
-        with open(path, encoding="ascii") as file:
-            return int(file.read())
-    except (OSError, ValueError) as error:
-        raise FailedPrecondition(f"the runtime wrote no pid to {path}") from error
 
 
 def _read_held(container: Container) -> bytes:
@@ -431,11 +328,3 @@ def _read_held(container: Container) -> bytes:
         return b""
     finally:
         os.close(fd)
-
-
-def _remove(*paths: str) -> None:
-    for path in paths:
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass

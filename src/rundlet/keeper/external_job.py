@@ -188,3 +188,29 @@ class ConsoleSocket:
         self._socket.close()
         os.close(self._directory_fd)
         os.unlink(self._file)
+
+
+def open_pidfd(pid: int) -> int:
+    """-1 when it has been reaped."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return -1
+
+
+def read_pid(path: str) -> int:
+    """Raises FailedPrecondition when there is no number in the file."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError) as error:
+        raise FailedPrecondition(f"the runtime wrote no pid to {path}") from error
+
+
+def remove_files(*paths: str) -> None:
+    """Those that are there."""
+    for path in paths:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass

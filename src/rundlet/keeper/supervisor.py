@@ -85,7 +85,7 @@ class Supervisor:
             "wait": ending.serve_wait,
             "delete": ending.serve_delete,
             "watch": ending.serve_watch,
-            "exec": externals.divert(externals.serve_exec, execs.serve_exec),
+            "exec": externals.divert(externals.execs.serve_exec, execs.serve_exec),
             "signal": externals.divert(externals.serve_signal, self.serve_signal),
             "wait_exec": execs.serve_wait_exec,
             "signal_exec": execs.serve_signal_exec,
