@@ -17,7 +17,8 @@ MODES = {
     "MPOL_WEIGHTED_INTERLEAVE": 6,
 }
 FLAGS = {"MPOL_F_NUMA_BALANCING": 1 << 13, "MPOL_F_RELATIVE_NODES": 1 << 14, "MPOL_F_STATIC_NODES": 1 << 15}
-_NUMBERS = {"x86_64": 238, "aarch64": 237}
+# Asked once: after personality(2) the machine has another name.
+_NUMBER = {"x86_64": 238, "aarch64": 237}.get(os.uname().machine, -1)
 _WORD_BITS = 64
 
 
@@ -27,5 +28,4 @@ def set_memory_policy(mode: int, nodes: Collection[int]) -> None:
     mask = sum(1 << node for node in nodes)
     array = (ctypes.c_uint64 * words)(*(mask >> _WORD_BITS * n & (1 << _WORD_BITS) - 1 for n in range(words)))
     bits = words * _WORD_BITS + 1 if nodes else 0  # the kernel reads one bit less than it is told
-    number = _NUMBERS[os.uname().machine]
-    syscall(number, "set_mempolicy", mode, array if nodes else None, ctypes.c_ulong(bits))
+    syscall(_NUMBER, "set_mempolicy", mode, array if nodes else None, ctypes.c_ulong(bits))

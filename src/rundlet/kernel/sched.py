@@ -24,7 +24,8 @@ FLAGS = {
     "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
     "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
 }
-_NUMBERS = {"x86_64": 314, "aarch64": 274}
+# Asked once: after personality(2) the machine has another name.
+_NUMBER = {"x86_64": 314, "aarch64": 274}.get(os.uname().machine, -1)
 
 
 class _SchedAttr(ctypes.Structure):
@@ -48,4 +49,4 @@ def set_scheduler(
     """Of this thread; raises OSError (EPERM without CAP_SYS_NICE, EINVAL for values that do not fit)."""
     size = ctypes.sizeof(_SchedAttr)
     attr = _SchedAttr(size, policy, flags, nice, priority, runtime_ns, deadline_ns, period_ns)
-    syscall(_NUMBERS[os.uname().machine], "sched_setattr", 0, ctypes.byref(attr), ctypes.c_uint(0))
+    syscall(_NUMBER, "sched_setattr", 0, ctypes.byref(attr), ctypes.c_uint(0))

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from rundlet.cli.table import rfc3339_time
-from rundlet.engine.options import PortMapping
+from rundlet.engine.options import BlockLimits, DeviceLimit, PortMapping
 from rundlet.engine.signals import parse_signal
 from rundlet.local.options import RunOptions, VolumeMount
 
@@ -145,6 +145,8 @@ def _describe_config(
         "StopSignal": parse_signal(asked.stop_signal or found.status.stop_signal or "SIGTERM"),
         "StopTimeout": int(asked.stop_timeout_s),
         "Timeout": int(asked.timeout_s),
+        "Umask": f"{asked.umask:04o}",
+        "Passwd": asked.passwd,
         "Volumes": None,
         "ExposedPorts": {text: {} for text in image.exposed_ports} if image else {},
     }
@@ -197,6 +199,13 @@ def _describe_host_config(found: "Container", asked: RunOptions) -> dict[str, An
         "NanoCpus": max(quota, 0) * _NANOSECONDS // period,
         "Memory": limits.memory_limit_bytes or 0,
         "MemorySwap": limits.memory_swap_limit_bytes or 0,
+        "MemoryReservation": limits.memory_reservation_bytes or 0,
+        "MemorySwappiness": -1 if limits.memory_swappiness is None else limits.memory_swappiness,
+        "OomKillDisable": bool(limits.oom_kill_disabled),
+        "CpuRealtimePeriod": limits.cpu_realtime_period_us or 0,
+        "CpuRealtimeRuntime": limits.cpu_realtime_runtime_us or 0,
+        "CgroupConf": dict(limits.unified) or None,
+        **_describe_block_limits(limits.block or BlockLimits()),
         "OomScoreAdj": limits.oom_score_adj or 0,
         "PidsLimit": limits.pids_limit or 0,
         "Tmpfs": {mount.target: ",".join(mount.options) for mount in asked.mounts if mount.kind == "tmpfs"},
@@ -204,6 +213,20 @@ def _describe_host_config(found: "Container", asked: RunOptions) -> dict[str, An
             {"Name": f"RLIMIT_{limit.name.upper()}", "Soft": limit.soft, "Hard": limit.hard}
             for limit in asked.ulimits
         ],
+    }
+
+
+def _describe_block_limits(block: BlockLimits) -> dict[str, Any]:
+    def describe(limits: tuple[DeviceLimit, ...], word: str) -> list[dict[str, Any]]:
+        return [{"Path": f"{one.major}:{one.minor}", word: one.value} for one in limits]
+
+    return {
+        "BlkioWeight": block.weight,
+        "BlkioWeightDevice": describe(block.weights, "Weight"),
+        "BlkioDeviceReadBps": describe(block.read_bytes, "Rate"),
+        "BlkioDeviceWriteBps": describe(block.write_bytes, "Rate"),
+        "BlkioDeviceReadIOps": describe(block.read_operations, "Rate"),
+        "BlkioDeviceWriteIOps": describe(block.write_operations, "Rate"),
     }
 
 
