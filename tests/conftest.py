@@ -18,6 +18,9 @@ NODE_REASON = "needs a throw-away node: make test runs it in one"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Commands do all by themselves, and leave nothing behind for the next one; tests/warm says otherwise.
+os.environ["RUNDLET_WARM"] = "0"
+
 settings.register_profile("ci", derandomize=True, max_examples=25, deadline=None)
 settings.register_profile("dev", max_examples=100, deadline=None)
 settings.register_profile("deep", max_examples=2000, deadline=None)

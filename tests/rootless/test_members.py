@@ -9,7 +9,8 @@ import pytest
 
 from rundlet.errors import PermissionDenied
 from rundlet.rootless.members import forget_member, note_keeper, note_member, open_member, rootless_dir
-from rundlet.rootless.places import claim_run_root, find_run_root
+from rundlet.rootless.places import claim_run_root
+from rundlet.rootless.runroot import find_run_root
 
 
 def test_a_noted_process_is_found_until_it_is_forgotten(tmp_path: Path) -> None:

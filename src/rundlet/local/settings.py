@@ -22,7 +22,7 @@ from typing import NamedTuple
 from rundlet.engine.configfile import load_settings
 from rundlet.engine.settings import Settings
 from rundlet.kernel.namespace import outer_uid
-from rundlet.rootless.places import find_run_root
+from rundlet.rootless.runroot import find_run_root
 
 
 class Places(NamedTuple):
@@ -43,7 +43,9 @@ class MachineSettings(NamedTuple):
 def find_places(environ: Mapping[str, str], uid: int) -> Places:
     """What the environment names, else the usual ones of root, or of the user `uid`."""
     usual = (
-        Places("/var/lib/rundlet", "/run/rundlet", "/etc/rundlet") if uid == 0 else _user_places(environ, uid)
+        Places("/var/lib/rundlet", find_run_root(environ, 0), "/etc/rundlet")
+        if uid == 0
+        else _user_places(environ, uid)
     )
     return Places(
         environ.get("RUNDLET_ROOT") or usual.root,
@@ -65,16 +67,22 @@ def read_machine_settings(places: Places | None = None) -> MachineSettings:
     Raises InvalidArgument when the file is wrong.
     """
     chosen = places or find_places(os.environ, outer_uid())
-    given = {
-        "root": chosen.root,
-        "run_root": chosen.run_root,
-        "networks_dir": f"{chosen.config_dir}/networks",
-    }
-    if outer_uid():  # none of root's directories is to be read or written
-        given |= {
-            "cni_cache_dir": f"{chosen.root}/cni",
-            "cni_conf_dir": f"{chosen.config_dir}/net.d",
-            "signature_policy_dir": f"{chosen.config_dir}/policies",
-        }
+    given = usual_settings(chosen, outer_uid())
     file = f"{chosen.config_dir}/rundlet.toml"
     return MachineSettings(chosen, load_settings(file if os.path.exists(file) else "", given))
+
+
+def usual_settings(places: Places, uid: int) -> dict[str, str]:
+    """What the engine's settings are because of these places; none of root's directories is an ordinary user's."""
+    given = {
+        "root": places.root,
+        "run_root": places.run_root,
+        "networks_dir": f"{places.config_dir}/networks",
+    }
+    if uid == 0:
+        return given
+    return given | {
+        "cni_cache_dir": f"{places.root}/cni",
+        "cni_conf_dir": f"{places.config_dir}/net.d",
+        "signature_policy_dir": f"{places.config_dir}/policies",
+    }

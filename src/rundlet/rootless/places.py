@@ -1,23 +1,9 @@
-"""Where an ordinary user's sockets and locks lie until the next reboot.
-
-$XDG_RUNTIME_DIR/rundlet     where the login made that directory
-/tmp/rundlet-UID             else; /tmp is everybody's, so it must be the user's own and closed
-"""
+"""An ordinary user's run root (`rootless.runroot`) may lie in /tmp, which is everybody's: it must be the user's own, and closed."""
 
 import os
 import stat
-from collections.abc import Mapping
 
 from rundlet.errors import PermissionDenied
-
-
-def find_run_root(environ: Mapping[str, str], uid: int) -> str:
-    """The usual one of this user; nothing is made."""
-    given = environ.get("XDG_RUNTIME_DIR", "")
-    for directory in filter(None, (given, f"/run/user/{uid}")):
-        if directory.startswith("/") and os.path.isdir(directory):
-            return f"{directory}/rundlet"
-    return f"/tmp/rundlet-{uid}"  # noqa: S108 - looked at by claim_run_root
 
 
 def claim_run_root(path: str) -> None:
