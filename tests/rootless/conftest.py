@@ -11,12 +11,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rundlet.engine.settings import Settings
 from rundlet.kernel import mount
+from rundlet.local.outside import OutsideMachine
+from rundlet.local.settings import MachineSettings, find_places, usual_settings
 from tests.engine.conftest import registry
 
 __all__ = ["registry"]
@@ -66,9 +70,21 @@ class User:
         self.environ = environ
         self._started: list[subprocess.Popen[str]] = []
 
-    def words(self, program: str) -> list[str]:
+    def command(self, *words: str) -> list[str]:
+        """`words` for an interpreter that is this user's."""
         become = [shutil.which("setpriv") or "", "--reuid", str(UID), "--regid", str(UID), "--clear-groups"]
-        return [*become, find_python(), "-c", _BEGIN.format(source=str(SOURCE)) + program]
+        return [*become, find_python(), *words]
+
+    def words(self, program: str) -> list[str]:
+        return self.command("-c", _BEGIN.format(source=str(SOURCE)) + program)
+
+    def machine(self) -> OutsideMachine:
+        """This user's, driven from here."""
+        places = find_places(self.environ, UID)
+        settings = MachineSettings(places, Settings(**usual_settings(places, UID)))
+        environ = [f"{name}={value}" for name, value in self.environ.items()]
+        inside = "import sys; from rundlet.local.outside import main; main(int(sys.argv[1]))"
+        return OutsideMachine(settings, ["env", "-i", *environ, *self.command("-c", inside)])
 
     def start(self, program: str, **more: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
@@ -114,8 +130,8 @@ def _open_processes() -> Iterator[int]:
             continue
 
 
-@pytest.fixture
-def user(tmp_path: Path) -> Iterator[User]:
+@contextmanager
+def open_user() -> Iterator[User]:
     """pytest's own directories are closed to other users."""
     if shutil.which("setpriv") is None:
         pytest.skip("setpriv not on this host")
@@ -135,9 +151,17 @@ def user(tmp_path: Path) -> Iterator[User]:
     process = user.start("import rundlet")
     if process.communicate()[1]:
         pytest.skip("another user cannot read this source tree and its environment")
-    yield user
-    user.close()
-    shutil.rmtree(home, ignore_errors=True)
+    try:
+        yield user
+    finally:
+        user.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def user() -> Iterator[User]:
+    with open_user() as user:
+        yield user
 
 
 @pytest.fixture
@@ -153,8 +177,8 @@ def tun(tmp_path: Path) -> Iterator[None]:
     mount.umount("/dev/net/tun", mount.MNT_DETACH)
 
 
-@pytest.fixture
-def ranges(tmp_path: Path) -> Iterator[None]:
+@contextmanager
+def give_ranges(directory: Path) -> Iterator[None]:
     """The user has a name, and 65536 ids from 200000 on."""
     if shutil.which("newuidmap") is None:
         pytest.skip("newuidmap not on this host")
@@ -163,8 +187,16 @@ def ranges(tmp_path: Path) -> Iterator[None]:
     for name, text in texts.items():
         if not os.path.exists(f"/etc/{name}"):
             pytest.skip(f"/etc/{name} not on this host")
-        (tmp_path / name).write_text(text)
-        mount.mount(str(tmp_path / name), f"/etc/{name}", None, mount.MS_BIND)
-    yield
-    for name in texts:
-        mount.umount(f"/etc/{name}", mount.MNT_DETACH)
+        (directory / name).write_text(text)
+        mount.mount(str(directory / name), f"/etc/{name}", None, mount.MS_BIND)
+    try:
+        yield
+    finally:
+        for name in texts:
+            mount.umount(f"/etc/{name}", mount.MNT_DETACH)
+
+
+@pytest.fixture
+def ranges(tmp_path: Path) -> Iterator[None]:
+    with give_ranges(tmp_path):
+        yield

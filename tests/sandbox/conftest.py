@@ -7,13 +7,17 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from rundlet.engine.settings import Settings
 from rundlet.local.machine import Machine
+from rundlet.local.settings import MachineSettings, Places
 from rundlet.sandbox.sandbox import Sandbox
 from tests.engine.conftest import make_layer, push, registry
 from tests.local.conftest import machine, machine_settings
+from tests.rootless.conftest import give_ranges, open_user
 
 __all__ = ["machine", "machine_settings", "registry"]
 
@@ -63,6 +67,27 @@ def image(registry: str) -> str:
     config = {"Cmd": ["sh"], "Env": ["PATH=/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE=1"]}
     push(registry, "python:latest", busybox, config, make_python_layer())
     return f"{registry}/python:latest"
+
+
+@pytest.fixture(scope="module", params=["root", "user with ranges", "user with one id"])
+def anyone(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Machine]]:
+    """Who it is, and a machine of theirs: root's is in this process, an ordinary user's in one of that user."""
+    top = tmp_path_factory.mktemp("anyone")
+    with ExitStack() as stack:
+        if request.param == "root":
+            places = Places(str(top / "root"), str(top / "run"), str(top / "config"))
+            settings = Settings(
+                root=places.root, run_root=places.run_root, default_cgroup_parent="/escape-test"
+            )
+            machine = stack.enter_context(Machine(MachineSettings(places, settings)))
+        else:
+            if "ranges" in request.param:
+                stack.enter_context(give_ranges(top))
+            user = stack.enter_context(open_user())
+            machine = cast("Machine", stack.enter_context(user.machine()))
+        yield request.param, machine
 
 
 @pytest.fixture

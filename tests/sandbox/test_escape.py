@@ -3,13 +3,12 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from rundlet.engine.settings import Settings
 from rundlet.local.machine import Machine
-from rundlet.local.settings import MachineSettings, Places
 from rundlet.sandbox.limits import MIB, Limits
 from rundlet.sandbox.sandbox import Call, Sandbox
 from tests.sandbox.conftest import MakeSandbox
@@ -39,6 +38,20 @@ _REFUSED = {1, 38}  # EPERM, ENOSYS
 _CLONE_NEWUSER = 0x10000000
 
 
+# Who has one id is root in the sandbox, of its own things: its process 1, and a /dev without devices.
+_OWN_WITH_ONE_ID = {
+    "/dev/mem": "stat -c %F /dev/mem", "/proc/1/oom_score_adj": "tr '\\0' ' ' < /proc/1/cmdline",
+    "/proc/1/environ": "tr '\\0' '\\n' < /proc/1/environ | grep HOSTNAME", "/proc/1/root/etc": "ls -id /proc/1/root/. /. | cut -d/ -f1 | uniq | wc -l",
+}  # fmt: skip
+_OWN_ANSWERS = {"regular file", "/.pause", "HOSTNAME=sandbox", "1"}
+
+
+def check_own(box: Sandbox, who: str, path: str) -> None:
+    """What was reached after all is the sandbox's own, and nobody else's."""
+    assert who == "user with one id"
+    assert shell(box, _OWN_WITH_ONE_ID[path]).stdout.strip() in _OWN_ANSWERS
+
+
 def number(name: str) -> str:
     return str(_NUMBERS[name][os.uname().machine != "x86_64"])
 
@@ -64,13 +77,17 @@ def test_calls_that_only_attackers_need_are_refused(shared: Sandbox, name: str) 
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, image: str) -> Iterator[Sandbox]:
+def shared(anyone: tuple[str, Machine], image: str) -> Iterator[Sandbox]:
     """One sandbox for the attempts that leave nothing behind."""
-    top = tmp_path_factory.mktemp("escape")
-    places = Places(str(top / "root"), str(top / "run"), str(top / "config"))
-    settings = Settings(root=places.root, run_root=places.run_root, default_cgroup_parent="/escape-test")
-    with Machine(MachineSettings(places, settings)) as machine, Sandbox(image, machine=machine) as box:
+    with Sandbox(image, machine=anyone[1]) as box:
         yield box
+
+
+@pytest.fixture
+def sandbox(anyone: tuple[str, Machine], image: str) -> Iterator[MakeSandbox]:
+    """Makes sandboxes that end with the test."""
+    with ExitStack() as stack:
+        yield lambda **given: stack.enter_context(Sandbox(image, machine=anyone[1], **given))
 
 
 @pytest.mark.parametrize(
@@ -95,8 +112,11 @@ def test_netlink_beyond_the_routing_table_is_refused(shared: Sandbox) -> None:
         "/sys/module/kernel/parameters/panic", "/etc/passwd", "/usr/bin/python3", "/.pause", "/dev/mem",
     ],
 )  # fmt: skip
-def test_nothing_of_the_system_can_be_written(shared: Sandbox, path: str) -> None:
-    assert not shell(shared, f"echo 1 > {path}").ok
+def test_nothing_of_the_system_can_be_written(
+    shared: Sandbox, anyone: tuple[str, Machine], path: str
+) -> None:
+    if shell(shared, f"echo 1 > {path}").ok:
+        check_own(shared, anyone[0], path)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +124,9 @@ def test_nothing_of_the_system_can_be_written(shared: Sandbox, path: str) -> Non
     ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware/acpi/tables", "/proc/1/environ", "/proc/1/root/etc",
      "/proc/2/mem", "/dev/kmsg", "/proc/kallsyms-of-the-host", "/proc/1/cwd/", "/proc/sched_debug"],
 )  # fmt: skip
-def test_nothing_of_the_host_can_be_read(shared: Sandbox, path: str) -> None:
-    done = shell(shared, f"ls {path}/. || head -c 64 {path}")
-    assert not done.stdout.strip("\0\n")
+def test_nothing_of_the_host_can_be_read(shared: Sandbox, anyone: tuple[str, Machine], path: str) -> None:
+    if shell(shared, f"ls {path}/. || head -c 64 {path}").stdout.strip("\0\n"):
+        check_own(shared, anyone[0], path)
 
 
 def test_no_file_of_the_host_is_seen(shared: Sandbox, tmp_path: Path) -> None:
@@ -141,7 +161,7 @@ def test_no_right_can_be_gained(shared: Sandbox) -> None:
     for line in status.splitlines():
         if line.startswith("Cap"):
             assert int(line.split()[1], 16) == 0
-    script = "import os\nfor call in (lambda: os.setuid(0), lambda: os.setgid(0), lambda: os.setgroups([0]), lambda: os.chroot('/tmp'), lambda: os.nice(-5), lambda: os.mknod('/tmp/x', 0o20600, 0x101)):\n  try: call(); print('done')\n  except OSError: pass"
+    script = "import os\nother = int(os.getuid() == 0)\nfor call in (lambda: os.setuid(other), lambda: os.setgid(other), lambda: os.setgroups([0]), lambda: os.chroot('/tmp'), lambda: os.nice(-5), lambda: os.mknod('/tmp/x', 0o20600, 0x101)):\n  try: call(); print('done')\n  except OSError: pass"
     assert shared.run(["python3", "-c", script]).stdout == ""
 
 
@@ -164,11 +184,16 @@ def test_processes_outside_are_neither_seen_nor_reached(sandbox: MakeSandbox) ->
     assert one.run(["echo", "here"]).stdout == "here\n"
 
 
-def test_two_sandboxes_share_no_ids_files_or_memory(sandbox: MakeSandbox) -> None:
+def test_two_sandboxes_share_no_ids_files_or_memory(
+    sandbox: MakeSandbox, anyone: tuple[str, Machine]
+) -> None:
     one, other = sandbox(), sandbox()
-    maps = [box.run(["cat", "/proc/self/uid_map"]).stdout.split()[1] for box in (one, other)]
-    assert maps[0] != maps[1]
-    assert min(map(int, maps)) >= 1 << 30
+    spaces = [box.run(["busybox", "readlink", "/proc/self/ns/user"]).stdout for box in (one, other)]
+    assert spaces[0] != spaces[1]
+    if anyone[0] == "root":
+        maps = [box.run(["cat", "/proc/self/uid_map"]).stdout.split()[1] for box in (one, other)]
+        assert maps[0] != maps[1]
+        assert min(map(int, maps)) >= 1 << 30
     shell(one, "echo x > /dev/shm/a; echo x > /tmp/a; echo x > /work/a")
     assert shell(other, "ls /dev/shm /tmp /work").stdout.replace(":", "").split() == [
         "/dev/shm",
@@ -214,8 +239,21 @@ def test_an_output_flood_costs_its_limit_and_no_more(sandbox: MakeSandbox) -> No
 
 def test_processor_time_is_limited(sandbox: MakeSandbox) -> None:
     box = sandbox(limits=Limits(cpus=0.2))
+    if "cpus" in box.unkept_limits:
+        return  # told by test_limits_that_nothing_keeps_are_told_by_name
     burn = "import time\nend = time.monotonic() + 1\nwhile time.monotonic() < end: pass\nprint(time.process_time())"
     assert float(box.run(["python3", "-c", burn]).stdout) < 0.5
+
+
+def test_limits_that_nothing_keeps_are_told_by_name(
+    sandbox: MakeSandbox, anyone: tuple[str, Machine], caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is no delegated cgroup here; an ordinary user's number of processes is kept all the same."""
+    box = sandbox()
+    assert box.unkept_limits == (() if anyone[0] == "root" else ("memory_bytes", "cpus"))
+    for name in box.unkept_limits:
+        assert f"limits.{name}" in caplog.text
+    assert caplog.text.count("no cgroup is delegated") == len(box.unkept_limits)
 
 
 def test_links_cannot_lead_the_callers_reads_and_writes_out(sandbox: MakeSandbox, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from rundlet.api.images import Images
 from rundlet.api.words import Command, RunWords, read_words
 from rundlet.local.machine import Machine
 from rundlet.local.options import RunOptions
+from rundlet.local.outside import open_machine
 from rundlet.local.settings import MachineSettings, Places
 from rundlet.local.settings import read_machine_settings as read_settings
 from rundlet.local.status import Container as Status
@@ -71,7 +72,7 @@ class Client:
     ) -> None:
         if settings is None:
             settings = read_settings(_choose_places(root, run_root))
-        self.machine = Machine(settings)
+        self.machine = open_machine(settings)
         self.containers = Containers(self.machine)
         self.images = Images(self.machine)
 

@@ -176,26 +176,26 @@ class Container:
     def write(self, path: str, data: str | bytes, *, mode: int = 0o644) -> None:
         """Make or overwrite a file; directories are made when they are missing."""
         raw = data.encode() if isinstance(data, str) else data
-        put_file(self._machine.engine, self.id, path, raw, mode=mode)
+        self._machine.apply(put_file, self.id, path, raw, mode=mode)
 
     def read(self, path: str) -> bytes:
         """Raises NotFound, and InvalidArgument for what is no file."""
-        return get_file(self._machine.engine, self.id, path)
+        return self._machine.apply(get_file, self.id, path)
 
     def list(self, path: str = "/") -> "list[str]":
         """Names in a directory, those of directories with a slash behind them."""
-        return list_directory(self._machine.engine, self.id, path)
+        return self._machine.apply(list_directory, self.id, path)
 
     def get_archive(self, path: str) -> bytes:
         """A file or a tree as a tar."""
         out = io.BytesIO()
-        pack_path(self._machine.engine, self.id, path, out)
+        self._machine.apply(pack_path, self.id, path, out)
         return out.getvalue()
 
     def put_archive(self, directory: str, archive: io.BufferedIOBase | bytes) -> None:
         """Unpack a tar (plain, gzip or zstd) below a directory."""
         source = io.BytesIO(archive) if isinstance(archive, bytes) else archive
-        unpack_into(self._machine.engine, self.id, directory, source)
+        self._machine.apply(unpack_into, self.id, directory, source)
 
     # -- readiness --------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import re
 import time
 from typing import NoReturn
 
+from rundlet.engine.engine import Engine
 from rundlet.errors import DeadlineExceeded, Error, FailedPrecondition, NotFound, Unavailable
 from rundlet.local.machine import Machine
 
@@ -29,16 +30,16 @@ def wait_for_port(machine: Machine, container_id: str, port: int, deadline: floa
     pod_id = machine.containers.get(container_id).pod_id
     while True:
         ended = _has_ended(machine, container_id)
-        if _answers(machine, pod_id, port):
+        if machine.apply(_answers, pod_id, port):
             return
         _go_on(machine, container_id, f"nobody listens on port {port}", deadline, ended=ended)
 
 
-def _answers(machine: Machine, pod_id: str, port: int) -> bool:
+def _answers(engine: Engine, pod_id: str, port: int) -> bool:
     import select
 
     try:
-        dial = machine.engine.pods.port_forward(pod_id, port)
+        dial = engine.pods.port_forward(pod_id, port)
         try:
             while (sock := dial.advance()) is None:
                 select.select([], [dial.fileno()], [], 1.0)

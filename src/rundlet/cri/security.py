@@ -1,6 +1,6 @@
 """CRI security contexts → engine Security, and namespaces back for the status."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -45,9 +45,16 @@ def namespaces_from(message: api.NamespaceOption, path: str) -> Namespaces:
         ipc=choose(_SHARED_MODES, message.ipc, f"{path}.ipc"),
         target_id=message.target_id if message.pid == api.TARGET else "",
         user=choose(_MODES, users.mode, f"{path}.userns_options.mode") if given else "node",
-        uid_mappings=id_mappings(users.uids),
-        gid_mappings=id_mappings(users.gids),
+        uid_mappings=_one_mapping(users.uids, f"{path}.userns_options.uids"),
+        gid_mappings=_one_mapping(users.gids, f"{path}.userns_options.gids"),
     )
+
+
+def _one_mapping(messages: Sequence[api.IDMapping], path: str) -> tuple[IdMapping, ...]:
+    """CRI has a list and allows one entry, which must be there for a pod with a user namespace of its own."""
+    if len(messages) > 1:
+        raise InvalidArgument(f"{path}: expected exactly one mapping, got {len(messages)}")
+    return id_mappings(messages)
 
 
 def id_mappings(messages: Iterable[api.IDMapping]) -> tuple[IdMapping, ...]:

@@ -97,6 +97,11 @@ class Engine:
         """Whether containers have cgroups; an ordinary user's have where one is delegated."""
         return bool(self._parts.layout.mounts)
 
+    @property
+    def controllers(self) -> frozenset[str]:
+        """Names of the cgroup controllers that can limit containers here."""
+        return frozenset(self._parts.layout.mounts)
+
     def status(self) -> NodeStatus:
         """Conditions and abilities of this node."""
         return read_node_status(self._parts)

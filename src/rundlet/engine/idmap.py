@@ -23,8 +23,10 @@ _PROBE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from rundlet.kernel import mount
+from rundlet.kernel.namespace import is_mapped
 from rundlet.runtime.userns import make_user_namespace
-userns = make_user_namespace(((0, 1000, 1),), ((0, 1000, 1),))
+users, groups = (((0, 1000 if is_mapped(name, 1000) else 0, 1),) for name in ("uid_map", "gid_map"))
+userns = make_user_namespace(users, groups)
 print("users", flush=True)
 for path in sys.argv[2:]:
     tree = mount.open_tree(path)

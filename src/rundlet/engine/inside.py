@@ -5,16 +5,21 @@ is opened below must be opened with `kernel.openat2`, for the container may chan
 """
 
 import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rundlet.engine.parts import Parts
 from rundlet.engine.records import ContainerRecord, require_state
 from rundlet.engine.userns import choose_mappings
-from rundlet.errors import FailedPrecondition
+from rundlet.errors import DeadlineExceeded, FailedPrecondition
 from rundlet.kernel.failure import translating
 from rundlet.kernel.setfsuid import set_file_owner
 from rundlet.step import step
+
+_KILL_TIMEOUT_S = 5.0
+_KILL_NAP_S = 0.005
 
 
 class Inside:
@@ -49,7 +54,10 @@ class Inside:
         """SIGKILL every process of the container but its first; returns when they are gone."""
         record = self._find(prefix)
         with step("container.kill-rest", record.id):
-            self._parts.group(record.facts.cgroups_path).kill(spared=record.facts.pid)
+            if self._parts.layout.mounts:
+                self._parts.group(record.facts.cgroups_path).kill(spared=record.facts.pid)
+            else:
+                kill_pid_namespace(record.facts.pid)
 
     def _find(self, prefix: str) -> ContainerRecord:
         record = self._parts.containers.get(self._parts.containers.resolve(prefix))
@@ -66,6 +74,43 @@ class Inside:
         if mappings is None:
             return uid, gid
         return _map_id(uid, mappings[0]), _map_id(gid, mappings[1])
+
+
+def kill_pid_namespace(spared: int) -> None:
+    """SIGKILL every process in the PID namespace of `spared` but that; for containers without a cgroup.
+
+    All are stopped first: a stopped one makes no more, and none escapes by being born between two looks.
+    Raises DeadlineExceeded when some do not die.
+    """
+    namespace = os.stat(f"/proc/{spared}/ns/pid").st_ino
+    deadline = time.monotonic() + _KILL_TIMEOUT_S
+    stopped: set[int] = set()
+    while pids := set(_list_pid_namespace(namespace)) - {spared}:
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded(f"{len(pids)} processes of process {spared}'s namespace do not die")
+        if pids - stopped:
+            _signal_all(pids - stopped, signal.SIGSTOP)
+            stopped = pids
+        else:
+            _signal_all(pids, signal.SIGKILL)
+            time.sleep(_KILL_NAP_S)
+
+
+def _list_pid_namespace(namespace: int) -> Iterator[int]:
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{name}/ns/pid").st_ino == namespace:
+                yield int(name)
+        except OSError:
+            continue  # it has ended, or is another user's
+
+
+def _signal_all(pids: set[int], signum: int) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signum)
+        except ProcessLookupError:
+            pass
 
 
 def _map_id(number: int, mappings: tuple[tuple[int, int, int], ...]) -> int:

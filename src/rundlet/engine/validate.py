@@ -164,7 +164,7 @@ def _check_namespaces(security: Security) -> None:
 
 
 def _check_user_namespace(security: Security) -> None:
-    """One mapping for users and the same for groups, root in it, and nothing of the node's beside it."""
+    """A mapping for users and one for groups, root in both, and nothing of the node's beside it."""
     namespaces = security.namespaces
     where = "security.namespaces"
     if namespaces.user not in ("pod", "node"):
@@ -173,8 +173,8 @@ def _check_user_namespace(security: Security) -> None:
         return
     for name in ("uid_mappings", "gid_mappings"):
         mappings = getattr(namespaces, name)
-        if len(mappings) != 1:
-            raise InvalidArgument(f"{where}.{name}: expected exactly one mapping, got {len(mappings)}")
+        if not mappings:
+            raise InvalidArgument(f"{where}.{name}: expected a mapping, there is none")
         if mappings[0].container_id != 0 or mappings[0].length <= 0:
             raise InvalidArgument(f"{where}.{name}[0]: must map container id 0 and at least one id")
     if security.privileged:

@@ -115,6 +115,11 @@ def is_mapped(name: str, number: int) -> bool:
     return any(0 <= number - inside < count for inside, _, count in _read_map(name))
 
 
+def list_mapped(name: str) -> list[tuple[int, int]]:
+    """The ids of this user namespace as (first, how many), a row of the map each; `name` as for `is_mapped`."""
+    return sorted((inside, count) for inside, _, count in _read_map(name))
+
+
 def can_give_away() -> bool:
     """Whether this process may give files to other users: root, where there is any other."""
     if os.geteuid():

@@ -12,7 +12,7 @@ the same places at once.  Closing one leaves everything running.
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from rundlet.engine.engine import Engine
 from rundlet.engine.journal import Entry
@@ -33,6 +33,9 @@ from rundlet.local.volumes import VOLUME_TABLE, Volumes
 from rundlet.local.wish import Wishes, is_first_since_boot
 from rundlet.rootless.enter import enter, must_enter
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 SCHEMA = (*CONTAINER_SCHEMA, *map(table_schema, (VOLUME_TABLE, SECRET_TABLE, POD_TABLE)))
 
 
@@ -43,16 +46,23 @@ class Machine:
         """Raises InvalidArgument when the configuration file is wrong."""
         self.settings = settings or read_machine_settings()
 
-    @cached_property
-    def engine(self) -> Engine:
-        """Of an ordinary user in namespaces where that user is root, which this process is in from now on.
+    def enter(self) -> None:
+        """Go into namespaces where this ordinary user is root, as opening does; nothing happens for root.
 
         Raises PermissionDenied where the host has none for users, FailedPrecondition when such
-        a process has threads already.
+        a process has threads already (`local.outside` needs no such process).
         """
         if must_enter():
             enter(self.settings.places.run_root)
+
+    @cached_property
+    def engine(self) -> Engine:
+        self.enter()
         return Engine(self.settings.engine, schema=SCHEMA)
+
+    def apply(self, work: Callable[Concatenate[Engine, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`work` with the engine at hand, which may be in another process (`local.outside`)."""
+        return work(self.engine, *args, **kwargs)
 
     @cached_property
     def _records(self) -> LocalRecords:

@@ -199,23 +199,23 @@ def _join_container(plan: ProcessPlan, stdio: Stdio, pidfd: int) -> int:
     """Enter its namespaces; the uid that stdio still is to belong to, 0 when that is done."""
     pid = namespace.pid_of(pidfd)
     if namespace.is_same(pid, "user"):
-        _join_namespaces(pid, pidfd)
+        _join_namespaces(pid, pidfd, _EXEC_NAMESPACES)
         return plan.uid
     from rundlet.runtime.userns import become_root, raise_limits, read_mapping
 
     own_stdio(stdio, map_id(read_mapping(pid, "uid_map"), plan.uid))
     raise_limits(plan.limits)
-    namespace.setns(pidfd, _EXEC_NAMESPACES | namespace.CLONE_NEWUSER)
+    _join_namespaces(pid, pidfd, _EXEC_NAMESPACES | namespace.CLONE_NEWUSER)
     become_root()
     return 0
 
 
-def _join_namespaces(pid: int, pidfd: int) -> None:
+def _join_namespaces(pid: int, pidfd: int, flags: int) -> None:
     """An ordinary user's process may not join, not even again, what the container shares with the host."""
     try:
-        namespace.setns(pidfd, _EXEC_NAMESPACES)
+        namespace.setns(pidfd, flags)
     except PermissionError:
-        kinds = (kind for kind in namespace.KINDS.values() if kind.flag & _EXEC_NAMESPACES)
+        kinds = (kind for kind in namespace.KINDS.values() if kind.flag & flags)
         namespace.setns(pidfd, sum(kind.flag for kind in kinds if not namespace.is_same(pid, kind.file)))
 
 

@@ -1,5 +1,7 @@
 """What code in a sandbox may use up."""
 
+from collections.abc import Collection
+
 from msgspec import Struct
 
 from rundlet.errors import InvalidArgument
@@ -29,3 +31,19 @@ def check_limits(limits: Limits) -> None:
         value = getattr(limits, name)
         if not value > 0:
             raise InvalidArgument(f"limits.{name}: must be positive, got {value}")
+
+
+_UNKEPT = {
+    "memory_bytes": ("memory", "holds for each process, not for all together"),
+    "cpus": ("cpu", "is not kept"),
+}
+
+
+def find_unkept(controllers: Collection[str]) -> tuple[str, ...]:
+    """Limits that cannot be kept with these cgroup controllers; that of processes has another way (`plan`)."""
+    return tuple(name for name, (controller, _) in _UNKEPT.items() if controller not in controllers)
+
+
+def describe_unkept(name: str) -> str:
+    """A warning in one line."""
+    return f"sandbox: limits.{name} {_UNKEPT[name][1]}: no cgroup is delegated to this user"

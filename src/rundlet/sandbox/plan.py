@@ -1,13 +1,18 @@
 """What a sandbox is to the engine.  Pure.
 
-pod        no network (unless asked for), an own user namespace, a tiny init that reaps orphans
+pod        no network (unless asked for), an own user namespace
 container  no capabilities, no new privileges, strict seccomp, a root that is read-only, a user
-           who is not root; its first program, of another user, waits
+           who is not root; its first program waits, and being process 1 cannot be killed from inside
 /work      the working directory and home, in memory, as /tmp is
+
+As an ordinary user the ids are the user's own ones (`rundlet.rootless.mapping`), the same for all of that
+user's sandboxes, and with a single one the code runs as the sandbox's root, which has no rights either.
+Without a cgroup RLIMIT_NPROC keeps the number of processes, counted in the sandbox's user namespace, and
+RLIMIT_DATA the memory of each.
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -41,6 +46,9 @@ _SMALLEST_TMPFS = MIB
 CONTAINER = "sandbox"
 
 
+Rows = Sequence[tuple[int, int]]
+
+
 class SandboxOptions(Struct, frozen=True, kw_only=True):
     """One sandbox.  `network` names one; "" is none at all.
 
@@ -56,11 +64,39 @@ class SandboxOptions(Struct, frozen=True, kw_only=True):
 
 
 class Ids(NamedTuple):
-    """What tells one sandbox from the others: its pod's id, its owner, and its ids on the host."""
+    """Of its user namespace; `user_id` runs the code."""
+
+    uids: tuple[IdMapping, ...]
+    gids: tuple[IdMapping, ...]
+    user_id: int
+
+
+class Identity(NamedTuple):
+    """What tells one sandbox from the others: its pod's id, its owner, its ids; and what can keep limits."""
 
     pod_id: str
     owner: str
-    first_host_id: int
+    ids: Ids
+    controllers: Collection[str]
+
+
+def choose_ids(taken: Collection[int], seed: int, uids: Rows, gids: Rows) -> Ids:
+    """`uids` and `gids` are (first id, how many) that there are here; `taken` first ones of other sandboxes."""
+    end = _FIRST_HOST_ID + _SLOTS * _IDS
+    if _has(uids, end) and _has(gids, end):
+        mapping = (IdMapping(0, choose_first_id(taken, seed), _IDS),)
+        return Ids(mapping, mapping, USER_ID)
+    user_id = USER_ID if _has(uids, USER_ID) and _has(gids, USER_ID) else 0
+    return Ids(_keep(uids), _keep(gids), user_id)
+
+
+def _has(rows: Rows, number: int) -> bool:
+    return any(0 <= number - first < count for first, count in rows)
+
+
+def _keep(rows: Rows) -> tuple[IdMapping, ...]:
+    """Each id as it is, by the rows that there are: the kernel takes none that goes beyond one of them."""
+    return tuple(IdMapping(first, first, min(count, _IDS - first)) for first, count in rows if first < _IDS)
 
 
 def choose_first_id(taken: Collection[int], seed: int) -> int:
@@ -75,15 +111,15 @@ def choose_first_id(taken: Collection[int], seed: int) -> int:
     raise ResourceExhausted(f"there are {_SLOTS} sandboxes on this machine already")
 
 
-def plan_pod(options: SandboxOptions, ids: Ids) -> PodOptions:
-    mapping = (IdMapping(0, ids.first_host_id, _IDS),)
+def plan_pod(options: SandboxOptions, identity: Identity) -> PodOptions:
+    ids = identity.ids
     return PodOptions(
-        name=f"sandbox-{ids.pod_id[:12]}",
+        name=f"sandbox-{identity.pod_id[:12]}",
         origin="local",
         hostname=CONTAINER,
-        labels={OWNER_LABEL: ids.owner},
+        labels={OWNER_LABEL: identity.owner},
         security=Security(
-            namespaces=Namespaces(pid="pod", user="pod", uid_mappings=mapping, gid_mappings=mapping)
+            namespaces=Namespaces(pid="container", user="pod", uid_mappings=ids.uids, gid_mappings=ids.gids)
         ),
         runtime_handler=options.runtime_handler,
         connected=bool(options.network),
@@ -92,7 +128,9 @@ def plan_pod(options: SandboxOptions, ids: Ids) -> PodOptions:
     )
 
 
-def plan_container(options: SandboxOptions, image_id: str, pause_path: str) -> ContainerOptions:
+def plan_container(
+    options: SandboxOptions, identity: Identity, image_id: str, pause_path: str
+) -> ContainerOptions:
     limits = options.limits
     return ContainerOptions(
         name=CONTAINER,
@@ -107,11 +145,10 @@ def plan_container(options: SandboxOptions, image_id: str, pause_path: str) -> C
             _tmpfs(WORK, limits.disk_bytes),
             _tmpfs("/tmp", _part(limits)),  # noqa: S108 - of the sandbox
         ),
-        resources=_plan_resources(limits),
+        resources=_plan_resources(limits, identity.controllers),
         security=Security(
-            namespaces=Namespaces(pid="pod"),
+            namespaces=Namespaces(pid="container"),
             capabilities=Capabilities(drop=("ALL",)),
-            # Whoever runs in it is another user, and cannot kill what keeps it.
             user_id=0,
             group_id=0,
             supplemental_groups_policy="strict",
@@ -119,21 +156,28 @@ def plan_container(options: SandboxOptions, image_id: str, pause_path: str) -> C
             no_new_privileges=True,
         ),
         seccomp_inline=make_profile(os.uname().machine),
-        rlimits=(
-            Rlimit("RLIMIT_NOFILE", limits.open_files, limits.open_files),
-            Rlimit("RLIMIT_CORE", 0, 0),
-        ),
+        rlimits=_plan_rlimits(limits, identity.controllers),
     )
 
 
-def _plan_resources(limits: Limits) -> Resources:
+def _plan_resources(limits: Limits, controllers: Collection[str]) -> Resources:
+    memory_bytes = limits.memory_bytes if "memory" in controllers else 0
     return Resources(
-        cpu_period_us=_PERIOD_US,
-        cpu_quota_us=max(int(limits.cpus * _PERIOD_US), 1000),
-        memory_limit_bytes=limits.memory_bytes,
-        memory_swap_limit_bytes=limits.memory_bytes,
-        pids_limit=limits.pids,
+        cpu_period_us=_PERIOD_US if "cpu" in controllers else 0,
+        cpu_quota_us=max(int(limits.cpus * _PERIOD_US), 1000) if "cpu" in controllers else 0,
+        memory_limit_bytes=memory_bytes,
+        memory_swap_limit_bytes=memory_bytes,
+        pids_limit=limits.pids if "pids" in controllers else 0,
     )
+
+
+def _plan_rlimits(limits: Limits, controllers: Collection[str]) -> tuple[Rlimit, ...]:
+    values = {"RLIMIT_NOFILE": limits.open_files, "RLIMIT_CORE": 0}
+    if "pids" not in controllers:
+        values["RLIMIT_NPROC"] = limits.pids
+    if "memory" not in controllers:
+        values["RLIMIT_DATA"] = limits.memory_bytes
+    return tuple(Rlimit(name, value, value) for name, value in values.items())
 
 
 def _tmpfs(path: str, size_bytes: int) -> Mount:

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from rundlet.errors import Error, FailedPrecondition
 from rundlet.local.machine import Machine
+from rundlet.local.outside import open_machine
 from rundlet.sandbox.sandbox import Call, Sandbox, Snapshot
 
 _log = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ class SandboxPool:
     ) -> None:
         """`options` are those of Sandbox.  The first sandbox is made here, so that what is wrong is told at once."""
         self._image, self._size, self._options = image, size, options
-        self._own_machine = None if machine else Machine()
-        self._machine = machine or self._own_machine or Machine()
+        self._own_machine = None if machine else open_machine()
+        self._machine = machine or self._own_machine or open_machine()
         self._changed = threading.Condition()
         self._ready: deque[Sandbox] = deque()
         self._used: deque[Sandbox] = deque()

@@ -4,12 +4,12 @@ r"""A sandbox: code that nobody has read, many calls, nothing that it does not n
         box.write("/work/main.py", "print(6 * 7)")
         box.run(["python3", "main.py"]).stdout        # "42\n"
 
-Each has namespaces, a cgroup and ids of the host of its own; `plan` says what it may do.  It ends
-with its context, and whatever a killed process leaves of its sandboxes goes with the next one's start.
+Each has namespaces, a cgroup and ids of the host of its own; `plan` says what it may do, and what of
+that an ordinary user's cannot have.  It ends with its context.
 """
 
 import io
-import os
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -20,28 +20,17 @@ from msgspec.structs import replace
 
 from rundlet.engine.engine import Engine
 from rundlet.engine.execution import ExecTimeout
-from rundlet.engine.names import is_alive, new_id, process_identity
-from rundlet.engine.options import ExecOptions, PodFilter
-from rundlet.engine.undo import Undo, attempt
+from rundlet.engine.names import new_id
+from rundlet.engine.options import ExecOptions
 from rundlet.errors import FailedPrecondition
-from rundlet.kernel.failure import translating
 from rundlet.local.commit import commit_files
 from rundlet.local.copying import get_file, list_directory, pack_path, put_file, unpack_into
-from rundlet.local.images import find_or_pull
 from rundlet.local.machine import Machine
-from rundlet.local.options import RunOptions
-from rundlet.runtime.pause import build_program
-from rundlet.sandbox.limits import Limits, check_limits
-from rundlet.sandbox.plan import (
-    OWNER_LABEL,
-    USER_ID,
-    WORK,
-    Ids,
-    SandboxOptions,
-    choose_first_id,
-    plan_container,
-    plan_pod,
-)
+from rundlet.local.outside import open_machine
+from rundlet.local.settings import Places
+from rundlet.sandbox.limits import Limits, check_limits, describe_unkept
+from rundlet.sandbox.making import make_sandbox, pack_work
+from rundlet.sandbox.plan import WORK, SandboxOptions
 
 _FILE_LIMIT_BYTES = 1 << 30
 
@@ -72,7 +61,7 @@ class Snapshot(Struct, frozen=True):
 
 
 TIMED_OUT = 124  # as timeout(1)
-_IDS = (USER_ID, USER_ID)
+_log = logging.getLogger(__name__)
 
 
 class Sandbox:
@@ -91,6 +80,7 @@ class Sandbox:
     ) -> None:
         """`image` is pulled when it is not here.  Without `machine` the sandbox opens one for itself.
 
+        `unkept_limits` names those that nothing keeps here, which is logged as a warning, too.
         Raises InvalidArgument for wrong limits, NotFound for the image, PermissionDenied without the rights.
         """
         options = image.options if isinstance(image, Snapshot) else SandboxOptions(image=image)
@@ -103,8 +93,8 @@ class Sandbox:
             runtime_handler=runtime_handler or options.runtime_handler,
         )
         check_limits(self.options.limits)
-        self._own_machine = None if machine else Machine()
-        self._machine = machine or self._own_machine or Machine()
+        self._own_machine = None if machine else open_machine()
+        self._machine = machine or self._own_machine or open_machine()
         self._closing = threading.Lock()
         self._closed = False
         self.id = ""
@@ -120,25 +110,14 @@ class Sandbox:
         return self._machine.engine
 
     def _make(self, snapshot: Snapshot | None) -> None:
-        engine = self._engine
-        taken = remove_abandoned(engine)
-        if snapshot is None:
-            self.image_id = find_or_pull(engine, RunOptions(image=self.options.image)).id
-        else:
-            self.image_id = snapshot.image_id
-        pod_id = new_id()
-        first_id = choose_first_id(taken, int(pod_id[:8], 16))
-        ids = Ids(pod_id, process_identity(os.getpid()), first_id)
-        with Undo() as undo:
-            undo.add(f"remove sandbox {pod_id[:12]}", engine.pods.remove, pod_id)
-            engine.pods.run(plan_pod(self.options, ids), pod_id)
-            pause = write_pause(self._machine.settings.places.root)
-            self.id = engine.containers.create(pod_id, plan_container(self.options, self.image_id, pause))
-            engine.containers.start(self.id)
-            if snapshot is not None:
-                self.unpack(WORK, io.BytesIO(snapshot.work))
-            undo.keep()
-        self._pod_id = pod_id
+        root = self._machine.settings.places.root
+        files = (snapshot.image_id, snapshot.work) if snapshot else ()
+        made = self._machine.apply(make_sandbox, root, self.options, *files)
+        self.id, self.image_id = made.container_id, made.image_id
+        self._pod_id, self._user_id = made.pod_id, made.user_id
+        self.unkept_limits = made.unkept
+        for name in made.unkept:
+            _log.warning("%s", describe_unkept(name))
 
     # -- calls ------------------------------------------------------------------
 
@@ -168,7 +147,10 @@ class Sandbox:
                 tuple(argv),
                 limit.timeout_s if timeout_s is None else timeout_s,
                 options=ExecOptions(
-                    env=tuple((env or {}).items()), working_dir=cwd, user=user, ids=_IDS if not user else None
+                    env=tuple((env or {}).items()),
+                    working_dir=cwd,
+                    user=user,
+                    ids=None if user else (self._user_id, self._user_id),
                 ),
                 stdin=data,
                 output_limit_bytes=limit.output_bytes + 1,
@@ -189,12 +171,12 @@ class Sandbox:
         """Make or overwrite a file as the sandbox's user; directories are made when they are missing."""
         self._require_open()
         raw = data.encode() if isinstance(data, str) else data
-        put_file(self._engine, self.id, path, raw, mode=mode, uid=USER_ID, gid=USER_ID)
+        self._machine.apply(put_file, self.id, path, raw, mode=mode, uid=self._user_id, gid=self._user_id)
 
     def read(self, path: str, limit_bytes: int = _FILE_LIMIT_BYTES) -> bytes:
         """Raises NotFound, InvalidArgument for what is no file, ResourceExhausted for one over `limit_bytes`."""
         self._require_open()
-        return get_file(self._engine, self.id, path, limit_bytes)
+        return self._machine.apply(get_file, self.id, path, limit_bytes)
 
     def read_text(self, path: str) -> str:
         return self.read(path).decode(errors="replace")
@@ -202,19 +184,19 @@ class Sandbox:
     def list(self, path: str = WORK) -> list[str]:
         """Names in a directory, sorted, those of directories with a slash behind them."""
         self._require_open()
-        return list_directory(self._engine, self.id, path)
+        return self._machine.apply(list_directory, self.id, path)
 
     def pack(self, path: str) -> bytes:
         """A file or a tree as a tar."""
         self._require_open()
         out = io.BytesIO()
-        pack_path(self._engine, self.id, path, out)
+        self._machine.apply(pack_path, self.id, path, out)
         return out.getvalue()
 
     def unpack(self, directory: str, archive: io.BytesIO) -> None:
         """A tar (plain, gzip or zstd) below a directory, as the sandbox's user."""
         self._require_open()
-        unpack_into(self._engine, self.id, directory, archive, uid=USER_ID, gid=USER_ID)
+        self._machine.apply(unpack_into, self.id, directory, archive, uid=self._user_id, gid=self._user_id)
 
     # -- snapshot and fork ------------------------------------------------------
 
@@ -226,11 +208,10 @@ class Sandbox:
         self._require_open()
         image_id = self.image_id
         if self.options.writable:
+            places = self._machine.settings.places
             name = f"localhost/sandbox/{self.id[:12]}:{new_id()[:12]}"
-            image_id = commit_files(self._machine.settings.places, self.id, self.image_id, name)
-        work = io.BytesIO()
-        pack_path(self._engine, self.id, WORK, work, contents=True)
-        return Snapshot(self.options, image_id, work.getvalue())
+            image_id = self._machine.apply(_commit, places, self.id, self.image_id, name)
+        return Snapshot(self.options, image_id, self._machine.apply(pack_work, self.id))
 
     def fork(self) -> "Sandbox":
         """Another sandbox with the same files; processes stay behind."""
@@ -263,6 +244,11 @@ class Sandbox:
         self.close()
 
 
+def _commit(_: Engine, places: Places, container_id: str, image_id: str, name: str) -> str:
+    """`local.commit.commit_files`, where the store can be written."""
+    return commit_files(places, container_id, image_id, name)
+
+
 def _make_call(
     stdout: bytes, stderr: bytes, exit_code: int, limit_bytes: int, *, timed_out: bool = False
 ) -> Call:
@@ -273,35 +259,3 @@ def _make_call(
         timed_out=timed_out,
         truncated=max(len(stdout), len(stderr)) > limit_bytes,
     )
-
-
-def remove_abandoned(engine: Engine) -> set[int]:
-    """Remove the sandboxes of processes that died; the first host ids of those that are there."""
-    taken = set()
-    for pod in engine.pods.list(PodFilter(origin="local")):
-        owner = pod.options.labels.get(OWNER_LABEL)
-        if owner is None:
-            continue
-        if is_alive(owner):
-            taken.add(pod.options.security.namespaces.uid_mappings[0].host_id)
-        else:
-            attempt(f"remove the sandbox {pod.id[:12]} of a process that died", engine.pods.remove, pod.id)
-    return taken
-
-
-def write_pause(root: str) -> str:
-    """The program that waits in every sandbox; the file that is there already, as a rule."""
-    path = f"{root}/sandbox/pause"
-    program = build_program(os.uname().machine)
-    with translating(f"write {path}"):
-        try:
-            if os.stat(path).st_size == len(program):
-                return path
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        fresh = f"{path}.{os.getpid()}.{threading.get_native_id()}"
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o755), "wb") as file:
-            os.fchmod(file.fileno(), 0o755)
-            file.write(program)
-        os.rename(fresh, path)
-    return path
