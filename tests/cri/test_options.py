@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rundlet.cri import messages, options
 from rundlet.cri.proto import api_pb2 as api
-from rundlet.cri.security import namespaces_message
+from rundlet.cri.security import namespaces_from, namespaces_message
 from rundlet.engine.options import (
     Capabilities,
     ContainerFilter,
@@ -414,3 +414,10 @@ def test_the_new_apparmor_field_wins_over_the_old_one():
         for change in (both, only_old)
     ]
     assert kinds == [SecurityProfile(), SecurityProfile(kind="localhost", path="mine")]
+
+
+def test_a_user_namespace_has_one_mapping_in_cri():
+    mapping = api.IDMapping(container_id=0, host_id=1000, length=10)
+    users = api.UserNamespace(mode=api.POD, uids=[mapping, mapping], gids=[mapping])
+    with pytest.raises(InvalidArgument, match=r"path\.userns_options\.uids: expected exactly one mapping"):
+        namespaces_from(api.NamespaceOption(userns_options=users), "path")
