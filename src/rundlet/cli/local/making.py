@@ -45,6 +45,7 @@ def _make(machine: "Machine", asked: "RunOptions", given: dict[str, Any], undo: 
         _remove_old(machine, asked.name)
     if asked.pod.startswith(NEW_POD):
         asked = _make_pod(machine, asked, undo)
+    undo.callback(machine.volumes.remove_all, _list_new_volumes(machine, asked))
     container_id = machine.containers.create(asked)
     undo.callback(_discard, machine, container_id)
     if given["cidfile"]:
@@ -52,6 +53,12 @@ def _make(machine: "Machine", asked: "RunOptions", given: dict[str, Any], undo: 
     if given["pidfile"]:
         _write_file(given["pidfile"], str(machine.containers.get(container_id).pid), undo)
     return container_id
+
+
+def _list_new_volumes(machine: "Machine", asked: "RunOptions") -> list[str]:
+    """Named ones that will be made; they belong to whoever uses them first, unless it comes to nothing."""
+    names = [mount.source for mount in asked.mounts if mount.kind == "volume" and mount.source]
+    return [name for name in names if not machine.volumes.exists(name)]
 
 
 def _discard(machine: "Machine", container_id: str) -> None:
