@@ -90,6 +90,13 @@ def test_a_repository_has_no_tag_by_itself():
     assert (reference.name, reference.tag) == ("h:5000/a", "")
 
 
+@pytest.mark.parametrize("text", ["oci:/a@1:", "docker-archive:/a@1:", "oci-archive:/a@x"])
+def test_a_path_that_ends_like_an_index_stays_a_path(text: str) -> None:
+    location = parse_location(text)
+    assert location.position == -1
+    assert parse_location(str(location)) == location
+
+
 @pytest.mark.parametrize("name", ["@[]", "@@id", "[overlay@/x][a", "[]"])
 def test_a_stored_name_is_read_as_it_was_written(name: str) -> None:
     with pytest.raises(InvalidArgument):

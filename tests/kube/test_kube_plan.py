@@ -296,3 +296,10 @@ def test_what_is_no_quantity_is_refused(text):
 @given(st.text(max_size=50), st.dictionaries(st.text(max_size=5), st.text(max_size=5)))
 def test_expansion_takes_any_text(text, values):
     assert isinstance(expand(text, values), str)
+
+
+@pytest.mark.parametrize("value", ["é", "a", "YQ==="])
+def test_a_value_that_is_not_base64_is_refused_by_its_path(value):
+    text = f"kind: ConfigMap\nmetadata: {{name: m}}\nbinaryData: {{b: {value}}}\n"
+    with pytest.raises(InvalidArgument, match=r"ConfigMap m\.binaryData\.b: not base64"):
+        plan_play(read_documents(text, "x.yaml"))

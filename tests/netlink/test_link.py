@@ -10,6 +10,7 @@ from rundlet.kernel.namespace import CLONE_NEWNET, unshare
 from rundlet.netlink import link
 from rundlet.netlink.message import Message
 from rundlet.netlink.socket import NetlinkSocket
+from rundlet.netlink.traffic import parse_qdisc
 
 in_netns = pytest.mark.usefixtures("fresh_netns")
 
@@ -142,3 +143,8 @@ def test_short_counters_are_refused():
 
     with pytest.raises(DataLoss, match="counters"):
         link.parse_link(Message(16, 0, 1, body))
+
+
+def test_a_queueing_discipline_cut_short_is_data_loss():
+    with pytest.raises(DataLoss):
+        parse_qdisc(Message(36, 0, 1, bytes(16)))

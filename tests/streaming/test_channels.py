@@ -107,3 +107,17 @@ def test_any_bytes_for_a_size_end_cleanly(pieces):
 )
 def test_the_clients_first_known_choice_wins(offered, known, chosen):
     assert choose_protocol(offered, known) == chosen
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"[" * 5000,
+        b"[]",
+        b'{"reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode"}]}}',
+        b'{"reason":"NonZeroExitCode","details":7}',
+    ],
+)
+def test_what_is_no_status_ends_the_session_by_an_error(said):
+    with pytest.raises(InvalidArgument):
+        decode_outcome(said, Dialect(json_outcome=True))

@@ -46,7 +46,7 @@ def read_document(path: str) -> Any:
         raise InvalidArgument(f"cannot read {path}: {error}") from error
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if text.lstrip().startswith(("{", "[")):
             raise InvalidArgument(f"{path}: {error}") from error
         return _read_yaml(text, path)

@@ -78,7 +78,7 @@ def info_document(info: dict[str, str]) -> dict[str, Any]:
 def _parse_info(value: str) -> Any:
     try:
         return json.loads(value) if value.startswith("{") else value.strip('"')
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 

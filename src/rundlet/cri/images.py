@@ -1,7 +1,6 @@
 """The ImageService."""
 
 import base64
-import binascii
 from collections.abc import Iterator
 
 from grpc import ServicerContext as Context
@@ -31,7 +30,7 @@ def credentials_from(auth: api.AuthConfig) -> Credentials:
     if auth.auth and not auth.username:
         try:
             username, _, password = base64.b64decode(auth.auth, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise InvalidArgument("auth.auth: not base64 of user:password") from error
         return Credentials(username, password.rstrip("\0"))
     return Credentials(auth.username, auth.password, auth.identity_token, auth.registry_token)

@@ -56,7 +56,7 @@ def _failure(host: str, error: Exception) -> Error:
 def _refusal(name: str, status: int, body: bytes) -> Error:
     try:
         reason = str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         reason = f"HTTP status {status}"
     kind = NotFound if status == 404 else FailedPrecondition
     return kind(f"{name}: {' '.join(reason.split())[:200]}")
@@ -134,7 +134,7 @@ class DaemonDestination(DockerArchiveDestination):
         for line in body.splitlines():
             try:
                 said = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(said, dict) and "error" in said:
                 raise FailedPrecondition(f"{self.name}: {said['error']}")

@@ -9,7 +9,6 @@ The HMAC is over the encrypted bytes, with the same key.
 """
 
 import base64
-import binascii
 import hmac
 import os
 from collections.abc import Mapping, Sequence
@@ -197,5 +196,5 @@ def _encode(data: bytes) -> str:
 def _decode(text: str, what: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise InvalidArgument(f"{what}: malformed base64 in its annotations") from error

@@ -172,7 +172,7 @@ def _write_path(location: Location) -> str:
     if location.name:
         return f"{location.path}:{location.name}"
     if location.position < 0:
-        return location.path
+        return f"{location.path}:" if "@" in location.path else location.path  # "a@1:" is no index
     separator = ":@" if location.transport == "docker-archive" else "@"
     return f"{location.path}{separator}{location.position}"
 

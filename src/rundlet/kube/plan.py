@@ -8,8 +8,6 @@ A Service is no thing of its own here: its name is an alias of each pod that it 
 other pods resolve it to their addresses, and its node port is a host port of the first of them.
 """
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -35,6 +33,7 @@ from rundlet.kube.model import (
     Workload,
 )
 from rundlet.kube.volumes import PlannedVolume, plan_volume
+from rundlet.spec.base64 import decode_base64
 from rundlet.spec.json import convert
 
 _NODE_PORT_FIRST = 30_000  # Kubernetes' range ends at 32767
@@ -134,13 +133,7 @@ def _secret_values(one: Secret) -> dict[str, bytes]:
 
 
 def _decode_all(values: Mapping[str, str], what: str) -> dict[str, bytes]:
-    found = {}
-    for key, value in values.items():
-        try:
-            found[key] = base64.b64decode("".join(value.split()), validate=True)
-        except binascii.Error as error:
-            raise InvalidArgument(f"{what}.{key}: is not base64") from error
-    return found
+    return {key: decode_base64("".join(value.split()), f"{what}.{key}") for key, value in values.items()}
 
 
 class Template(NamedTuple):

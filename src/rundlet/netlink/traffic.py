@@ -12,6 +12,7 @@ link sends: what a link receives is redirected to an ifb device first.
 
 import struct
 
+from rundlet.errors import DataLoss
 from rundlet.netlink import attribute
 from rundlet.netlink.message import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Message, Request
 
@@ -92,7 +93,9 @@ def list_qdiscs() -> Request:
 
 
 def parse_qdisc(message: Message) -> tuple[int, str]:
-    """The link's index, and the kind: "tbf", "ingress" …"""
+    """The link's index, and the kind ("tbf", "ingress" …); DataLoss when it is cut short."""
+    if len(message.body) < _INFO.size:
+        raise DataLoss("netlink queueing discipline message: header cut short")
     index = int(_INFO.unpack_from(message.body)[1])
     return index, attribute.read_text(attribute.parse(message.body[_INFO.size :]).get(_TCA_KIND))
 

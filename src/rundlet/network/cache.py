@@ -10,7 +10,6 @@ has done when its process dies, DEL can be asked to undo it.
 """
 
 import base64
-import binascii
 import fcntl
 import os
 from collections.abc import Callable
@@ -216,7 +215,7 @@ def _decode(raw: bytes, path: str) -> Entry:
         result = None
         if document.result:
             result = parse_result(json.encode(document.result), network.cni_version, path)
-    except (InvalidArgument, binascii.Error) as error:
+    except (InvalidArgument, ValueError) as error:
         raise DataLoss(f"network cache is damaged: {error}", hint="remove the file") from error
     attachment = Attachment(
         document.container_id,

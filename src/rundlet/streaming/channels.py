@@ -102,7 +102,7 @@ def decode_outcome(raw: bytes, dialect: Dialect) -> Outcome:
         return Outcome(message=raw.decode(errors="replace"))
     try:
         return _read_status(json.loads(raw))
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise InvalidArgument(f"not a status on the error channel: {raw[:200]!r}") from error
 
 

@@ -23,6 +23,7 @@ from rundlet.local.words.life import (
     parse_logging,
     parse_pull,
     parse_restart,
+    parse_words,
 )
 from rundlet.local.words.limits import parse_cpus, parse_memory, parse_memory_swap, parse_ulimit
 from rundlet.local.words.mounts import parse_mount, parse_tmpfs, parse_volume
@@ -287,3 +288,7 @@ def test_ranges_map_port_by_port(first, host_first, more, protocol):
 def test_an_address_with_bytes_that_are_no_text_is_refused(text):
     with pytest.raises(InvalidArgument):
         parse_address(text)
+
+
+def test_a_nest_of_brackets_is_no_list_of_words():
+    assert parse_words("[" * 5000) is None
