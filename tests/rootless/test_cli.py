@@ -31,3 +31,18 @@ def test_commands_of_one_user_see_each_others_containers(user: User, image: str)
     rundlet("rm", "-f", "web")
     assert "web" not in rundlet("ps", "-a")
     assert os.listdir(user.home / ".local/share/rundlet/snapshots") == []
+
+
+@pytest.mark.usefixtures("ranges")
+def test_the_user_keeps_the_own_id_inside(user: User, image: str) -> None:
+    def run(*words: str) -> str:
+        command = user.command("-m", "rundlet.cli.main", "run", "--rm", "--network", "none", *words)
+        done = subprocess.run(
+            command, env=user.environ, cwd=user.home, text=True, capture_output=True, timeout=30, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    script = ("sh", "-c", "id -u; id -g; echo x > /tmp/mine; stat -c %u /bin/busybox /tmp/mine")
+    assert run("--userns", "keep-id", image, *script).split() == [str(UID), str(UID), "0", str(UID)]
+    assert run("--userns", "auto:size=2000", image, *script).split() == ["0", "0", "0", "0"]

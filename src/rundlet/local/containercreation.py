@@ -5,7 +5,8 @@ create   image → names, volumes, networks looked up → plan → name reserved
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from msgspec.structs import replace
 
@@ -27,9 +28,12 @@ from rundlet.local.plan import LocalPlan, joins_other, plan_run
 from rundlet.local.ports import choose_ports
 from rundlet.local.records import LocalRecord, LocalRecords
 from rundlet.local.settings import Places
+from rundlet.local.userids import choose_ids, read_host_ids, wants_ids
+from rundlet.rootless.subid import Range
 from rundlet.step import step
 
 _NAME_TRIES = 8
+_IDS_LOCK = "ids"
 
 
 class ContainerCreation(ContainerWork):
@@ -66,7 +70,8 @@ class ContainerCreation(ContainerWork):
         )
         asked = replace(asked, health=choose_check(asked.health, image.config.config.healthcheck))
         container_id = new_id()
-        record = self._reserve(asked, container_id, pod_id)
+        with self._choosing_ids(asked) as asked:
+            record = self._reserve(asked, container_id, pod_id)
         with self._locks.hold(container_id), Undo() as undo:
             # The record is what tells whose the volumes are: it goes first, and they behind it.
             made: list[str] = []
@@ -89,14 +94,15 @@ class ContainerCreation(ContainerWork):
         asked, pod_id = self._join(asked)
         from rundlet.local.explain import explain_run  # what runs needs none of it
 
-        return explain_run(
-            self._engine,
-            self._holdings,
-            asked,
-            pod_id,
-            lambda name: self.find(name).require_local("share volumes of"),
-            places,
-        )
+        with self._choosing_ids(asked) as asked:
+            return explain_run(
+                self._engine,
+                self._holdings,
+                asked,
+                pod_id,
+                lambda name: self.find(name).require_local("share volumes of"),
+                places,
+            )
 
     def _join(self, asked: RunOptions) -> tuple[RunOptions, str]:
         """The options with the joined container's full id in place of its name, and the pod to go into ("": its own)."""
@@ -116,6 +122,19 @@ class ContainerCreation(ContainerWork):
             else asked.namespaces.pid
         )
         return replace(asked, namespaces=replace(asked.namespaces, pid=pid)), target.pod_id
+
+    @contextmanager
+    def _choosing_ids(self, asked: RunOptions) -> Iterator[RunOptions]:
+        """With the ids of its user namespace; nobody else chooses before the block has written them down."""
+        if not wants_ids(asked):
+            yield asked
+            return
+        with self._locks.hold(_IDS_LOCK):
+            records = (record.asked.namespaces.uid_maps for record in self._records.list())
+            pods = (pod.options.security.namespaces.uid_mappings for pod in self._engine.pods.list())
+            taken = [Range(first, count) for rows in records for _, first, count in rows]
+            taken += [Range(row.host_id, row.length) for rows in pods for row in rows]
+            yield choose_ids(asked, read_host_ids(), taken)
 
     def _reserve(self, asked: RunOptions, container_id: str, pod_id: str) -> LocalRecord:
         owner = process_identity(os.getpid())

@@ -83,12 +83,15 @@ def plan_run(asked: RunOptions, facts: Facts) -> LocalPlan:
 def _refuse_what_is_not(asked: RunOptions) -> None:
     """What podman has and rundlet has not: never taken and then forgotten."""
     spaces = asked.namespaces
-    if spaces.user not in ("", "host", "private"):
-        raise Unimplemented(
-            f"--userns {spaces.user}: not supported", hint="map ids with --uidmap and --gidmap"
+    if spaces.user not in ("", "host") and not spaces.uid_maps:
+        raise InvalidArgument(
+            f"--userns {spaces.user}: says nothing of the ids", hint="map them with --uidmap"
         )
-    if spaces.user == "private" and not spaces.uid_maps:
-        raise InvalidArgument("--userns private: says nothing of the ids", hint="map them with --uidmap")
+    if spaces.uid_maps and (asked.pod or joins_other(asked)):
+        raise InvalidArgument(
+            "ids are those of the pod, or of the container, that is joined",
+            hint="leave --userns, --uidmap and --gidmap out",
+        )
     if spaces.cgroup not in ("", "private", "host"):
         raise Unimplemented(
             f"--cgroupns {spaces.cgroup}: not supported", hint="a container has its own, or the host's"

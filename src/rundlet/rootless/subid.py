@@ -22,10 +22,11 @@ def parse_ranges(text: str, name: str, uid: int) -> tuple[Range, ...]:
     return tuple(_read_lines(text, {name, str(uid)} - {""}))
 
 
-def _read_lines(text: str, owners: set[str]) -> Iterator[Range]:
+def _read_lines(text: str, owners: set[str] | None) -> Iterator[Range]:
+    """Those of the `owners`; None for everybody's."""
     for line in text.splitlines():
         fields = line.strip().split(":")
-        if len(fields) != 3 or fields[0] not in owners:
+        if len(fields) != 3 or (owners is not None and fields[0] not in owners):
             continue
         first, count = fields[1:]
         if first.isdecimal() and count.isdecimal() and int(count):
@@ -34,11 +35,20 @@ def _read_lines(text: str, owners: set[str]) -> Iterator[Range]:
 
 def read_ranges(path: str, name: str, uid: int) -> tuple[Range, ...]:
     """None of them where there is no such file."""
+    return parse_ranges(_read_text(path), name, uid)
+
+
+def read_all_ranges(path: str) -> tuple[Range, ...]:
+    """Everybody's; none where there is no such file."""
+    return tuple(_read_lines(_read_text(path), None))
+
+
+def _read_text(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            return parse_ranges(file.read(), name, uid)
+            return file.read()
     except OSError:
-        return ()
+        return ""
 
 
 def find_name(uid: int) -> str:

@@ -118,3 +118,18 @@ def test_what_is_refused_says_why_in_one_line(host, options, said):
     assert done.returncode == 125
     assert said in done.stderr
     assert done.stderr.count("\n") <= 2
+
+
+def test_auto_gives_each_container_ids_of_its_own(host):
+    names = ("mapped-one", "mapped-two")
+    try:
+        for name in names:
+            words = ("--userns", "auto:size=4096", "--network", "none", "--name", name)
+            done = host.rundlet("run", "-d", *words, IMAGE, "sleep", "600")
+            assert done.returncode == 0, done.stderr
+        maps = [host.rundlet("exec", name, "cat", "/proc/self/uid_map").stdout.split() for name in names]
+        assert [(one[0], one[2]) for one in maps] == [("0", "4096")] * 2
+        assert abs(int(maps[0][1]) - int(maps[1][1])) >= 4096
+        assert host.rundlet("exec", names[0], "id", "-u").stdout == "0\n"
+    finally:
+        host.rundlet("rm", "-f", *names)
