@@ -6,7 +6,7 @@ import select
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from rundlet.cli import walk_check
@@ -20,6 +20,7 @@ from tests.crash.engine_process import Act, Answer, EngineProcess, Ids
 TURN_S = 10.0
 _LOOK_S = 0.0005
 SETTLE_S = 10.0
+_ON_THEIR_WAY = ("first.", "helper.", "pod-init.")
 _KEEPER_FILES = ("sock", "lock", "log", "journal")
 
 VICTIMS = ("engine", "supervisor", "anchor", "keeper", "nursery", "all")
@@ -27,7 +28,8 @@ VICTIMS = ("engine", "supervisor", "anchor", "keeper", "nursery", "all")
 FAULTS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EMFILE": errno.EMFILE, "ENOMEM": errno.ENOMEM}
 """What the step that is about to begin raises instead."""
 ITSELF = "itself"
-"""The process at the point ends: a container's first process cannot be killed from inside."""
+"""The process at the point ends, where it is one on its way to be a container's or a pod's: those make the
+plan's steps, and have no other name to be killed by."""
 
 
 class Crash(NamedTuple):
@@ -234,44 +236,55 @@ class Stage:
 
     def take_traces(self) -> Traces:
         """Without the engine, and the keeper, which leaves when it likes."""
-        seen = walk_check.take_traces(walk_check.Scope(self.settings.run_root, self.settings.cni_cache_dir))
-        return Traces(
-            processes=frozenset(name for name in seen.processes if not self._is_own(name)),
-            mounts=seen.mounts,
-            namespaces=seen.namespaces,
-            cgroups=seen.cgroups,
-            interfaces=seen.interfaces,
-            leases=seen.leases,
-            files=frozenset(self._list_files(seen.files)),
-            rows=frozenset(count_rows(f"{self.settings.root}/state.db")),
-        )
+        return take_traces(self.settings, self._is_own)
 
     def _is_own(self, process: str) -> bool:
         pid = process.split(" ", 1)[0]
         return (self._engine is not None and int(pid) == self._engine.pid) or is_keeper(pid)
 
-    def _list_files(self, below_run_root: frozenset[str]) -> Iterator[str]:
-        keeper = f"{self.settings.run_root}/keeper"
-        # What a killed engine was doing stays to be asked for; its locks are the next holder's.
-        kept = tuple(f"{self.settings.run_root}/{name}" for name in ("trace/", "lock-"))
-        keepers = {f"{keeper}/{name}" for name in _KEEPER_FILES}
-        yield from (path for path in below_run_root - keepers if not path.startswith(kept))
-        for path in walk_check.list_files(self.settings.root):
-            if not os.path.basename(path).startswith("state.db"):
-                yield path
-
     def find_leftovers(self, before: Traces) -> list[str]:
         """What was not there before, once nothing is or the patience is over."""
-        deadline = time.monotonic() + SETTLE_S
-        while True:
-            left = [
-                f"{kind}: {name}"
-                for kind, old, new in zip(Traces._fields, before, self.take_traces(), strict=True)
-                for name in sorted(new - old)
-            ]
-            if not left or time.monotonic() > deadline:
-                return left
-            time.sleep(0.005)
+        return find_leftovers(before, self.take_traces)
+
+
+def take_traces(settings: Settings, is_own: Callable[[str], bool]) -> Traces:
+    """What this machine and the places of `settings` hold; without the processes that are the caller's own."""
+    seen = walk_check.take_traces(walk_check.Scope(settings.run_root, settings.cni_cache_dir))
+    return Traces(
+        processes=frozenset(name for name in seen.processes if not is_own(name)),
+        mounts=seen.mounts,
+        namespaces=seen.namespaces,
+        cgroups=seen.cgroups,
+        interfaces=seen.interfaces,
+        leases=seen.leases,
+        files=frozenset(_list_files(settings, seen.files)),
+        rows=frozenset(count_rows(f"{settings.root}/state.db")),
+    )
+
+
+def _list_files(settings: Settings, below_run_root: frozenset[str]) -> Iterator[str]:
+    keeper = f"{settings.run_root}/keeper"
+    # What a killed engine was doing stays to be asked for; its locks are the next holder's.
+    kept = tuple(f"{settings.run_root}/{name}" for name in ("trace/", "lock-"))
+    keepers = {f"{keeper}/{name}" for name in _KEEPER_FILES}
+    yield from (path for path in below_run_root - keepers if not path.startswith(kept))
+    for path in walk_check.list_files(settings.root):
+        if not os.path.basename(path).startswith("state.db"):
+            yield path
+
+
+def find_leftovers(before: Traces, look: Callable[[], Traces]) -> list[str]:
+    """What was not there before, once nothing is or the patience is over."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        left = [
+            f"{kind}: {name}"
+            for kind, old, new in zip(Traces._fields, before, look(), strict=True)
+            for name in sorted(new - old)
+        ]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.005)
 
 
 def remove_everything(engine: Engine, ids: Ids) -> None:
@@ -280,14 +293,23 @@ def remove_everything(engine: Engine, ids: Ids) -> None:
 
 
 def kill(pids: list[int]) -> None:
-    """All at the same time: nobody sees another one die.  Returns when they have."""
-    pidfds = list(map(os.pidfd_open, pids))
+    """All at the same time: nobody sees another one die.  Returns when they have; some may have before."""
+    pidfds = list(open_living(pids))
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pidfd in pidfds:
             signal.pidfd_send_signal(pidfd, number)
     for pidfd in pidfds:
         assert select.select([pidfd], [], [], TURN_S)[0]
         os.close(pidfd)
+
+
+def open_living(pids: list[int]) -> Iterator[int]:
+    """A pidfd of each that is still there: one that waited for work may have done it, and left, meanwhile."""
+    for pid in pids:
+        try:
+            yield os.pidfd_open(pid)
+        except ProcessLookupError:
+            pass
 
 
 def list_nursery(supervisor: int) -> list[int]:
@@ -297,7 +319,10 @@ def list_nursery(supervisor: int) -> list[int]:
 
 
 def is_keeper(pid: str, run_root: str = "") -> bool:
-    """A process of the keeper's own, of the `run_root` if that is given: by its arguments, which a container's have until they execute, and its cgroup."""
+    """A process of the keeper's own, of the `run_root` if that is given: by its arguments and its cgroup.
+
+    A container's has the same arguments until it executes.
+    """
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             words = file.read().split(b"\0")
@@ -326,6 +351,6 @@ def list_crashes(points: list[tuple[int, str]]) -> list[Crash]:
         found += [Crash(act, point, victim) for victim in VICTIMS]
         if point.endswith(":before"):
             found += [Crash(act, point, fault) for fault in FAULTS]
-        if not point.split(".")[0].islower():
+        if not point.islower() or point.startswith(_ON_THEIR_WAY):
             found.append(Crash(act, point, ITSELF))
     return found

@@ -14,6 +14,7 @@ from rundlet.keeper.identity import read_start_time
 from rundlet.keeper.launch import Launcher, Pending
 from rundlet.keeper.protocol import LogLimit
 from rundlet.keeper.server import Request
+from rundlet.keeper.strays import reap
 from rundlet.plan.container import Hooks, Outline, read_outline
 from rundlet.runtime.report import Report, let_go_on
 from rundlet.step import step
@@ -150,7 +151,7 @@ class Creation:
 
         def on_end() -> None:
             self._core.loop.remove(helper_pidfd)
-            os.waitpid(helper_pid, 0)
+            reap(helper_pid)
             os.close(helper_pidfd)
 
         self._core.loop.remove(helper_pidfd)

@@ -42,6 +42,7 @@ class Ending:
         self._watching: list[Request] = []
         self.failed: dict[str, Pending] = {}  # those that never got ready
         self.before_exit = _nothing
+        self.on_unready: Callable[[], None] = lambda: None
         # What `keeper.external` has to do with containers that a runtime made.
         self.may_destroy: Callable[[Container], bool] = _always
         self.before_destroy = _nothing
@@ -105,6 +106,7 @@ class Ending:
 
     def _fail(self, container: Container) -> None:
         """It ended before it was ready: whoever asked for it is told why, when nothing is left of it."""
+        self.on_unready()
         self.destroy(container)
         pending = self.failed.pop(container.id, None)
         if pending is not None:

@@ -3,7 +3,7 @@
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rundlet.cgroup.group import Group
@@ -54,8 +54,8 @@ class Pending:
 class Launcher:
     """Finds work for newborns of the nursery."""
 
-    def __init__(self, loop: Loop, machine: Machine) -> None:
-        self._nursery = Nursery(loop, machine)
+    def __init__(self, loop: Loop, machine: Machine, on_end: Callable[[], None]) -> None:
+        self._nursery = Nursery(loop, machine, on_end)
         self._null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 
     def expect(self, group: Group | None, outline: Outline) -> None:

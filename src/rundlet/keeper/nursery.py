@@ -25,12 +25,13 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
 from rundlet.errors import Internal
 from rundlet.keeper.loop import Loop
 from rundlet.keeper.newborn import Work, be_newborn, give_work
+from rundlet.keeper.strays import reap
 from rundlet.kernel import namespace, prctl
 from rundlet.kernel.clone import clone
 from rundlet.runtime.init import Machine
@@ -57,10 +58,12 @@ class Nursery:
     """The supervisor's side: newborns on order, and a few that wait for work.
 
     Only those without special wishes are made ahead, by the CLONE_NEW* flags they have.
+    `on_end` is called when the process has gone: there may be a newborn that it did not live to tell of.
     """
 
-    def __init__(self, loop: Loop, machine: Machine) -> None:
+    def __init__(self, loop: Loop, machine: Machine, on_end: Callable[[], None]) -> None:
         self._loop = loop
+        self._on_end = on_end
         self._machine = machine
         self._returns = not namespace.in_user_namespace()
         self._sock: socket.socket | None = None
@@ -140,8 +143,7 @@ class Nursery:
 
     def _hear(self) -> Newborn:
         """OSError as clone3(2) has it."""
-        raw, fds, _, _ = socket.recv_fds(self._open(), _ORDER_MAX_BYTES, _FDS_MAX, socket.MSG_CMSG_CLOEXEC)
-        words = raw.split()
+        words, fds = _receive_words(self._open())
         if not words:
             self._forget()
             raise _Lost("keeper: the process that makes processes has died", hint="try again")
@@ -160,7 +162,7 @@ class Nursery:
             if child.pid == 0:
                 run_nursery(theirs, self._machine)
             theirs.close()
-            self._reap_later(child.pid, child.pidfd)
+            self._reap_later(child.pid, child.pidfd, self._on_end)
         return self._sock
 
     # -- the end ----------------------------------------------------------------
@@ -187,13 +189,14 @@ class Nursery:
         newborn.sock.close()
         self._reap_later(newborn.pid, newborn.pidfd)
 
-    def _reap_later(self, pid: int, pidfd: int) -> None:
-        def reap() -> None:
+    def _reap_later(self, pid: int, pidfd: int, then: Callable[[], None] = lambda: None) -> None:
+        def on_end() -> None:
             self._loop.remove(pidfd)
             os.close(pidfd)
-            os.waitpid(pid, 0)
+            reap(pid)
+            then()
 
-        self._loop.add(pidfd, reap)
+        self._loop.add(pidfd, on_end)
 
     def close(self) -> None:
         """In a supervisor that becomes the anchor: what it had is reaped there."""
@@ -202,6 +205,15 @@ class Nursery:
             os.close(newborn.pidfd)
         self._spares.clear()
         self._forget()
+
+
+def _receive_words(sock: socket.socket) -> tuple[list[bytes], list[int]]:
+    """An answer and its descriptors; nothing when the nursery has died, with an order unread perhaps."""
+    try:
+        raw, fds, _, _ = socket.recv_fds(sock, _ORDER_MAX_BYTES, _FDS_MAX, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return [], []
+    return raw.split(), fds
 
 
 def run_nursery(sock: socket.socket, machine: Machine) -> NoReturn:

@@ -18,6 +18,7 @@ from typing import NamedTuple, NoReturn
 
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.keeper.files import make_volatile, remove_volatile
+from rundlet.keeper.identity import open_process, read_start_time
 from rundlet.keeper.visit import Visits
 from rundlet.kernel import capability, mount, namespace, prctl
 from rundlet.kernel.clone import clone
@@ -135,27 +136,29 @@ class Pods:
         with open(read_fd, encoding="utf-8", errors="replace") as report:
             told = dict(line.rstrip("\n").split(" ", 1) for line in report)
         os.waitpid(child.pid, 0)
-        if "error" in told and "pid" in told:
-            os.waitpid(int(told["pid"]), 0)
-        if "error" in told or "pid" not in told:
+        pid = int(told.get("pid", 0))
+        if "ready" not in told or "error" in told:
+            if pid:
+                os.waitpid(pid, 0)
             raise FailedPrecondition(f"pod init: {told.get('error', 'it did not start')}")
-        pid = int(told["pid"])
         try:
             with step("keeper.pod-note-init"), open(f"{directory}/init", "w", encoding="ascii") as file:
-                file.write(told["pid"])
+                file.write(f"{pid} {read_start_time(pid)}")
         except BaseException:
             os.kill(pid, signal.SIGKILL)  # nobody would know of it, and nobody but it is in its namespace yet
             os.waitpid(pid, 0)
             raise
         return pid
 
-    def init_pid(self, pod_id: str) -> int:
-        """0 for a pod without a shared PID namespace."""
+    def _open_init(self, pod_id: str) -> Init | None:
+        """None for a pod without a shared PID namespace, and when its init has gone."""
         try:
             with open(f"{self._directory}/{pod_id}/init", encoding="ascii") as file:
-                return int(file.read())
+                pid, start_time = map(int, file.read().split())
         except FileNotFoundError:
-            return 0
+            return None
+        pidfd = open_process(pid, start_time)
+        return Init(pid, pidfd) if pidfd >= 0 else None
 
     def kill_init(self, pod_id: str) -> Init | None:
         """Kill the init, and with it all that is left in its PID namespace; None when there is none.
@@ -163,11 +166,7 @@ class Pods:
         It ends when everything in the namespace has been reaped, which for containers
         and execs this very process has to do: the caller must not wait for it.
         """
-        pid = self.init_pid(pod_id)
-        try:
-            init = Init(pid, os.pidfd_open(pid)) if pid else None
-        except ProcessLookupError:
-            return None
+        init = self._open_init(pod_id)
         if init:
             with step("keeper.pod-kill-init"):
                 signal.pidfd_send_signal(init.pidfd, signal.SIGKILL)
@@ -275,7 +274,7 @@ def _make_init(program: int, paths: Mapping[str, str], join_files: Sequence[str]
     """A step between: with the host's rights still, enter what the init is to be in, then make it.
 
     The init becomes the keeper's child.  The report has a line "pid N", and "error TEXT"
-    from either of them when something failed; it ends when the init executes its program.
+    from either of them when something failed; "ready" from the init is the last word before its program.
     """
     try:
         for file in join_files:
@@ -289,14 +288,24 @@ def _make_init(program: int, paths: Mapping[str, str], join_files: Sequence[str]
         with step("pod-init.unshare"):
             namespace.unshare(namespace.CLONE_NEWPID)
         last_capability = capability.last_capability()
+        told, word = os.pipe2(os.O_CLOEXEC)
         child = clone(namespace.CLONE_NEWNS, sibling=True)
         if child.pid == 0:
+            os.close(word)
+            _await_word(told)
             _become_init(program, last_capability, report_fd)
         _tell_init(report_fd, child.pid)
+        os.write(word, b"1")
     except BaseException as error:
         _report_failure(report_fd, error)
     finally:
         os._exit(0)
+
+
+def _await_word(told: int) -> None:
+    """In the init: of one that its maker did not live to tell of nobody would ever know."""
+    if not os.read(told, 1):
+        os._exit(1)
 
 
 def _tell_init(report_fd: int, pid: int) -> None:
@@ -340,6 +349,7 @@ def _become_init(program: int, last_capability: int, report_fd: int) -> NoReturn
         _become_nobody(last_capability)
         prctl.set_no_new_privs()
         with step("pod-init.execute"):
+            os.write(report_fd, b"ready 1\n")
             os.execve(program, ["rundlet-pause"], {})
     except BaseException as error:
         _report_failure(report_fd, error)

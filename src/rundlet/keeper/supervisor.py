@@ -30,6 +30,7 @@ from rundlet.keeper.pods import Init, PodPlan, Pods
 from rundlet.keeper.protocol import OLDEST_VERSION, PROTOCOL_VERSION
 from rundlet.keeper.recovery import restore_containers
 from rundlet.keeper.server import Request, Server, Verb
+from rundlet.keeper.strays import Strays, reap
 from rundlet.keeper.stream import Scratch
 from rundlet.kernel.capability import last_capability
 from rundlet.kernel.malloc import give_back
@@ -54,8 +55,10 @@ class Supervisor:
         scratch = Scratch(f"{directory}/journal")
         self._core = Core(directory, Loop(), detect_layout(), scratch, AnchorLink(anchor), {})
         self._pods = Pods(f"{directory}/pods", machine.architecture)
-        self._launcher = Launcher(self._core.loop, machine)
+        self._strays = Strays(self._core.loop)
+        self._launcher = Launcher(self._core.loop, machine, self._strays.expect)
         self._ending = Ending(self._core)
+        self._ending.on_unready = self._strays.expect
         self._creation = Creation(self._core, self._launcher, self._ending)
         self._execs = Execs(self._core, self._launcher)
         self._externals = Externals(self._core, self._launcher, self._ending, self._execs)
@@ -103,6 +106,7 @@ class Supervisor:
                 continue
             if not (self._core.containers or self._server.clients or self._is_needed()):
                 self._leave()
+            self._strays.reap_all()
             self._launcher.rest()
             give_back()
             loop.turn(None)  # nothing happens: sleep until something does
@@ -143,7 +147,11 @@ class Supervisor:
         args = request.args
         user = freeze(args["user"]) if args.get("user") else None
         plan = PodPlan(tuple(args["kinds"]), args["hostname"], args["sysctls"], tuple(args["cgroup"]), user)
-        paths, pid, fds = self._pods.make(check_id(args["pod_id"]), plan)
+        try:
+            paths, pid, fds = self._pods.make(check_id(args["pod_id"]), plan)
+        except BaseException:
+            self._strays.expect()
+            raise
         request.answer({"paths": paths, "init_pid": pid}, tuple(fds))
         for fd in fds:
             os.close(fd)
@@ -167,10 +175,7 @@ class Supervisor:
     def _on_init_exit(self, init: Init, waiting: list[Request]) -> None:
         self._core.loop.remove(init.pidfd)
         os.close(init.pidfd)
-        try:
-            os.waitpid(init.pid, 0)
-        except ChildProcessError:
-            pass  # an earlier supervisor made it: the anchor reaps it
+        reap(init.pid)  # the anchor does, when an earlier supervisor made it
         for request in waiting:
             request.answer({})
 
