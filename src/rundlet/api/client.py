@@ -18,7 +18,7 @@ from rundlet.api.images import Images
 from rundlet.api.words import Command, RunWords, read_words
 from rundlet.local.machine import Machine
 from rundlet.local.options import RunOptions
-from rundlet.local.outside import open_machine
+from rundlet.local.outside import open_machine, usual_machine
 from rundlet.local.settings import MachineSettings, Places
 from rundlet.local.settings import read_machine_settings as read_settings
 from rundlet.local.status import Container as Status
@@ -65,14 +65,21 @@ class ContainerList(list[Container]):
 
 
 class Client:
-    """Opened on first use; thread-safe.  `root` and `run_root` are the usual places unless given."""
+    """Opened on first use; thread-safe."""
 
     def __init__(
-        self, *, root: str = "", run_root: str = "", settings: MachineSettings | None = None
+        self,
+        *,
+        root: str = "",
+        run_root: str = "",
+        settings: MachineSettings | None = None,
+        machine: Machine | None = None,
     ) -> None:
-        if settings is None:
-            settings = read_settings(_choose_places(root, run_root))
-        self.machine = open_machine(settings)
+        """`root` and `run_root` are the usual places unless given; `machine` is one that is there already.
+
+        Raises InvalidArgument when the configuration file is wrong.
+        """
+        self.machine = machine or open_machine(settings or read_settings(_choose_places(root, run_root)))
         self.containers = Containers(self.machine)
         self.images = Images(self.machine)
 
@@ -123,10 +130,7 @@ def usual_client() -> Client:
     global _usual  # noqa: PLW0603 - one for the process, as the functions of the package have no object
     with _guard:
         if _usual is None:
-            import atexit
-
-            _usual = Client()
-            atexit.register(_usual.close)
+            _usual = Client(machine=usual_machine())
         return _usual
 
 

@@ -11,7 +11,7 @@ Fronts (command line, CRI) parse, build options, call one verb and render its an
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -116,6 +116,13 @@ class Engine:
     def keeper_restarts(self) -> int:
         """Times that the keeper's supervisor went away since this engine listens to it."""
         return self._watcher.losses
+
+    def on_exit(self, listener: Callable[[str], None]) -> None:
+        """Have `listener` called with the id of each container that has ended, "" when some may have been missed.
+
+        It is called by a thread of the engine's, and must not wait.
+        """
+        self._watcher.tell(listener)
 
     def reconcile(self) -> None:
         """Record at once what has ended, without waiting for the thread that listens."""

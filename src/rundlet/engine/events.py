@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 
 from rundlet.engine.parts import Parts
 from rundlet.engine.reconcile import reconcile_containers, record_end
@@ -26,6 +27,7 @@ class ExitWatcher:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._watch: Watch | None = None
+        self._listeners: list[Callable[[str], None]] = []
         self.losses = 0  # times that the keeper went away under the thread
 
     def ensure(self) -> None:
@@ -34,6 +36,13 @@ class ExitWatcher:
             if self._thread is None and not self._closing.is_set():
                 self._thread = threading.Thread(target=self._run, name="exit-watcher", daemon=True)
                 self._thread.start()
+
+    def tell(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the id of each container that has ended, and with "" when some may have been missed.
+
+        It is called by the thread, and must not wait.
+        """
+        self._listeners.append(listener)
 
     def close(self) -> None:
         """Stop listening and wait for the thread."""
@@ -66,6 +75,10 @@ class ExitWatcher:
             started_at_ns, end = state.started_at_ns, state.exit
         record_end(self._parts, record, started_at_ns, end)
 
+    def _say(self, container_id: str) -> None:
+        for listener in self._listeners:
+            listener(container_id)
+
     def _listen(self) -> None:
         watch = self._parts.keeper.watch()
         try:
@@ -74,8 +87,10 @@ class ExitWatcher:
                 if self._closing.is_set():
                     return
             reconcile_containers(self._parts)
+            self._say("")
             for end in watch:
                 self._record(end)
+                self._say(end.container_id)
         finally:
             with self._guard:
                 self._watch = None

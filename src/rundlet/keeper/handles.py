@@ -131,6 +131,10 @@ class Lease:
             pass
         self._connection.close()
 
+    def close(self) -> None:
+        """It is the minder's from now on."""
+        self._connection.close()
+
 
 class Watch:
     """Exits as they happen, for one thread; another one may `stop` it."""

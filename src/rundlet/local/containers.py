@@ -19,6 +19,7 @@ from rundlet.engine.names import process_identity
 from rundlet.engine.signals import parse_signal
 from rundlet.engine.undo import attempt
 from rundlet.errors import FailedPrecondition, NotFound
+from rundlet.local.attendance import Attendance
 from rundlet.local.containercreation import ContainerCreation
 from rundlet.local.duties import is_demanding, needs_look
 from rundlet.local.holdings import Holdings
@@ -41,10 +42,17 @@ class Containers(ContainerCreation):
         holdings: Holdings,
         find_pod: Callable[[str], str],
         wishes: Wishes,
+        attendance: Attendance | None = None,
     ) -> None:
-        """`directory` has a directory for each container; `find_pod` gives the id of a pod by its name."""
+        """`directory` has a directory for each container; `find_pod` gives the id of a pod by its name.
+
+        `attendance` sees to the end of what is started here.
+        """
         super().__init__(engine, records, locks, directory, holdings, find_pod)
         self._wishes = wishes
+        self._attendance = attendance
+        if attendance is not None:
+            attendance.begin(self.settle)
 
     def run(self, asked: RunOptions) -> str:
         """`create` and `start` in one; a container that cannot be started is removed again."""
@@ -69,7 +77,7 @@ class Containers(ContainerCreation):
         record = found.record
         for needed in record.asked.requires:
             self.start(needed)
-        minded = not attended or is_demanding(record.asked)
+        minded = not (attended or self._attendance) or is_demanding(record.asked)
         with self._locks.hold(record.id):
             state = self._engine.containers.status(record.id).state
             if state == "running":
@@ -200,11 +208,22 @@ class Containers(ContainerCreation):
             self._records.claim(record.id, process_identity(os.getpid()))
             self.clear(record)
         self._holdings.release(record, volumes=volumes or record.asked.remove)
+        self._wishes.has_settled(record.id)
 
     def discard(self, record: LocalRecord) -> None:
         """What a process that died has left of a container, and what it held.  Idempotent."""
         self.clear(record)
         self._holdings.release(record, volumes=bool(record.owner) or record.asked.remove)
+
+    def wait(self, name: str, timeout_s: float | None = None) -> int | None:
+        """As every container's; also of one that was started here and removed at its end."""
+        try:
+            return super().wait(name, timeout_s)
+        except NotFound:
+            code = self._attendance.recall(name) if self._attendance is not None else None
+            if code is None:
+                raise
+            return code
 
     def rename(self, name: str, new_name: str) -> None:
         """Raises AlreadyExists for a taken name."""

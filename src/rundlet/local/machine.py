@@ -17,6 +17,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 from rundlet.engine.engine import Engine
 from rundlet.engine.journal import Entry
 from rundlet.errors import FailedPrecondition
+from rundlet.local.attendance import Attendance
 from rundlet.local.containers import Containers
 from rundlet.local.events import Filters, read_events
 from rundlet.local.holdings import Holdings, count_users
@@ -42,9 +43,13 @@ SCHEMA = (*CONTAINER_SCHEMA, *map(table_schema, (VOLUME_TABLE, SECRET_TABLE, POD
 class Machine:
     """Opened on first use; `close` it, or use it as a context manager."""
 
-    def __init__(self, settings: MachineSettings | None = None) -> None:
-        """Raises InvalidArgument when the configuration file is wrong."""
+    def __init__(self, settings: MachineSettings | None = None, *, attends: bool = False) -> None:
+        """`attends`: whoever has it stays until what it starts has ended, as a rule (`local.attendance`).
+
+        Raises InvalidArgument when the configuration file is wrong.
+        """
         self.settings = settings or read_machine_settings()
+        self._attends = attends
 
     def enter(self) -> None:
         """Go into namespaces where this ordinary user is root, as opening does; nothing happens for root.
@@ -106,7 +111,11 @@ class Machine:
 
     @cached_property
     def _wishes(self) -> Wishes:
-        return Wishes(self.engine, self.settings)
+        return Wishes(self.engine, self.settings, keeps_lease=self._attends)
+
+    @cached_property
+    def _attendance(self) -> Attendance | None:
+        return Attendance(self.engine, self._wishes) if self._attends else None
 
     @cached_property
     def containers(self) -> Containers:
@@ -121,6 +130,7 @@ class Machine:
             Holdings(self.networks, self.volumes, self.secrets),
             lambda name: pods.find(name)[1].id,
             wishes,
+            self._attendance,
         )
         recover(self.engine, records, containers)
         if is_first_since_boot(self.settings, records.list()):
@@ -165,6 +175,10 @@ class Machine:
 
     def close(self) -> None:
         """Let go of files and threads."""
+        if "containers" in self.__dict__:
+            if self._attendance is not None:
+                self._attendance.close()
+            self._wishes.close()
         if "engine" in self.__dict__:
             self.engine.close()
 

@@ -5,6 +5,7 @@ namespaces (`rundlet.rootless.inside`), so that the program keeps its user, its 
 what it has here looks and works like a Machine, a question takes some 0.1 ms more.
 """
 
+import atexit
 import threading
 from collections.abc import Sequence
 from typing import Any, Self, cast
@@ -18,7 +19,24 @@ from rundlet.rootless.inside import InsideProcess, own_command, serve
 def open_machine(settings: MachineSettings | None = None) -> Machine:
     """Opened on first use; raises InvalidArgument when the configuration file is wrong."""
     chosen = settings or read_machine_settings()
-    return cast("Machine", OutsideMachine(chosen)) if must_enter() else Machine(chosen)
+    return cast("Machine", OutsideMachine(chosen)) if must_enter() else Machine(chosen, attends=True)
+
+
+_guard = threading.Lock()
+_usual: Machine | None = None
+
+
+def usual_machine() -> Machine:
+    """The one that everything shares which is given none: opened on first use, closed when the interpreter ends.
+
+    Kept open it keeps the keeper, and what comes next finds that warm.
+    """
+    global _usual  # noqa: PLW0603 - one for the process, as the functions of the package have no object
+    with _guard:
+        if _usual is None:
+            _usual = open_machine()
+            atexit.register(_usual.close)
+        return _usual
 
 
 class OutsideMachine:
@@ -67,6 +85,6 @@ def main(control_fd: int) -> None:
 
 
 def _open(settings: MachineSettings) -> Machine:
-    machine = Machine(settings)
+    machine = Machine(settings, attends=True)
     machine.enter()
     return machine

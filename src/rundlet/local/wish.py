@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
 
 from msgspec import json
@@ -26,10 +27,14 @@ _COME_BACK = ("always", "unless-stopped")
 class Wishes:
     """For one machine."""
 
-    def __init__(self, engine: Engine, settings: MachineSettings) -> None:
+    def __init__(self, engine: Engine, settings: MachineSettings, *, keeps_lease: bool = False) -> None:
+        """`keeps_lease`: it is not let go when nobody is attended any more, for the next will come soon."""
         self._engine = engine
         self._settings = settings
-        self._leases: dict[str, Lease] = {}
+        self._keeps_lease = keeps_lease
+        self._guard = threading.Lock()
+        self._attended: set[str] = set()
+        self._lease: Lease | None = None
 
     def wish(self, *, look: bool) -> None:
         """Have a minder; `look`: there is something to do at once."""
@@ -37,13 +42,43 @@ class Wishes:
 
     def attend(self, container_id: str) -> None:
         """This process sees to the container's end itself; a minder does should it be killed before."""
-        self._leases[container_id] = self._engine.expect_minder(self._argv(), _environment(self._settings))
+        with self._guard:
+            self._lease = self._lease or self._take_lease()
+            self._attended.add(container_id)
+
+    def _take_lease(self) -> Lease:
+        return self._engine.expect_minder(self._argv(), _environment(self._settings))
+
+    def renew(self) -> None:
+        """The keeper that had the lease may have died, and the next one knows of none."""
+        with self._guard:
+            if self._lease is not None:
+                fresh = self._take_lease()
+                self._lease.release()
+                self._lease = fresh
 
     def has_settled(self, container_id: str) -> None:
         """It has seen to it."""
-        lease = self._leases.pop(container_id, None)
-        if lease is not None:
-            lease.release()
+        with self._guard:
+            self._attended.discard(container_id)
+            if self._lease is not None and not self._attended and not self._keeps_lease:
+                self._lease.release()
+                self._lease = None
+
+    def attended(self) -> Sequence[str]:
+        """Whose end this process sees to."""
+        with self._guard:
+            return sorted(self._attended)
+
+    def close(self) -> None:
+        """Nothing ends for who is attended: a minder sees to them from now on."""
+        with self._guard:
+            lease, self._lease = self._lease, None
+            if lease is not None:
+                if self._attended:
+                    lease.close()
+                else:
+                    lease.release()
 
     def _argv(self) -> list[str]:
         source = os.path.abspath(f"{os.path.dirname(__file__)}/../..")

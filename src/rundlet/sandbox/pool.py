@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from rundlet.errors import Error, FailedPrecondition
 from rundlet.local.machine import Machine
-from rundlet.local.outside import open_machine
+from rundlet.local.outside import usual_machine
 from rundlet.sandbox.sandbox import Call, Sandbox, Snapshot
 
 _log = logging.getLogger(__name__)
@@ -32,8 +32,7 @@ class SandboxPool:
     ) -> None:
         """`options` are those of Sandbox.  The first sandbox is made here, so that what is wrong is told at once."""
         self._image, self._size, self._options = image, size, options
-        self._own_machine = None if machine else open_machine()
-        self._machine = machine or self._own_machine or open_machine()
+        self._machine = machine or usual_machine()
         self._changed = threading.Condition()
         self._ready: deque[Sandbox] = deque()
         self._used: deque[Sandbox] = deque()
@@ -125,8 +124,6 @@ class SandboxPool:
         self._keeper.join()
         for box in (*self._ready, *self._used):
             _close(box)
-        if self._own_machine:
-            self._own_machine.close()
 
     def __enter__(self) -> Self:
         return self

@@ -26,7 +26,7 @@ from rundlet.errors import FailedPrecondition
 from rundlet.local.commit import commit_files
 from rundlet.local.copying import get_file, list_directory, pack_path, put_file, unpack_into
 from rundlet.local.machine import Machine
-from rundlet.local.outside import open_machine
+from rundlet.local.outside import usual_machine
 from rundlet.local.settings import Places
 from rundlet.sandbox.limits import Limits, check_limits, describe_unkept
 from rundlet.sandbox.making import make_sandbox, pack_work
@@ -78,7 +78,7 @@ class Sandbox:
         runtime_handler: str = "",
         machine: Machine | None = None,
     ) -> None:
-        """`image` is pulled when it is not here.  Without `machine` the sandbox opens one for itself.
+        """`image` is pulled when it is not here.  Without `machine` it is the usual one of this process.
 
         `unkept_limits` names those that nothing keeps here, which is logged as a warning, too.
         Raises InvalidArgument for wrong limits, NotFound for the image, PermissionDenied without the rights.
@@ -93,17 +93,11 @@ class Sandbox:
             runtime_handler=runtime_handler or options.runtime_handler,
         )
         check_limits(self.options.limits)
-        self._own_machine = None if machine else open_machine()
-        self._machine = machine or self._own_machine or open_machine()
+        self._machine = machine or usual_machine()
         self._closing = threading.Lock()
         self._closed = False
         self.id = ""
-        try:
-            self._make(image if isinstance(image, Snapshot) else None)
-        except BaseException:
-            if self._own_machine:
-                self._own_machine.close()
-            raise
+        self._make(image if isinstance(image, Snapshot) else None)
 
     @property
     def _engine(self) -> Engine:
@@ -229,11 +223,7 @@ class Sandbox:
             if self._closed:
                 return
             self._closed = True
-        try:
-            self._engine.pods.remove(self._pod_id)
-        finally:
-            if self._own_machine:
-                self._own_machine.close()
+        self._engine.pods.remove(self._pod_id)
 
     def __enter__(self) -> Self:
         return self
