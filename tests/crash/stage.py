@@ -63,6 +63,7 @@ class Stage:
         self.points = Failpoints(failpoints)
         self._keeper = Keeper(settings.run_root)
         self._engine: EngineProcess | None = None
+        self.has_struck = False
 
     @property
     def engine(self) -> EngineProcess:
@@ -102,7 +103,10 @@ class Stage:
         return found
 
     def play(self, acts: tuple[Act, ...], crash: Crash) -> Ids:
-        """The scene with a crash: the call is made again where it failed, and the rest must go well."""
+        """The scene with a crash: the call is made again where it failed, and the rest must go well.
+
+        `has_struck` says afterwards whether anybody came to the point, and the victim was there.
+        """
         ids = dict(self.fixed)
         for act in acts[: crash.act]:
             ids = self.call(act, ids)
@@ -167,8 +171,7 @@ class Stage:
             assert time.monotonic() < deadline, "neither the point nor an answer"
             time.sleep(_LOOK_S)
         was_reached = self.points.is_reached()
-        if was_reached:
-            kill(victims)
+        self.has_struck = was_reached and (kill(victims) > 0 or crash.what not in VICTIMS)
         self.points.let_go()
         answer = engine.receive(TURN_S)
         if answer is None or (was_reached and engine.pid in victims):
@@ -212,11 +215,15 @@ class Stage:
 
     def clear(self) -> None:
         """After a failure: whatever pods are left are removed by a new engine."""
+        self.abandon_engine()
+        self.call(remove_everything, self.fixed)
+
+    def abandon_engine(self) -> None:
+        """Whatever it is at: it may wait for ever for somebody who stopped at a point."""
         self.points.let_go()
         if self._engine is not None:
             self._engine.kill()
             self.bury_engine()
-        self.call(remove_everything, self.fixed)
 
     def await_no_keeper(self) -> bool:
         """Whether all of it leaves, now that nobody is connected and there is nothing to keep.
@@ -292,8 +299,8 @@ def remove_everything(engine: Engine, ids: Ids) -> None:
         engine.pods.remove(pod.id)
 
 
-def kill(pids: list[int]) -> None:
-    """All at the same time: nobody sees another one die.  Returns when they have; some may have before."""
+def kill(pids: list[int]) -> int:
+    """All at the same time: nobody sees another one die.  How many, when they have; some may have before."""
     pidfds = list(open_living(pids))
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pidfd in pidfds:
@@ -301,6 +308,7 @@ def kill(pids: list[int]) -> None:
     for pidfd in pidfds:
         assert select.select([pidfd], [], [], TURN_S)[0]
         os.close(pidfd)
+    return len(pidfds)
 
 
 def open_living(pids: list[int]) -> Iterator[int]:

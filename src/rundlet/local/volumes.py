@@ -165,6 +165,7 @@ class Volumes:
 
     def remove(self, name: str) -> None:
         """Raises NotFound, and FailedPrecondition while a container has it."""
+        self._table.get(name)  # no lock is made for a name that nobody has
         with self._locks.hold(f"volume-{name}"):
             self._table.get(name)
             users = self._users().get(name, ())
