@@ -13,6 +13,7 @@ from rundlet.failpoint import FILE_BYTES
 from rundlet.registry.server import RegistryServer
 from tests.crash.scenes import pull_busybox
 from tests.crash.stage import Stage
+from tests.crash.tally import PROPERTY, Tally
 from tests.engine.conftest import make_layer, push
 
 PLUGINS = (
@@ -43,6 +44,18 @@ def stage(tmp_path: Path, registry: str) -> Iterator[Stage]:
         yield made
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The tables of all workers as one, when whole scenes were played."""
+    tally = Tally()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            tally.add(dict(getattr(report, "user_properties", ())).get(PROPERTY, ()))
+    if tally.counts():
+        terminalreporter.section("crashes")
+        for line in tally.lines():
+            terminalreporter.write_line(line)
+
+
 @contextmanager
 def make_stage(tmp_path: Path, registry: str) -> Iterator[Stage]:
     """With busybox:latest pulled, and nobody at work."""
@@ -62,6 +75,9 @@ def make_stage(tmp_path: Path, registry: str) -> Iterator[Stage]:
         try:
             stage.call(pull_busybox, stage.fixed)
             yield stage
+        except BaseException:
+            stage.abandon_engine()
+            raise
         finally:
             stage.close()
 

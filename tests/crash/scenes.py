@@ -161,6 +161,10 @@ def run_runc_pod(engine: Engine, ids: Ids) -> Ids:
     return {"pod": engine.pods.run(PodOptions("p", "u", "n", runtime_handler="runc"))}
 
 
+def run_crun_pod(engine: Engine, ids: Ids) -> Ids:
+    return {"pod": engine.pods.run(PodOptions("p", "u", "n", runtime_handler="crun"))}
+
+
 def run_bwrap_pod(engine: Engine, ids: Ids) -> Ids:
     return {"pod": engine.pods.run(PodOptions("p", "u", "n", runtime_handler="bwrap"))}
 
@@ -209,6 +213,7 @@ SCENES = (
     # This pod is removed while its container runs.
     Scene("user-pod", (run_user_pod, create_in_user_pod, start, execute, remove_pod), 2, _lacks_idmap),
     Scene("runc", (run_runc_pod, *_PLAIN_LIFE), missing=_lacks("runc")),
+    Scene("crun", (run_crun_pod, *_PLAIN_LIFE), missing=_lacks("crun")),
     Scene("bwrap", (run_bwrap_pod, *_PLAIN_LIFE), missing=_lacks("bwrap")),
 )
 
