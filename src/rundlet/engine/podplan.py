@@ -48,10 +48,10 @@ def plan_network(pod_id: str, options: PodOptions) -> PodNetwork:
         ports,
         annotations=options.annotations,
         capabilities={"dns": dns} if any(dns.values()) else {},
-        only=tuple(map(_plan_membership, options.networks)),
+        only=tuple(map(plan_membership, options.networks)),
     )
 
 
-def _plan_membership(use: NetworkUse) -> Membership:
+def plan_membership(use: NetworkUse) -> Membership:
     wanted = {"ips": list(use.ips), "mac": use.mac, "aliases": list(use.aliases)}
     return Membership(use.name, capabilities={name: value for name, value in wanted.items() if value})

@@ -17,19 +17,20 @@ from rundlet.engine.containers import Containers
 from rundlet.engine.handlers import Handler
 from rundlet.engine.limits import check_resources
 from rundlet.engine.names import new_id
-from rundlet.engine.options import ContainerFilter, PodOptions, Resources
+from rundlet.engine.options import ContainerFilter, NetworkUse, PodOptions, Resources
 from rundlet.engine.parts import Parts
 from rundlet.engine.podcreation import build_pod, remove_init_group
 from rundlet.engine.podfiles import remove_files, write_neighbours
 from rundlet.engine.podlimits import change_pod_limits
 from rundlet.engine.podlooks import PodLooks
-from rundlet.engine.podplan import plan_network
+from rundlet.engine.podplan import plan_membership, plan_network
 from rundlet.engine.records import PodFacts, PodRecord, require_state
 from rundlet.engine.stats import StatsReader
 from rundlet.engine.twins import Twins
 from rundlet.engine.undo import Undo
 from rundlet.engine.validate import check_pod
-from rundlet.errors import InvalidArgument, NotFound
+from rundlet.errors import AlreadyExists, InvalidArgument, NotFound
+from rundlet.network.pod import PodNetns
 from rundlet.step import step
 from rundlet.trace.span import Span, identify
 
@@ -127,6 +128,48 @@ class Pods(PodLooks):
             path = record.facts.cgroup_parent
             merged = change_pod_limits(self._parts, path, record.options, resources, overhead)
             self._records.save_resources(pod_id, *merged)
+
+    def connect(self, prefix: str, use: NetworkUse) -> None:
+        """Put a pod on one more of the machine's own networks, at once when it is ready.
+
+        Raises AlreadyExists for a pod that is on it, and what attaching raises; then nothing has changed.
+        """
+        pod_id = self._records.resolve(prefix)
+        with self._operation("connect", pod_id), self._parts.locks.hold(pod_id), Undo() as undo:
+            record = self._records.get(pod_id)
+            options, facts = record.options, record.facts
+            if any(one.name == use.name for one in options.networks):
+                raise AlreadyExists(f"pod {options.name} is on network {use.name} already")
+            if record.state == "ready":
+                path = facts.namespaces["net"]
+                undo.add(f"leave network {use.name}", self._parts.network.leave, pod_id, use.name, path)
+                with step("pod.network", pod_id):
+                    wanted = plan_membership(use)
+                    link = self._parts.network.join(
+                        plan_network(pod_id, options), wanted, PodNetns(path, -1, -1)
+                    )
+                facts = replace(facts, ips=facts.ips or link.ips)
+            self._records.save_networks(pod_id, (*options.networks, use), facts)
+            undo.keep()
+
+    def disconnect(self, prefix: str, network: str) -> None:
+        """Take a pod off one of the machine's own networks, at once when it is ready.
+
+        Raises NotFound for a pod that is not on it.
+        """
+        pod_id = self._records.resolve(prefix)
+        with self._operation("disconnect", pod_id), self._parts.locks.hold(pod_id):
+            record = self._records.get(pod_id)
+            left = [use for use in record.options.networks if use.name != network]
+            if len(left) == len(record.options.networks):
+                raise NotFound(f"pod {record.options.name} is not on network {network}")
+            facts = record.facts
+            if record.state == "ready":
+                with step("pod.detach", pod_id):
+                    self._parts.network.leave(pod_id, network, facts.namespaces["net"])
+                links = self._parts.network.links(pod_id)
+                facts = replace(facts, ips=links[0].ips if links else ())
+            self._records.save_networks(pod_id, left, facts)
 
     def name_neighbours(self, prefix: str, neighbours: Sequence[tuple[str, str]]) -> None:
         """Say in the pod's /etc/hosts, which its containers have open, who its neighbours (address, name) are now.

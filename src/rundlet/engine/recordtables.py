@@ -10,7 +10,14 @@ from msgspec.structs import replace
 
 from rundlet.engine.feed import About, Change, Feed, Kind
 from rundlet.engine.names import is_id_prefix, no_such, pick_id
-from rundlet.engine.options import ContainerFilter, ContainerOptions, PodFilter, PodOptions, Resources
+from rundlet.engine.options import (
+    ContainerFilter,
+    ContainerOptions,
+    NetworkUse,
+    PodFilter,
+    PodOptions,
+    Resources,
+)
 from rundlet.engine.records import ContainerFacts, ContainerRecord, Exit, PodFacts, PodRecord
 from rundlet.errors import AlreadyExists, FailedPrecondition
 from rundlet.spec.json import decode, encode
@@ -143,6 +150,11 @@ class PodRecords(_Table):
         """What an update has changed shows in the options from now on."""
         options = replace(self.get(full_id).options, resources=resources, overhead=overhead)
         self._update(full_id, "options = ?", (_text(options),), "", None)
+
+    def save_networks(self, full_id: str, networks: Sequence[NetworkUse], facts: PodFacts) -> None:
+        """The pod is on these from now on, and so it is after its next revival."""
+        options = replace(self.get(full_id).options, networks=tuple(networks), connected=bool(networks))
+        self._update(full_id, "options = ?, facts = ?", (_text(options), _text(facts)), "", None)
 
     def get(self, full_id: str) -> PodRecord:
         return _read_pod(self._get_row(full_id))

@@ -27,7 +27,8 @@ from rundlet.local.locks import ContainerLocks
 from rundlet.local.names import check_name
 from rundlet.local.networkplan import NetworkRecord, NetworkRequest, Subnet, plan_network, plan_subnets
 from rundlet.local.options import NetworkChoice
-from rundlet.local.records import LocalRecords
+from rundlet.local.records import LocalRecord, LocalRecords
+from rundlet.local.words.network import list_names
 from rundlet.netlink import link, route
 from rundlet.netlink.address import IpNetwork
 from rundlet.netlink.socket import NetlinkSocket
@@ -193,13 +194,62 @@ class Networks:
         """What a pod of this choice joins.  Raises NotFound for a network that is not there."""
         if choice.mode not in ("", "bridge"):
             return ()
-        names = choice.names or (DEFAULT_NETWORK,)
+        names = list_names(choice)
         for name in names:
             self._named.find(name)
-        first = NetworkUse(
-            names[0], tuple(ip for ip in (choice.ip, choice.ip6) if ip), choice.mac, choice.aliases
+        ends = {end.name: end for end in choice.ends}
+        first, *others = (
+            replace(end, aliases=(*choice.aliases, *end.aliases))
+            for end in (ends.get(name, NetworkUse(name)) for name in names)
         )
-        return (first, *(NetworkUse(name, aliases=choice.aliases) for name in names[1:]))
+        ips = tuple(filter(None, (choice.ip, choice.ip6)))
+        return (replace(first, ips=ips or first.ips, mac=choice.mac or first.mac), *others)
+
+    def connect(self, record: LocalRecord, end: NetworkUse) -> None:
+        """Put a container on one more network, at once when it runs; it stays on it.
+
+        Raises NotFound, AlreadyExists when it is on that one, FailedPrecondition for a container without a
+        network of its own, and what attaching raises.
+        """
+        self._named.find(end.name)
+        with self._locks.hold(record.id):
+            choice = self._require_own(record)
+            self._engine.pods.connect(record.pod_id, end)
+            names = () if choice.mode == "none" else list_names(choice)
+            changed = replace(choice, mode="bridge", names=(*names, end.name), ends=(*choice.ends, end))
+            self._records.change_asked(record.id, lambda asked: replace(asked, network=changed))
+        self.name_neighbours([end.name])
+
+    def disconnect(self, record: LocalRecord, network: str) -> None:
+        """Take a container off a network, at once when it runs.
+
+        Raises NotFound when it is not on it, FailedPrecondition for a container without a network of its own.
+        """
+        with self._locks.hold(record.id):
+            choice = self._require_own(record)
+            self._engine.pods.disconnect(record.pod_id, network)
+            names = tuple(name for name in list_names(choice) if name != network)
+            ends = tuple(end for end in choice.ends if end.name != network)
+            changed = replace(choice, mode="bridge" if names else "none", names=names, ends=ends)
+            if list_names(choice)[0] == network:
+                changed = replace(changed, ip="", ip6="", mac="")
+            self._records.change_asked(record.id, lambda asked: replace(asked, network=changed))
+        self.name_neighbours([network], also=record.pod_id)
+
+    def _require_own(self, record: LocalRecord) -> NetworkChoice:
+        """How it is connected now."""
+        found = self._records.find(record.id)
+        choice = found.asked.network if found else record.asked.network
+        if not record.own_pod:
+            raise FailedPrecondition(
+                f"container {record.name} shares the network of its pod, or of another container",
+                hint="what it shares with is connected instead",
+            )
+        if choice.mode not in ("", "bridge", "none"):
+            raise FailedPrecondition(
+                f"container {record.name} has the network {choice.mode}, which is no bridge"
+            )
+        return choice
 
     def find_gateway(self, choice: NetworkChoice) -> str:
         """The address under which containers of this choice reach the host (`host-gateway`)."""
@@ -210,8 +260,8 @@ class Networks:
                     return one.gateway
         raise InvalidArgument("host-gateway: this container's network has no way to the host")
 
-    def name_neighbours(self, networks: Iterable[str]) -> None:
-        """Tell the pods on these networks who is there now; nothing happens for the default network."""
+    def name_neighbours(self, networks: Iterable[str], also: str = "") -> None:
+        """Tell the pods on these networks, and pod `also`, who is there now; nothing happens for the default network."""
         wanted = [name for name in dict.fromkeys(networks) if name != DEFAULT_NETWORK]
         if not wanted:
             return
@@ -223,7 +273,7 @@ class Networks:
             }
             names = self._list_names()
             for pod_id, options in pods.items():
-                if any(use.name in wanted for use in options.networks):
+                if pod_id == also or any(use.name in wanted for use in options.networks):
                     ends = (
                         (other, end, use.name)
                         for use in options.networks

@@ -15,6 +15,7 @@ from rundlet.engine.options import (
     Device,
     DeviceAccess,
     Dns,
+    NetworkUse,
     PortMapping,
     Resources,
     SecurityProfile,
@@ -58,7 +59,8 @@ class NetworkChoice(_Options, frozen=True):
     """How a container or pod is connected.
 
     `mode` bridge means the networks in `names` (none named: the default one), container:ID and
-    pod join another's, pasta and slirp4netns are for users without privileges.
+    pod join another's, pasta and slirp4netns are for users without privileges.  Addresses are those of the
+    first network, `aliases` are for all; `ends` say what is wanted of single ones.
     """
 
     mode: Literal["", "bridge", "none", "host", "container", "pasta", "slirp4netns"] = ""
@@ -69,6 +71,7 @@ class NetworkChoice(_Options, frozen=True):
     ip6: str = ""
     mac: str = ""
     aliases: tuple[str, ...] = ()
+    ends: tuple[NetworkUse, ...] = ()
 
 
 class RestartPolicy(_Options, frozen=True):

@@ -39,6 +39,7 @@ from rundlet.network.pod import (
     Attached,
     Choice,
     Link,
+    Membership,
     PodNetns,
     PodNetwork,
     describe_link,
@@ -47,6 +48,7 @@ from rundlet.network.pod import (
     plan_further_capabilities,
     plan_memberships,
     plan_networks,
+    without_default_route,
 )
 from rundlet.network.program import Program
 from rundlet.network.usermode import TYPE as USERMODE
@@ -170,6 +172,38 @@ class Network:
             self.settle()
         if failed:
             raise failed[0]
+
+    def join(self, pod: PodNetwork, wanted: Membership, netns: PodNetns) -> Link:
+        """Put an attached pod on one more of the machine's own networks; its first one gives the default route.
+
+        Raises AlreadyExists for a pod that is on it, and what `attach` raises.
+        """
+        network = self._named.find(wanted.network)
+        self._require_plugins(network)
+        entries = self._cache.find(pod.pod_id)
+        for entry in entries:
+            if entry.network.name == network.name:
+                if entry.result is not None:
+                    raise AlreadyExists(f"pod {pod.pod_id} is attached to network {network.name}")
+                self._undo(entry)
+        self._retire_lingering([network])
+        taken = {entry.attachment.ifname for entry in entries if entry.result is not None}
+        ifname = wanted.ifname or next(name for n in range(len(taken) + 1) if (name := f"eth{n}") not in taken)
+        chosen = Choice(
+            without_default_route(network) if taken else network,
+            ifname,
+            plan_further_capabilities(pod) | dict(wanted.capabilities),
+        )
+        with ExitStack() as stack:
+            (attachment,) = _plan_attachments([chosen], pod, _complete(netns, stack))
+            return describe_link(network.name, ifname, self._add(chosen.network, attachment))
+
+    def leave(self, pod_id: str, network: str, netns_path: str) -> None:
+        """Take the pod off one network; idempotent, and `netns_path` need not exist any more."""
+        present = netns_path if os.path.exists(netns_path) else ""
+        for entry in self._find(pod_id):
+            if entry.network.name == network:
+                self._undo(entry._replace(attachment=entry.attachment._replace(netns_path=present)))
 
     def settle(self) -> None:
         """Remove now what lingers of networks without pods; what failed to go is tried again."""

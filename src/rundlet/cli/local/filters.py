@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rundlet.errors import InvalidArgument
+from rundlet.local.words.network import list_names
 from rundlet.local.words.numbers import parse_whole, split_pair, suggest
 
 if TYPE_CHECKING:
@@ -59,7 +60,10 @@ def _has_mount(found: "Container", text: str) -> bool:
 
 def _has_network(found: "Container", text: str) -> bool:
     asked = found.asked
-    return asked is not None and text in (asked.network.names or (asked.network.mode or "bridge",))
+    if asked is None:
+        return False
+    is_bridge = asked.network.mode in ("", "bridge")
+    return text in ((*list_names(asked.network), "bridge") if is_bridge else (asked.network.mode,))
 
 
 _TESTS: dict[str, Test] = {

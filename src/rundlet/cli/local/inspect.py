@@ -85,7 +85,8 @@ def _print(found: list[dict[str, Any]], template: str) -> None:
 def _look_at_container(machine: "Machine", name: str) -> dict[str, Any]:
     found = machine.containers.get(name)
     image = machine.engine.images.status(found.image_id)
-    return describe_container(found, image.config.config if image else None)
+    links = machine.engine.pods.links(found.pod_id)
+    return describe_container(found, image.config.config if image else None, links)
 
 
 def _look_at_image(machine: "Machine", name: str) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """A container as `inspect` shows it: the fields of podman's document that programs read."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rundlet.cli.table import rfc3339_time
 from rundlet.engine.options import BlockLimits, DeviceLimit, PortMapping
 from rundlet.engine.signals import parse_signal
 from rundlet.local.options import RunOptions, VolumeMount
+from rundlet.local.words.network import list_names
 
 if TYPE_CHECKING:
     from rundlet.local.status import Container
+    from rundlet.network.pod import Link
     from rundlet.spec.image import ExecutionConfig
 
 _NANOSECONDS = 10**9
@@ -16,8 +19,10 @@ _CPU_PERIOD_US = 100_000
 _PROPAGATION = {"private": "rprivate", "host-to-container": "rslave", "bidirectional": "rshared"}
 
 
-def describe_container(found: "Container", image: "ExecutionConfig | None") -> dict[str, Any]:
-    """`image` is what its image says, None when that has gone."""
+def describe_container(
+    found: "Container", image: "ExecutionConfig | None", links: "Sequence[Link]" = ()
+) -> dict[str, Any]:
+    """`image` is what its image says, None when that has gone; `links` are its pod's ends on networks."""
     asked = found.asked or RunOptions()
     return {
         "Id": found.id,
@@ -35,7 +40,7 @@ def describe_container(found: "Container", image: "ExecutionConfig | None") -> d
         "OCIRuntime": found.status.runtime_handler or "rundlet",
         "Mounts": [_describe_mount(mount) for mount in asked.mounts],
         "Dependencies": list(asked.requires),
-        "NetworkSettings": _describe_network(found, asked),
+        "NetworkSettings": _describe_network(found, asked, links),
         "Config": _describe_config(found, asked, image),
         "HostConfig": _describe_host_config(found, asked),
     }
@@ -97,26 +102,33 @@ def _describe_ports(ports: tuple[PortMapping, ...]) -> dict[str, list[dict[str, 
     return found
 
 
-def _describe_network(found: "Container", asked: RunOptions) -> dict[str, Any]:
-    ip4 = next((ip for ip in found.ips if ":" not in ip), "")
-    ip6 = next((ip for ip in found.ips if ":" in ip), "")
-    names = asked.network.names if asked.network.mode in ("", "bridge") else ()
+def _describe_network(found: "Container", asked: RunOptions, links: "Sequence[Link]") -> dict[str, Any]:
+    names = list_names(asked.network) if asked.network.mode in ("", "bridge") else ()
+    ends = {link.network: _describe_link(link) for link in links}
+    nothing = _describe_link(None)
+    aliases = {end.name: end.aliases for end in asked.network.ends}
     networks = {
-        name: {
-            "IPAddress": ip4,
-            "GlobalIPv6Address": ip6,
-            "MacAddress": asked.network.mac,
-            "NetworkID": name,
-            "Aliases": list(asked.network.aliases),
-        }
-        for name in names or (("default",) if asked.network.mode in ("", "bridge") else ())
+        name: ends.get(name, nothing)
+        | {"NetworkID": name, "Aliases": [*asked.network.aliases, *aliases.get(name, ())]}
+        for name in names
     }
+    first = ends.get(names[0], nothing) if names else nothing
+    return {**first, "Ports": _describe_ports(found.ports), "Networks": networks}
+
+
+def _describe_link(link: "Link | None") -> dict[str, Any]:
+    """The first address of each family; empty texts for a container that is not up."""
+    ends = list(zip(link.ips, link.prefix_lengths, link.gateways, strict=True)) if link else []
+    ip4 = next((end for end in ends if ":" not in end[0]), ("", 0, ""))
+    ip6 = next((end for end in ends if ":" in end[0]), ("", 0, ""))
     return {
-        "IPAddress": ip4,
-        "GlobalIPv6Address": ip6,
-        "MacAddress": asked.network.mac,
-        "Ports": _describe_ports(found.ports),
-        "Networks": networks,
+        "IPAddress": ip4[0],
+        "IPPrefixLen": ip4[1],
+        "Gateway": ip4[2],
+        "GlobalIPv6Address": ip6[0],
+        "GlobalIPv6PrefixLen": ip6[1],
+        "IPv6Gateway": ip6[2],
+        "MacAddress": link.mac if link else "",
     }
 
 

@@ -37,6 +37,8 @@ class _Group(LazyGroup):
         "ls": ("local.network:list_networks", "List networks."),
         "inspect": ("local.network:inspect", "Show all that is known of networks."),
         "exists": ("local.network:exists", "Tell by the exit code whether there is a network."),
+        "connect": ("local.connecting:connect", "Put a container on a network."),
+        "disconnect": ("local.connecting:disconnect", "Take a container off a network."),
         "rm": ("local.network:remove", "Remove networks."),
         "prune": ("local.network:prune", "Remove the networks that no container asks for."),
     }

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from rundlet.cli.local.rows import shorten
 from rundlet.cli.table import human_age, human_size, rfc3339_time
 from rundlet.engine.options import PortMapping
+from rundlet.local.words.network import list_names
 
 if TYPE_CHECKING:
     from rundlet.local.status import Container
@@ -119,7 +120,7 @@ def name_networks(found: "Container") -> list[str]:
     asked = found.asked
     if asked is None or asked.network.mode not in ("", "bridge"):
         return []
-    return list(asked.network.names) or ["default"]
+    return list(list_names(asked.network))
 
 
 def describe_document(found: "Container", sizes: tuple[int, int] | None = None) -> dict[str, Any]:

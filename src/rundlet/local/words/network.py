@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from rundlet.engine.options import Dns
+from rundlet.engine.options import Dns, NetworkUse
 from rundlet.errors import InvalidArgument
 from rundlet.local.options import NetworkChoice
 from rundlet.local.words.numbers import split_comma, suggest
 from rundlet.local.words.ports import parse_address
+from rundlet.network.named import DEFAULT_NETWORK
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
@@ -74,18 +75,27 @@ def _set_endpoint(choice: NetworkChoice, key: str, value: str) -> NetworkChoice:
 
 
 def _merge(one: NetworkChoice, other: NetworkChoice) -> NetworkChoice:
+    """What each says of addresses and aliases is of its own network alone."""
     if not one.mode:
         return other
     if one.mode in _ALONE or other.mode in _ALONE:
         raise InvalidArgument(f"{one.mode} and {other.mode} cannot be joined together")
     return NetworkChoice(
         mode="bridge",
-        names=tuple(dict.fromkeys((*one.names, *other.names))),
-        ip=other.ip or one.ip,
-        ip6=other.ip6 or one.ip6,
-        mac=other.mac or one.mac,
-        aliases=(*one.aliases, *other.aliases),
+        names=tuple(dict.fromkeys((*list_names(one), *list_names(other)))),
+        ends=(*_list_ends(one), *_list_ends(other)),
     )
+
+
+def list_names(choice: NetworkChoice) -> tuple[str, ...]:
+    """Of a choice of bridges."""
+    return choice.names or (DEFAULT_NETWORK,)
+
+
+def _list_ends(choice: NetworkChoice) -> tuple[NetworkUse, ...]:
+    ips = tuple(filter(None, (choice.ip, choice.ip6)))
+    first = NetworkUse(list_names(choice)[0], ips, choice.mac, choice.aliases)
+    return choice.ends if first == NetworkUse(first.name) else (*choice.ends, first)
 
 
 def parse_ip4(text: str) -> str:
