@@ -10,10 +10,10 @@ walk:
 	@tools/setup.sh venv debian-walk
 	@.venv/bin/rundlet walk
 
-# Every test: pure ones here, the others inside throw-away nodes, then Kubernetes' conformance suite.
+# The pages; then every test: pure ones here, the others inside throw-away nodes, then Kubernetes' conformance suite.
 test:
 	@tools/setup.sh bootstrap debian-test
-	@$(NOX) -s crictl unit kernel conformance
+	@$(NOX) -s docs crictl unit kernel conformance
 
 lint:
 	@tools/setup.sh bootstrap
@@ -24,7 +24,7 @@ bench:
 	@tools/setup.sh venv debian-test
 	@.venv/bin/python -m benchmarks
 
-# Checks the pages: links, commands, status table.
+# Checks the pages and makes the site of them in .cache/site; a warning is an error.
 docs:
 	@tools/setup.sh bootstrap
 	@$(NOX) -s docs

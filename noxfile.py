@@ -16,7 +16,7 @@ RIG = ROOT.parent / "shared" / "rig"
 CRICTL_VERSION = "v1.36.0"
 CNITOOL_VERSION = "v1.3.0"
 GO_TOOLS = ("crictl", "critest", "ginkgo")
-LOCKS = ("runtime", "bootstrap", "test", "lint", "proto", "docs")
+LOCKS = ("runtime", "bootstrap", "test", "lint", "proto", "docs", "fuzz")
 
 # Two cores are what CI has; whoever finishes first takes over from the other.
 TWO_WORKERS = ("-n", "2", "--dist", "worksteal")
@@ -241,6 +241,13 @@ def proto(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Every fuzz target for a minute, or those named (-- NAME … --seconds N), guided by coverage."""
+    install(session, "fuzz")
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Our start beside runc's and crun's, pod up with CNI; JSON under .cache/bench."""
     install(session, "test")
@@ -249,9 +256,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Check the pages (links, file names, twin READMEs) and draft the changelog."""
-    install(session, "docs", project=False)
+    """Check the pages (links, file names, twin READMEs), make the site in .cache/site, draft the changelog."""
+    install(session, "docs")
     session.run("python", "tools/check_docs.py")
+    # The variable: mkdocs' own word about its next version would stand above every run.
+    session.run("mkdocs", "build", "--strict", "--quiet", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
     session.run("towncrier", "build", "--draft", "--version", "next")
 
 
