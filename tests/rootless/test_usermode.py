@@ -97,20 +97,20 @@ tell(refused(machine.containers.run, served))
     assert "slirp4netns" in hint
 
 
-def test_a_bridge_on_the_host_is_refused_in_a_clear_word(user: User, image: str) -> None:
+def test_an_interface_of_the_host_is_refused_in_a_clear_word(user: User, image: str) -> None:
     program = (
         BEGIN
         + """
 os.makedirs(machine.settings.engine.networks_dir)
 with open(machine.settings.engine.networks_dir + "/mine.conflist", "w") as file:
-    json.dump({"cniVersion": "1.0.0", "name": "mine", "plugins": [{"type": "bridge"}]}, file)
+    json.dump({"cniVersion": "1.0.0", "name": "mine", "plugins": [{"type": "macvlan"}]}, file)
 tell(refused(machine.containers.run, replace(asked, network=NetworkChoice(names=("mine",)))))
 """
         + END
     )
     [(code, message, hint)] = user.run(program, IMAGE=image)
     assert (code, "not an ordinary user's" in message) == ("failed_precondition", True), message
-    assert "network rundlet" in hint
+    assert "use a bridge" in hint
 
 
 @pytest.fixture

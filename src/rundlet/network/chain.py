@@ -122,3 +122,14 @@ def request_conf(
     if previous is not None:
         conf["prevResult"] = cni.result_document(previous, network.cni_version)
     return conf
+
+
+def plugin_types(network: NetworkConf) -> list[str]:
+    """Each plugin's type and that of its IPAM plugin."""
+    found = []
+    for plugin in network.plugins:
+        found.append(plugin.type)
+        ipam = plugin.raw.get("ipam")
+        if isinstance(ipam, dict) and isinstance(ipam.get("type"), str):
+            found.append(ipam["type"])
+    return found

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -18,21 +18,19 @@ from rundlet.errors import (
     AlreadyExists,
     DataLoss,
     Error,
-    FailedPrecondition,
     InvalidArgument,
     NotFound,
     Unavailable,
 )
-from rundlet.kernel.namespace import in_user_namespace
 from rundlet.network.builtin import BUILTIN, make_builtin
 from rundlet.network.cache import Cache, Entry
-from rundlet.network.call import Attachment, Plugin, pod_ips
-from rundlet.network.chain import Chain
+from rundlet.network.call import Attachment, Builtin, Plugin, pod_ips
+from rundlet.network.chain import Chain, FindPlugin, plugin_types
 from rundlet.network.collect import Collector
 from rundlet.network.conf import ConfDirectory, Loaded
 from rundlet.network.leases import storage_error
 from rundlet.network.loopback import set_loopback_up
-from rundlet.network.named import DEFAULT_NETWORK, NamedNetworks
+from rundlet.network.named import NamedNetworks
 from rundlet.network.namespace import open_route_socket
 from rundlet.network.pod import (
     IFNAME,
@@ -51,6 +49,7 @@ from rundlet.network.pod import (
     without_default_route,
 )
 from rundlet.network.program import Program
+from rundlet.network.uplink import Uplink, UplinkChain, check_user, needs_uplink
 from rundlet.network.usermode import TYPE as USERMODE
 from rundlet.network.usermode import UserMode
 from rundlet.spec import cni
@@ -63,9 +62,6 @@ _LINGER_S = 3.0
 
 # CNI SPEC.md: the form of CNI_CONTAINERID; it becomes a part of file names.
 _CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-
-# What an ordinary user may have: it touches the pod's own namespace only.
-_USERS = frozenset((USERMODE, "loopback", "tuning"))
 
 _LOOPBACK = NetworkConf("cni-loopback", "0.4.0", (cni.Plugin("loopback", {}, {"type": "loopback"}),))
 
@@ -115,6 +111,8 @@ class Network:
         self._cache = Cache(settings.cache_dir, settings.engine)
         self._lingering: dict[str, tuple[NetworkConf, threading.Timer | None]] = {}
         self._lingering_lock = threading.Lock()
+        self._uplink = Uplink(settings.run_dir)
+        self._inner: tuple[int, Mapping[str, Plugin]] = (0, {})
 
     def status(self) -> NetworkStatus:
         """Could a pod be attached now?  Asks the plugins too (STATUS)."""
@@ -188,7 +186,9 @@ class Network:
                 self._undo(entry)
         self._retire_lingering([network])
         taken = {entry.attachment.ifname for entry in entries if entry.result is not None}
-        ifname = wanted.ifname or next(name for n in range(len(taken) + 1) if (name := f"eth{n}") not in taken)
+        ifname = wanted.ifname or next(
+            name for n in range(len(taken) + 1) if (name := f"eth{n}") not in taken
+        )
         chosen = Choice(
             without_default_route(network) if taken else network,
             ifname,
@@ -269,13 +269,8 @@ class Network:
         return found
 
     def _require_plugins(self, network: NetworkConf) -> None:
-        kinds = _plugin_types(network)
-        if in_user_namespace() and set(kinds) - _USERS:
-            raise FailedPrecondition(
-                f"network {network.name}: its interfaces on the host are not an ordinary user's to make",
-                hint=f"use the network {DEFAULT_NETWORK}, host or none; containers of one pod share their network",
-            )
-        for kind in kinds:
+        check_user(network)
+        for kind in plugin_types(network):
             if kind not in self._builtin:
                 self._program.require(kind, network.cni_version)
 
@@ -283,7 +278,23 @@ class Network:
         return self._builtin.get(kind, self._program)
 
     def _chain(self, network: NetworkConf) -> Chain:
-        return Chain(network, self._find_plugin, self._cache.exclusive(network.name))
+        lock = self._cache.exclusive(network.name)
+        if not needs_uplink(network):
+            return Chain(network, self._find_plugin, lock)
+        return UplinkChain(
+            self._uplink,
+            lambda number: Chain(network, self._find_inner_plugins(number), lock),
+            lambda: any(needs_uplink(entry.network) for entry in self._cache.entries()),
+        )
+
+    def _find_inner_plugins(self, number: int) -> FindPlugin:
+        """Plugins keep sockets, and these belong to the namespace that they were opened in."""
+        if self._inner[0] != number:
+            known: dict[str, Builtin] = {}
+            known |= make_builtin(lambda kind: known.get(kind, self._program))
+            self._inner = (number, {name: known[name] for name in self.settings.builtin})
+        inner = self._inner[1]
+        return lambda kind: inner.get(kind, self._program)
 
     def _loopback_up(self, attachment: Attachment) -> None:
         if "loopback" in self._builtin:
@@ -412,17 +423,6 @@ def _complete(netns: PodNetns, stack: ExitStack) -> PodNetns:
         route_fd = open_route_socket(netns.path)
         stack.callback(os.close, route_fd)
     return PodNetns(netns.path, netns_fd, route_fd)
-
-
-def _plugin_types(network: NetworkConf) -> list[str]:
-    """Each plugin's type and that of its IPAM plugin."""
-    found = []
-    for plugin in network.plugins:
-        found.append(plugin.type)
-        ipam = plugin.raw.get("ipam")
-        if isinstance(ipam, dict) and isinstance(ipam.get("type"), str):
-            found.append(ipam["type"])
-    return found
 
 
 def _describe_missing(conf_dir: str, loaded: Loaded) -> str:

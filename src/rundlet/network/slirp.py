@@ -11,14 +11,14 @@ Its API is a unix stream socket: one JSON document each way, then the end of the
 import json
 import os
 import socket
-from collections.abc import Sequence
 from typing import Any, Final
 
 from rundlet.errors import AlreadyExists, InvalidArgument, Unavailable
 from rundlet.spec.cni import Dns, Interface, IpConfig, Result, Route
 
 PROGRAM: Final = "slirp4netns"
-_ADDRESS, _GATEWAY, _RESOLVER, _PREFIX = "10.0.2.100", "10.0.2.2", "10.0.2.3", 24
+RESOLVER: Final = "10.0.2.3"
+_ADDRESS, _GATEWAY, _PREFIX = "10.0.2.100", "10.0.2.2", 24
 _MTU: Final = 65520
 _TIMEOUT_S: Final = 5.0
 _ANSWER_MAX_BYTES: Final = 1 << 16
@@ -47,17 +47,29 @@ def describe_result(ifname: str, netns_path: str) -> Result:
         interfaces=(Interface(ifname, sandbox=netns_path),),
         ips=(IpConfig(f"{_ADDRESS}/{_PREFIX}", _GATEWAY, 0),),
         routes=(Route("0.0.0.0/0", _GATEWAY),),
-        dns=Dns(nameservers=(_RESOLVER,)),
+        dns=Dns(nameservers=(RESOLVER,)),
     )
 
 
-def publish(directory_fd: int, name: str, mappings: Sequence[dict[str, Any]]) -> None:
-    """Have it listen on the host's ports; `name` is its API's socket in that directory.
+def publish(api_socket: str, mapping: dict[str, Any]) -> int:
+    """Have it listen on a port of the host; its number for that.
 
-    `mappings` are CNI's portMappings.  Raises AlreadyExists for a port that cannot be had.
+    `mapping` is one of CNI's portMappings.  Raises AlreadyExists for a port that cannot be had.
     """
-    for mapping in mappings:
-        _ask(f"/proc/self/fd/{directory_fd}/{name}", _plan_request(mapping), mapping)
+    what = f"host port {mapping['hostPort']}/{mapping['protocol']}"
+    answer = _ask(api_socket, _plan_request(mapping), what)
+    if "error" in answer:
+        raise AlreadyExists(
+            f"{what}: somebody has it, or it is not this user's to take",
+            hint="choose another; ports below sysctl net.ipv4.ip_unprivileged_port_start need root",
+        )
+    number: int = answer["return"]["id"]
+    return number
+
+
+def withdraw(api_socket: str, number: int) -> None:
+    """One that it does not have is no error."""
+    _ask(api_socket, {"execute": "remove_hostfwd", "arguments": {"id": number}}, f"forwarded port {number}")
 
 
 def _plan_request(mapping: dict[str, Any]) -> dict[str, Any]:
@@ -74,22 +86,17 @@ def _plan_request(mapping: dict[str, Any]) -> dict[str, Any]:
     return {"execute": "add_hostfwd", "arguments": arguments}
 
 
-def _ask(path: str, request: dict[str, Any], mapping: dict[str, Any]) -> None:
-    what = f"host port {mapping['hostPort']}/{mapping['protocol']}"
+def _ask(path: str, request: dict[str, Any], what: str) -> dict[str, Any]:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(_TIMEOUT_S)
             sock.connect(path)
             sock.sendall(json.dumps(request).encode())
             sock.shutdown(socket.SHUT_WR)
-            answer = json.loads(_read_all(sock))
+            answer: dict[str, Any] = json.loads(_read_all(sock))
     except (OSError, ValueError) as error:
         raise Unavailable(f"{what}: {PROGRAM} does not answer: {error}") from error
-    if "error" in answer:
-        raise AlreadyExists(
-            f"{what}: somebody has it, or it is not this user's to take",
-            hint="choose another; ports below sysctl net.ipv4.ip_unprivileged_port_start need root",
-        )
+    return answer
 
 
 def _read_all(sock: socket.socket) -> bytes:

@@ -4,22 +4,16 @@ A plugin of its own kind: who may make no interface on the host has no other.  s
 first, as it needs nothing of the host's addresses; {"program": "pasta"} in the network's
 configuration asks for the other.
 
-    <run dir>/<container>-<ifname>.json    the process: {"pid": …, "start_time": …}
-                                  .log     what it has said
-                                  .sock    slirp4netns's API
+    <run dir>/<container>-<ifname>.*    the process (`network.userprocess`)
 
-The process outlives the one that started it, and is killed when the pod leaves the network.
+It is killed when the pod leaves the network.
 """
 
-import fcntl
-import json
 import logging
 import os
-import select
 import shutil
-import signal
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from rundlet.errors import FailedPrecondition, Unavailable
 from rundlet.kernel.failure import translating
@@ -28,24 +22,22 @@ from rundlet.netlink.socket import NetlinkSocket
 from rundlet.network import pasta, slirp
 from rundlet.network.call import Builtin, Call
 from rundlet.network.loopback import set_loopback_up
+from rundlet.network.userprocess import (
+    Files,
+    end,
+    find_process,
+    last_words,
+    note,
+    publish,
+    spawn,
+    start_slirp,
+)
 from rundlet.spec.cni import Interface, IpConfig, Result
 
 TYPE: Final = "usermode"
 _PROGRAMS: Final = (slirp.PROGRAM, pasta.PROGRAM)
 _INSTALL: Final = "install slirp4netns, or passt for pasta"
-_READY_TIMEOUT_S: Final = 10.0
-_READY_FD, _DIRECTORY_FD = 3, 4  # in the program
-_OUT_OF_THE_WAY: Final = 16  # of the descriptors that a program is given
-_LOG_MAX_BYTES: Final = 1000
 _log = logging.getLogger(__name__)
-
-
-class _Files(NamedTuple):
-    directory: str
-    name: str
-
-    def path(self, ending: str) -> str:
-        return f"{self.directory}/{self.name}.{ending}"
 
 
 class UserMode(Builtin):
@@ -69,28 +61,25 @@ class UserMode(Builtin):
             os.makedirs(self._run_dir, mode=0o700, exist_ok=True)
             return self._start(program, call, files, mappings)
 
-    def _start(self, program: str, call: Call, files: _Files, mappings: Sequence[dict[str, Any]]) -> Result:
+    def _start(self, program: str, call: Call, files: Files, mappings: Sequence[dict[str, Any]]) -> Result:
         pod = call.attachment
         try:
             if program == pasta.PROGRAM:
                 _start_pasta(pasta.plan_words(pod.netns_path, pod.ifname, files.path("pid"), mappings), files)
                 return _read_result(call)
-            _start_slirp(call, files)
-            directory_fd = os.open(files.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                slirp.publish(directory_fd, f"{files.name}.sock", mappings)
-            finally:
-                os.close(directory_fd)
+            start_slirp(pod.netns_path, pod.ifname, files, call.what)
+            for mapping in mappings:
+                publish(files, mapping)
         except BaseException:
-            _end(files)
+            end(files)
             raise
         return slirp.describe_result(pod.ifname, pod.netns_path)
 
     def delete(self, call: Call) -> None:
-        _end(self._files(call))
+        end(self._files(call))
 
     def check(self, call: Call) -> None:
-        if _find_process(self._files(call)) < 0:
+        if find_process(self._files(call)) < 0:
             raise FailedPrecondition(f"{call.what}: the process that is the pod's network has ended")
 
     def status(self, call: Call) -> None:
@@ -101,10 +90,10 @@ class UserMode(Builtin):
         kept = {f"{owner.container_id}-{owner.ifname}" for owner in call.valid}
         names = {entry.removesuffix(".json") for entry in _list(self._run_dir) if entry.endswith(".json")}
         for name in names - kept:
-            _end(_Files(self._run_dir, name))
+            end(Files(self._run_dir, name))
 
-    def _files(self, call: Call) -> _Files:
-        return _Files(self._run_dir, "-".join(call.owner))
+    def _files(self, call: Call) -> Files:
+        return Files(self._run_dir, "-".join(call.owner))
 
 
 def _find_program(call: Call) -> str:
@@ -114,118 +103,15 @@ def _find_program(call: Call) -> str:
     return next((name for name in names if shutil.which(name)), "")
 
 
-def _start_slirp(call: Call, files: _Files) -> None:
-    """Returns when the pod's interface is up."""
-    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-    directory_fd = os.open(files.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    socket_path = f"/proc/self/fd/{_DIRECTORY_FD}/{files.name}.sock"  # sun_path has room for 108 bytes
-    words = slirp.plan_words(call.attachment.netns_path, call.attachment.ifname, _READY_FD, socket_path)
-    try:
-        slirp.remove_socket(files.directory, f"{files.name}.sock")
-        pid = _spawn(words, files, {write_fd: _READY_FD, directory_fd: _DIRECTORY_FD})
-    finally:
-        os.close(write_fd)
-        os.close(directory_fd)
-    try:
-        _note(files, pid)
-        ready = select.select([read_fd], [], [], _READY_TIMEOUT_S)[0] and os.read(read_fd, 1)
-    finally:
-        os.close(read_fd)
-    if not ready:
-        raise Unavailable(f"{call.what}: {slirp.PROGRAM}: {_last_words(files)}", hint=_explain(files))
-
-
-def _start_pasta(words: Sequence[str], files: _Files) -> None:
+def _start_pasta(words: Sequence[str], files: Files) -> None:
     """Its first process ends when the other one, in the background, has set all up."""
-    pid = _spawn(words, files, {})
+    pid = spawn(words, files, {})
     _, status = os.waitpid(pid, 0)
     if status:
-        raise Unavailable(f"{pasta.PROGRAM}: {_last_words(files)}")
+        raise Unavailable(f"{pasta.PROGRAM}: {last_words(files)}")
     with open(files.path("pid"), encoding="ascii") as file:
-        _note(files, int(file.read()))
+        note(files, int(file.read()))
     os.unlink(files.path("pid"))
-
-
-def _spawn(words: Sequence[str], files: _Files, fds: dict[int, int]) -> int:
-    """The program, without a terminal and with nothing of ours open but `fds` (ours: its)."""
-    log = os.open(files.path("log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    high = {fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY): fds[ours] for ours in fds}
-    try:
-        actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
-            (os.POSIX_SPAWN_DUP2, log, 1),
-            (os.POSIX_SPAWN_DUP2, log, 2),
-            *((os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in high.items()),
-        ]
-        path = shutil.which(words[0]) or words[0]
-        usual = (signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT)  # Python, or its caller, may ignore these
-        return os.posix_spawn(
-            path, list(words), os.environ, file_actions=actions, setsid=True, setsigdef=usual
-        )
-    finally:
-        for fd in (log, *high):
-            os.close(fd)
-
-
-def _note(files: _Files, pid: int) -> None:
-    with open(files.path("json"), "w", encoding="ascii") as file:
-        json.dump({"pid": pid, "start_time": _read_start_time(pid)}, file)
-
-
-def _read_start_time(pid: int) -> int:
-    """proc(5), field 22 of stat; 0 when there is no such process, or it has ended."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] == b"Z" else int(fields[19])
-
-
-def _find_process(files: _Files) -> int:
-    """A pidfd; -1 when it has gone."""
-    try:
-        with open(files.path("json"), encoding="ascii") as file:
-            noted = json.load(file)
-        fd = os.pidfd_open(noted["pid"])
-    except (OSError, ValueError, KeyError):
-        return -1
-    if noted["start_time"] and _read_start_time(noted["pid"]) == noted["start_time"]:
-        return fd
-    os.close(fd)
-    return -1
-
-
-def _end(files: _Files) -> None:
-    """Kill the process and remove its files; nothing happens when they are gone."""
-    fd = _find_process(files)
-    if fd >= 0:
-        signal.pidfd_send_signal(fd, signal.SIGKILL)
-        select.select([fd], [], [], _READY_TIMEOUT_S)
-        try:
-            os.waitid(os.P_PIDFD, fd, os.WEXITED)
-        except ChildProcessError:
-            pass  # another process started it
-        os.close(fd)
-    for ending in ("json", "log", "sock", "pid"):
-        try:
-            os.unlink(files.path(ending))
-        except FileNotFoundError:
-            pass
-
-
-def _last_words(files: _Files) -> str:
-    try:
-        with open(files.path("log"), encoding="utf-8", errors="replace") as file:
-            return " ".join(file.read()[-_LOG_MAX_BYTES:].split()) or "it ended without a word"
-    except OSError:
-        return "it ended without a word"
-
-
-def _explain(files: _Files) -> str:
-    if "/dev/net/tun" in _last_words(files):
-        return "this user may not open /dev/net/tun: chmod 666 /dev/net/tun, as distributions have it"
-    return ""
 
 
 def _read_result(call: Call) -> Result:
