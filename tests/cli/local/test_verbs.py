@@ -153,6 +153,33 @@ def test_ps_shows_filters_and_formats(host, sleeper):
     assert host.rundlet("ps", "--filter", "statis=x").stderr.endswith("hint: did you mean status?\n")
 
 
+def test_namespaces_are_shown_by_their_numbers(host, sleeper):
+    (network,) = host.rundlet("ps", "--ns", "--format", "{{.NET}}").stdout.split()
+    assert (
+        host.rundlet("exec", sleeper, "busybox", "readlink", "/proc/self/ns/net").stdout
+        == f"net:[{network}]\n"
+    )
+    assert host.rundlet("ps", "--ns").stdout.split("\n")[0].split() == (
+        "CONTAINER ID NAMES PID CGROUPNS IPC MNT NET PIDNS USERNS UTS".split()
+    )
+
+
+def test_dependents_go_first(host, sleeper):
+    words = ("run", "-d", "--network", f"container:{sleeper}", "--name", "guest", IMAGE, "sleep", "600")
+    assert host.rundlet(*words).returncode == 0
+    host.rundlet("create", "--name", "needy", "--requires", "guest", "--network", "none", IMAGE, "true")
+    done = host.rundlet("rm", "-f", "--depend", sleeper)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == sleeper
+    assert host.rundlet("ps", "-aq").stdout == ""
+
+
+def test_names_in_logs_have_colors(host):
+    host.rundlet("run", "--name", "loud", "--network", "none", IMAGE, "sh", "-c", "echo hey")
+    assert host.rundlet("logs", "--color", "loud").stdout == "\033[37mloud\033[0m hey\n"
+    host.rundlet("rm", "loud")
+
+
 def test_pause_and_unpause(host, sleeper):
     assert host.rundlet("pause", sleeper).stdout == f"{sleeper}\n"
     assert host.inspect(sleeper, "{{.State.Status}} {{.State.Paused}}") == "paused true"

@@ -12,6 +12,8 @@ from rundlet.cli.logsince import parse_since
 from rundlet.cli.table import rfc3339_time
 from rundlet.errors import InvalidArgument
 
+_COLORS = (37, 31, 32, 33, 34, 35, 36)  # of console_codes(4)
+
 if TYPE_CHECKING:
     from rundlet.local.logs import LogEntry
     from rundlet.local.machine import Machine
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     epilog=examples("rundlet logs db", "rundlet logs -f --tail 10 db", "rundlet logs --since 5m -t db web")
 )
 @click.argument("names", nargs=-1, metavar="CONTAINER...")
+@click.option("--color", "colored", is_flag=True, help="Show each container's name, in a color of its own.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until it ends.")
 @click.option("-l", "--latest", is_flag=True, help="The container that was made last.")
 @click.option("-n", "--names", "named", is_flag=True, help="Show the container's name before each line.")
@@ -38,6 +41,7 @@ def command(
     machine: "Machine",
     names: Sequence[str],
     latest: bool,
+    colored: bool,
     follow: bool,
     named: bool,
     since: str,
@@ -50,7 +54,7 @@ def command(
     if follow and len(chosen) > 1:
         raise InvalidArgument("--follow takes one container")
     now_ns = time.time_ns()
-    for name in chosen:
+    for number, name in enumerate(chosen):
         entries = machine.containers.logs(
             name,
             follow=follow,
@@ -58,7 +62,9 @@ def command(
             since_ns=parse_since(since, now_ns),
             until_ns=parse_since(until, now_ns),
         )
-        title = machine.containers.get(name).name if named else ""
+        title = machine.containers.get(name).name if named or colored else ""
+        if colored:
+            title = f"\033[{_COLORS[number % len(_COLORS)]}m{title}\033[0m"
         show_entries(entries, title=title, timestamps=timestamps)
 
 
