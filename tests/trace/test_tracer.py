@@ -1,6 +1,7 @@
 """Operations, their steps, and the record that outlives a killed process."""
 
 import contextvars
+import gc
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from rundlet.errors import NotFound
 from rundlet.step import step
 from rundlet.trace.chrome import chrome_trace
 from rundlet.trace.flight import FlightRecorder, read_flights, take_flights
-from rundlet.trace.span import STEPS_MAX, Wait, advances, current, identify, waits
+from rundlet.trace.span import STEPS_MAX, Span, Wait, advances, current, identify, waits
 from rundlet.trace.tracer import Tracer, recall_flight
 from rundlet.trace.view import clock_offset_ns, failed_leaf, is_about, running_leaves, view_span
 
@@ -106,8 +107,40 @@ def test_memory_is_bounded(tracer):
         for _ in range(STEPS_MAX + 5):
             with step("again"):
                 pass
-    assert sum(one.name == "exec" for one in tracer.ended()) == 64
+    assert sum(one.name == "exec" for one in tracer.ended()) == 32
     assert (len(long.steps), view(long).dropped) == (STEPS_MAX, 5)
+
+
+def test_what_is_forgotten_is_gone_without_the_collector(tracer):
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            with tracer.operation("exec", "container"), step("wait"), step("deeper"):
+                pass
+        kept = sum(1 + len(one.steps) + len(one.steps[0].steps) for one in tracer.ended())
+        assert sum(isinstance(one, Span) for one in gc.get_objects()) == kept
+    finally:
+        gc.enable()
+
+
+def test_a_step_of_a_thread_that_outlives_its_operation_is_no_error(tracer):
+    begun, ended = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with step("begun"):
+            begun.set()
+            ended.wait()
+        with step("late"):
+            pass
+
+    with tracer.operation("pull"):
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
+        thread.start()
+        begun.wait()
+    ended.set()
+    thread.join()
+    assert [names(one) for one in tracer.ended()] == [["pull", [["begun", []]]]]
 
 
 def test_looks_without_steps_are_forgotten_but_their_failures_are_not(tracer):

@@ -58,4 +58,4 @@ class KeyedLocks:
 def _name_operation() -> str:
     """What this thread is doing, for whoever waits for it."""
     span = current()
-    return span.root.name if span is not None else ""
+    return span.root.name if span is not None and span.root is not None else ""

@@ -108,7 +108,7 @@ class SlotLane:
         if threading.get_ident() == self._thread:
             self._push(span)
             return self
-        lane = self._recorder.open_lane(span.root, shared=True)
+        lane = self._recorder.open_lane(span.root, shared=True) if span.root is not None else None
         return lane.enter(span) if lane is not None else None
 
     def leave(self) -> None:

@@ -60,6 +60,7 @@ class Span:
 
     Of an operation, `kind` and `object_id` name the object that it works on, `label` the
     object's name for people; `object_id` of a plain step is what `rundlet.step` calls its subject.  `progress` is (bytes done, bytes in all).
+    `parent` and `root`, the outermost step, are None once it has ended.
     """
 
     __slots__ = (
@@ -88,7 +89,7 @@ class Span:
         self.object_id = object_id
         self.label = label
         self.parent = parent
-        self.root: Span = parent.root if parent is not None else self
+        self.root: Span | None = parent.root if parent is not None else self
         self.lane: Lane | None = None
         self.depth = 0  # in its lane
         self.started_ns = 0
@@ -96,14 +97,13 @@ class Span:
         self.failure: Failure | None = None
         self.wait: Wait | None = None
         self.progress: tuple[int, int] | None = None
-        self.steps: list[Span] = []
+        self.steps: list[Span] | tuple[Span, ...] = []
 
     def __enter__(self) -> Self:
         self.started_ns = monotonic_ns()
         parent = self.parent
         if parent is not None:
-            if self.root.admit():
-                parent.steps.append(self)
+            parent.take(self)
             if parent.lane is not None:
                 self.lane = parent.lane.enter(self)
         self._token = _current.set(self)
@@ -119,6 +119,16 @@ class Span:
         if self.lane is not None:
             self.lane.leave()
             self.lane = None
+        # What has ended looks down only: circles would wait for the collector, 4 MB of them in a daemon.
+        del self._token
+        self.parent = self.root = None
+        if not self.steps:
+            self.steps = ()
+
+    def take(self, step: "Span") -> None:
+        """Have `step` as a part, where there is room; a thread's step may come when this one has ended."""
+        if isinstance(self.steps, list) and self.root is not None and self.root.admit():
+            self.steps.append(step)
 
     def admit(self) -> bool:
         """Asked of the outermost step: whether there is room for one more."""
@@ -197,8 +207,7 @@ def graft(steps: Iterable[tuple[str, int, int]]) -> None:
     for name, started_at_ns, ended_at_ns in steps:
         span = Span(name, outer)
         span.started_ns, span.ended_ns = started_at_ns - offset_ns, ended_at_ns - offset_ns
-        if outer.root.admit():
-            outer.steps.append(span)
+        outer.take(span)
 
 
 def current() -> Span | None:

@@ -21,8 +21,8 @@ from rundlet.step import watch
 from rundlet.trace.flight import Flight, FlightRecorder, Step
 from rundlet.trace.span import STEPS_MAX, Failure, Span, current, observe_step
 
-_KEPT_MAX = 64
-"""Ended operations kept for each name; a step takes half a kB, a pod's start has 30 of them."""
+_KEPT_MAX = 32
+"""Ended operations kept for each name; a step takes a third of a kB, a pod's start has 30 of them."""
 
 Observer = Callable[["Operation"], None]
 
@@ -145,7 +145,7 @@ def recall_flight(tracer: Tracer, flight: Flight) -> None:
     for step in inner:
         span = Span(step.name, outer, step.kind, step.object_id, step.label)
         _end_killed(span, step, now)
-        outer.steps.append(span)
+        outer.take(span)
         outer = span
     tracer.keep(operation)
 
