@@ -199,7 +199,8 @@ def run(arguments: list[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def main() -> None:
+def perform() -> int:
+    """The command of sys.argv, its output flushed; returns the exit code."""
     # Few commands live long enough for garbage: the collector's looks at every import are 10 ms of a start.
     gc.set_threshold(_COLLECT_AFTER)
     try:
@@ -208,7 +209,11 @@ def main() -> None:
     except BrokenPipeError:  # `rundlet ps | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    _leave(code)
+    return code
+
+
+def main() -> None:
+    _leave(perform())
 
 
 def _leave(code: int) -> None:

@@ -16,6 +16,8 @@ from rundlet import errors
 from rundlet.kernel.failure import translating
 from rundlet.step import step
 
+# Statements of the schema that have been done: a copy of some tables must not take them along.
+DONE_TABLE: Final = "schemas"
 _BUSY_TIMEOUT_S: Final = 30.0
 
 _KINDS: Final[dict[int, type[errors.Error]]] = {
@@ -54,8 +56,7 @@ class Database:
         with self._translating(), _opening(path):
             connection = self._connect()
             connection.execute("PRAGMA journal_mode = WAL")
-            for statement in schema:
-                connection.execute(statement)
+            _ensure_schema(connection, schema)
             self._idle.append(connection)
 
     def close(self) -> None:
@@ -149,6 +150,20 @@ class Database:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
             kind = _KINDS.get(code & 0xFF, errors.Internal)  # the low byte is the primary code
             raise kind(f"database {self._path}: {error}") from error
+
+
+def _ensure_schema(connection: sqlite3.Connection, schema: Sequence[str]) -> None:
+    """Make what is not there.  What was made before is known by its statement: to ask takes SQLite 0.1 ms, to
+    look at all of some 40 statements 3 ms, at each opening."""
+    connection.execute("CREATE TABLE IF NOT EXISTS schemas (statement TEXT PRIMARY KEY) WITHOUT ROWID")
+    known = {row[0] for row in connection.execute("SELECT statement FROM schemas")}
+    missing = [statement for statement in schema if statement not in known]
+    if missing:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in missing:
+            connection.execute(statement)
+            connection.execute("INSERT OR IGNORE INTO schemas VALUES (?)", (statement,))
+        connection.execute("COMMIT")
 
 
 def _fetch(connection: sqlite3.Connection, statement: str, parameters: Sequence[Any]) -> list[sqlite3.Row]:

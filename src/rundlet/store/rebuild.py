@@ -25,6 +25,7 @@ from rundlet.spec.manifest import Manifest, parse_manifest
 from rundlet.step import step
 from rundlet.store.check import hash_file
 from rundlet.store.checkimages import find_references
+from rundlet.store.database import DONE_TABLE
 from rundlet.store.images import image_id_of
 from rundlet.store.layers import row_id_of
 from rundlet.store.notes import ImageNote, LayerNote, SnapshotNote, read_note, unlink_if_there
@@ -141,7 +142,7 @@ def _salvage(path: str, into: Connection) -> None:
         for name, statement in _read_rows(
             damaged, "SELECT name, sql FROM sqlite_master WHERE type = 'table'"
         ):
-            if name.startswith("sqlite_"):
+            if name.startswith("sqlite_") or name == DONE_TABLE:
                 continue
             try:
                 if not into.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone():

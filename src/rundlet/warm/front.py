@@ -9,8 +9,8 @@ says how long it stays.
           ◀─── "p" pid u32         taken: a child does it
           ◀─── "n"                 not from here: other namespaces, rights, limits or another rundlet
           ◀─── "o"                 outdated: rundlet's files have changed, it leaves
-          ◀─── "x" code u8         the child's end …
-          ◀─── "s" signal u8       … by a signal
+          ◀─── "x" code u8         the child's end, told by itself …
+          ◀─── "s" signal u8       … or by the warm process when it was a signal
 
 The body is the number of arguments, the arguments and the environment, with NUL in between.  Numbers are
 big endian.  Signals that come to the front are passed on to the child by its pidfd; when the front dies
@@ -152,7 +152,7 @@ def _pass_signals(pid: int) -> None:
         _signal.signal(number, stop)
         tell(_signal.SIGCONT, frame)
 
-    for number in range(1, _signal.NSIG):
+    for number in range(1, _signal.SIGSYS + 1):
         if number not in _UNPASSED and _signal.getsignal(number) == _signal.SIG_DFL:
             _signal.signal(number, stop if number == _STOP_KEY else tell)
 

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
-from rundlet.cli.main import main as do_command
+from rundlet.cli.main import perform
 from rundlet.warm.front import STREAMS, is_read_by_python
 from rundlet.warm.surroundings import are_same, read_status
 
@@ -46,8 +46,13 @@ def serve(front: socket.socket, known: frozenset[str], news_fd: int) -> NoReturn
         front.send(b"p" + _LENGTH.pack(os.getpid()))
     except OSError:
         os._exit(1)  # the front has gone, or does it itself
-    atexit.register(_report, known, news_fd)
-    _run()
+    code = _run()
+    _report(known, news_fd)
+    try:
+        front.send(b"x" + bytes((code & 0xFF,)))  # it need not wait until all memory is given back
+    except OSError:
+        pass
+    os._exit(code & 0xFF)
 
 
 def _receive(front: socket.socket) -> Request | None:
@@ -108,12 +113,14 @@ def _become(request: Request) -> None:
 
 def _take_signals(ignored: int, blocked: int) -> None:
     """Bit 0 of each mask is signal 1."""
-    for number in signal.valid_signals() - set(_IGNORED_BY_PYTHON):
-        if ignored >> (number - 1) & 1:
-            signal.signal(number, signal.SIG_IGN)
+    for number in _numbers_in(ignored).difference(_IGNORED_BY_PYTHON):
+        signal.signal(number, signal.SIG_IGN)
     if blocked:
-        numbers = [number for number in signal.valid_signals() if blocked >> (number - 1) & 1]
-        signal.pthread_sigmask(signal.SIG_SETMASK, numbers)
+        signal.pthread_sigmask(signal.SIG_SETMASK, _numbers_in(blocked))
+
+
+def _numbers_in(mask: int) -> set[int]:
+    return {number for number in range(1, signal.NSIG) if mask >> (number - 1) & 1}
 
 
 def _report(known: frozenset[str], news_fd: int) -> None:
@@ -123,16 +130,17 @@ def _report(known: frozenset[str], news_fd: int) -> None:
         os.write(news_fd, news.encode())
 
 
-def _run() -> NoReturn:
-    """As the interpreter runs a program and ends."""
-    code: int | str | None = 0
+def _run() -> int:
+    """As the interpreter runs a program and ends; the exit code."""
+    code: int | str | None
     try:
-        do_command()
+        code = perform()
     except SystemExit as end:
         code = end.code
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        code = 128 + signal.SIGINT
     except BaseException:  # noqa: BLE001 - the last one who could tell
         traceback.print_exc()
         code = 1
@@ -140,4 +148,4 @@ def _run() -> NoReturn:
     atexit._run_exitfuncs()  # noqa: SLF001
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else bool(code))
+    return code if isinstance(code, int) else bool(code)
