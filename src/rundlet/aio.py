@@ -82,60 +82,79 @@ class Container:
         self.id = inner.id
 
     async def name(self) -> str:
+        """Its name now."""
         return await _in_thread(lambda: self.inner.name)
 
     async def state(self) -> str:
+        """created, running, paused, exited or unknown."""
         return await _in_thread(lambda: self.inner.state)
 
     async def exit_code(self) -> int | None:
+        """None until it has ended."""
         return await _in_thread(lambda: self.inner.exit_code)
 
     async def ip(self) -> str:
+        """Its first address, "" without one."""
         return await _in_thread(lambda: self.inner.ip)
 
     async def port(self, container_port: int | str) -> int:
+        """The port of the host that leads to `container_port`; NotFound when none does."""
         return await _in_thread(self.inner.port, container_port)
 
     async def start(self) -> None:
+        """As `rundlet.Container.start`."""
         await _in_thread(self.inner.start)
 
     async def stop(self, timeout_s: float | None = None) -> None:
+        """As `rundlet.Container.stop`: SIGKILL after `timeout_s`."""
         await _in_thread(self.inner.stop, timeout_s)
 
     async def restart(self, timeout_s: float | None = None) -> None:
+        """As `rundlet.Container.restart`."""
         await _in_thread(self.inner.restart, timeout_s)
 
     async def kill(self, signal: str = "SIGKILL") -> None:
+        """As `rundlet.Container.kill`: send the first process a signal."""
         await _in_thread(self.inner.kill, signal)
 
     async def remove(self, *, force: bool = False) -> None:
+        """As `rundlet.Container.remove`; FailedPrecondition while it runs, unless `force`."""
         await _in_thread(self.inner.remove, force=force)
 
     async def wait(self, timeout_s: float | None = None) -> int:
+        """Its exit code, once it has ended; DeadlineExceeded when it has not after `timeout_s`."""
         return await _in_thread(self.inner.wait, timeout_s)
 
     async def exec(self, command: Command, **given: Any) -> ExecResult:
+        """As `rundlet.Container.exec`, with the same keywords: run a program in it to its end."""
         return await _in_thread(self.inner.exec, command, **given)
 
     def logs(self, **given: Any) -> AsyncIterator[LogEntry]:
+        """As `rundlet.Container.logs`, with the same keywords: entries as they come."""
         return _iterate(lambda: self.inner.logs(**given))
 
     async def output(self) -> str:
+        """All that it has written so far, stdout and stderr in their order."""
         return await _in_thread(self.inner.output)
 
     async def write(self, path: str, data: str | bytes, *, mode: int = 0o644) -> None:
+        """Write one file in it, with these permission bits."""
         await _in_thread(self.inner.write, path, data, mode=mode)
 
     async def read(self, path: str) -> bytes:
+        """The content of one file in it; NotFound."""
         return await _in_thread(self.inner.read, path)
 
     async def wait_for_log(self, pattern: str, timeout_s: float = 60.0) -> str:
+        """The first line in which `pattern` (a regular expression) is found; DeadlineExceeded."""
         return await _in_thread(self.inner.wait_for_log, pattern, timeout_s)
 
     async def wait_for_port(self, port: int, timeout_s: float = 60.0) -> None:
+        """Until the container listens on its TCP `port`; DeadlineExceeded."""
         await _in_thread(self.inner.wait_for_port, port, timeout_s)
 
     async def wait_healthy(self, timeout_s: float = 60.0) -> None:
+        """Until its health check says so; DeadlineExceeded."""
         await _in_thread(self.inner.wait_healthy, timeout_s)
 
     async def __aenter__(self) -> Self:
@@ -157,23 +176,29 @@ class Client:
         self.inner = SyncClient(**given)
 
     def run(self, image: str, command: Command | None = None, **words: Unpack[RunWords]) -> Making[Container]:
+        """As `rundlet.Client.run`: await it, or use it with `async with`."""
         return _make_container(lambda: self.inner.run(image, command, **words))
 
     def create(
         self, image: str, command: Command | None = None, **words: Unpack[RunWords]
     ) -> Making[Container]:
+        """As `run`, without starting it."""
         return _make_container(lambda: self.inner.create(image, command, **words))
 
     async def get(self, name: str) -> Container:
+        """The container of that name or id, or the beginning of its id; NotFound."""
         return Container(await _in_thread(self.inner.containers.get, name))
 
     async def list(self) -> "list[Container]":
+        """All containers, also those that have ended."""
         return [Container(each) for each in await _in_thread(self.inner.containers.list)]
 
     async def pull(self, name: str, **given: Any) -> Any:
+        """As `rundlet.Client.images.pull`, with the same keywords."""
         return await _in_thread(self.inner.images.pull, name, **given)
 
     async def close(self) -> None:
+        """Let go of the store; containers go on."""
         await _in_thread(self.inner.close)
 
     async def __aenter__(self) -> Self:
@@ -209,6 +234,7 @@ class Sandbox:
 
     @classmethod
     async def open(cls, image: str | Snapshot, **given: Any) -> Self:
+        """One that the caller closes; arguments as `rundlet.Sandbox` has them."""
         return await cls(image, **given).__aenter__()
 
     def _opened(self) -> SyncSandbox:
@@ -217,24 +243,31 @@ class Sandbox:
         return self.inner
 
     async def run(self, argv: "list[str]", **given: Any) -> Call:
+        """As `rundlet.Sandbox.run`, with the same keywords: one program to its end."""
         return await _in_thread(self._opened().run, argv, **given)
 
     async def kill(self) -> None:
+        """End every process in it."""
         await _in_thread(self._opened().kill)
 
     async def write(self, path: str, data: str | bytes, *, mode: int = 0o644) -> None:
+        """Write one file in it, with these permission bits."""
         await _in_thread(self._opened().write, path, data, mode=mode)
 
     async def read(self, path: str) -> bytes:
+        """The content of one file in it; NotFound."""
         return await _in_thread(self._opened().read, path)
 
     async def list(self, path: str = "/work") -> "list[str]":
+        """The names in one directory of it."""
         return await _in_thread(self._opened().list, path)
 
     async def snapshot(self) -> Snapshot:
+        """Its files as they are now, for further sandboxes."""
         return await _in_thread(self._opened().snapshot)
 
     async def close(self) -> None:
+        """End it and remove all that it was."""
         await _in_thread(self._opened().close)
 
     async def __aenter__(self) -> Self:

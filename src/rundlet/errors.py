@@ -1,21 +1,21 @@
 """The one error taxonomy of rundlet.
 
     Error
-    ├── InvalidArgument     the caller's input is wrong, whatever the state
-    ├── NotFound            the named object does not exist
-    │   └── ProgramNotFound        it is the program that a process was to run
-    ├── AlreadyExists       the name or id is taken
-    ├── FailedPrecondition  right call, wrong state (start of a running container)
-    ├── PermissionDenied    the caller, or this process, may not
-    │   └── ProgramNotExecutable   execute that program
-    ├── Unauthenticated     credentials are missing or refused (registries)
-    ├── ResourceExhausted   a limit, a quota or the disk is full
-    ├── Unavailable         a peer or the host cannot answer now; try again
-    ├── DeadlineExceeded    the time that the caller gave has passed
-    ├── Cancelled           the caller gave up
-    ├── DataLoss            what was read is not what was written (digests)
-    ├── Unimplemented       rundlet does not do this (yet)
-    └── Internal            our bug
+    ├── InvalidArgument
+    ├── NotFound
+    │   └── ProgramNotFound
+    ├── AlreadyExists
+    ├── FailedPrecondition
+    ├── PermissionDenied
+    │   └── ProgramNotExecutable
+    ├── Unauthenticated
+    ├── ResourceExhausted
+    ├── Unavailable
+    ├── DeadlineExceeded
+    ├── Cancelled
+    ├── DataLoss
+    ├── Unimplemented
+    └── Internal
 
 The names are those of gRPC on purpose: each wall (exit code, gRPC status, HTTP
 status) maps the class once, and nothing ever branches on the text.  A message
@@ -50,62 +50,92 @@ def _escape(text: str) -> str:
 
 
 class InvalidArgument(Error):
+    """The caller's input is wrong, whatever the state."""
+
     code = "invalid_argument"
 
 
 class NotFound(Error):
+    """The named object does not exist."""
+
     code = "not_found"
 
 
 class AlreadyExists(Error):
+    """The name or id is taken."""
+
     code = "already_exists"
 
 
 class FailedPrecondition(Error):
+    """Right call, wrong state (start of a running container)."""
+
     code = "failed_precondition"
 
 
 class PermissionDenied(Error):
+    """The caller, or this process, may not."""
+
     code = "permission_denied"
 
 
 class Unauthenticated(Error):
+    """Credentials are missing or refused (registries)."""
+
     code = "unauthenticated"
 
 
 class ResourceExhausted(Error):
+    """A limit, a quota or the disk is full."""
+
     code = "resource_exhausted"
 
 
 class Unavailable(Error):
+    """A peer or the host cannot answer now; try again."""
+
     code = "unavailable"
 
 
 class DeadlineExceeded(Error):
+    """The time that the caller gave has passed."""
+
     code = "deadline_exceeded"
 
 
 class Cancelled(Error):
+    """The caller gave up."""
+
     code = "cancelled"
 
 
 class DataLoss(Error):
+    """What was read is not what was written (digests)."""
+
     code = "data_loss"
 
 
 class Unimplemented(Error):
+    """rundlet does not do this (yet)."""
+
     code = "unimplemented"
 
 
 class Internal(Error):
+    """Our bug."""
+
     code = "internal"
 
 
 class ProgramNotFound(NotFound):
+    """The program that a process was to run is not there."""
+
     code = "program_not_found"
 
 
 class ProgramNotExecutable(PermissionDenied):
+    """This user may not execute the program, or it is none."""
+
     code = "program_not_executable"
 
 

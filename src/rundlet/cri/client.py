@@ -65,6 +65,7 @@ class Client:
             raise error from failure
 
     def close(self) -> None:
+        """Close the connections; calls under way are cancelled."""
         for channel in self._channels.values():
             channel.close()
 

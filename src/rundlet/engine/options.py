@@ -148,6 +148,8 @@ class Dns(_Options, frozen=True):
 
 
 class PortMapping(_Options, frozen=True):
+    """A port of the pod on the host: `host_port` 0 is none, `host_ip` "" every address of the host."""
+
     container_port: int
     host_port: int = 0
     host_ip: str = ""
@@ -225,6 +227,8 @@ class Rlimit(_Options, frozen=True):
 
 
 class Device(_Options, frozen=True):
+    """A device of the host in the container; `permissions` are of r, w and m (mknod)."""
+
     host_path: str
     container_path: str
     permissions: str = "rwm"
@@ -307,6 +311,8 @@ class PodFilter(_Options, frozen=True):
 
 
 class ContainerFilter(_Options, frozen=True):
+    """Which containers are asked for; what is empty chooses none out. `id` may be the beginning of one."""
+
     id: str = ""
     pod_id: str = ""
     state: Literal["", "created", "running", "exited", "unknown"] = ""

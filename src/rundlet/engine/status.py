@@ -16,6 +16,8 @@ class _Status(Struct, frozen=True):
 
 
 class PodStatus(_Status, frozen=True):
+    """A pod sandbox; `ips` are none while it is not ready, `netns_path` is "" in the host's network."""
+
     id: str
     options: PodOptions
     state: Literal["ready", "notready"]
@@ -61,12 +63,16 @@ class ContainerStatus(_Status, frozen=True):
 
 
 class ExecResult(_Status, frozen=True):
+    """What a program in a container wrote, and its exit code (128 + N when signal N ended it)."""
+
     stdout: bytes
     stderr: bytes
     exit_code: int
 
 
 class CpuStats(_Status, frozen=True):
+    """Time used since the beginning, and billionths of a core of late (0 before the second look)."""
+
     timestamp_ns: int
     usage_ns: int
     usage_nanocores: int
@@ -74,6 +80,8 @@ class CpuStats(_Status, frozen=True):
 
 
 class MemoryStats(_Status, frozen=True):
+    """As cgroup and kubelet count; `available_bytes` is what the limit leaves, 0 without a limit."""
+
     timestamp_ns: int
     working_set_bytes: int
     available_bytes: int
@@ -87,11 +95,15 @@ class MemoryStats(_Status, frozen=True):
 
 
 class IoStats(_Status, frozen=True):
+    """Pressure of block devices, where the kernel tells it."""
+
     timestamp_ns: int
     pressure: Pressure
 
 
 class FilesystemUsage(_Status, frozen=True):
+    """What lies on the file system at `mountpoint` for one purpose."""
+
     timestamp_ns: int
     mountpoint: str
     used_bytes: int
@@ -99,6 +111,8 @@ class FilesystemUsage(_Status, frozen=True):
 
 
 class ContainerStats(_Status, frozen=True):
+    """What a container uses now."""
+
     container: ContainerStatus
     cpu: CpuStats
     memory: MemoryStats
@@ -108,6 +122,8 @@ class ContainerStats(_Status, frozen=True):
 
 
 class InterfaceStats(_Status, frozen=True):
+    """Counters of one interface of a pod, since it was made."""
+
     name: str
     rx_bytes: int
     rx_errors: int
@@ -120,6 +136,8 @@ class InterfaceStats(_Status, frozen=True):
 
 
 class PodStats(_Status, frozen=True):
+    """What a pod uses now, its containers included."""
+
     pod: PodStatus
     cpu: CpuStats
     memory: MemoryStats
@@ -139,6 +157,8 @@ class Condition(_Status, frozen=True):
 
 
 class HandlerStatus(_Status, frozen=True):
+    """A runtime handler and what it can do (CRI's RuntimeHandlerFeatures)."""
+
     name: str
     recursive_readonly_mounts: bool
     user_namespaces: bool

@@ -55,6 +55,7 @@ class NetworkInfo(Struct, frozen=True):
 
     @property
     def ipv6(self) -> bool:
+        """Whether one of its subnets is of IPv6."""
         return any(":" in one.subnet for one in self.subnets)
 
 
@@ -101,6 +102,7 @@ class Networks:
         return self._describe(self._named.find(name), self.users())
 
     def exists(self, name: str) -> bool:
+        """Whether there is a network of that name."""
         return name in self._named.names()
 
     def list(self) -> Sequence[NetworkInfo]:

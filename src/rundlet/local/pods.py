@@ -155,6 +155,7 @@ class Pods:
         self._networks.name_neighbours(record.asked.network.names)
 
     def restart(self, text: str, timeout_s: float | None = None) -> None:
+        """Stop and start it; what is running is given `timeout_s` to end by itself."""
         self.stop(text, timeout_s)
         self.start(text)
 
@@ -170,6 +171,7 @@ class Pods:
         self._each_in(text, "running", self._containers.pause)
 
     def unpause(self, text: str) -> None:
+        """Let its paused containers go on."""
         self._each_in(text, "paused", self._containers.unpause)
 
     def _each_in(self, text: str, state: str, verb: Callable[[str], None]) -> None:
@@ -227,6 +229,7 @@ class Pods:
         return self._describe(name, record)
 
     def exists(self, text: str) -> bool:
+        """Whether a name, an id or the beginning of one names a pod."""
         try:
             self._pods.find(text)
         except NotFound:

@@ -95,6 +95,7 @@ class Secrets:
         return _describe(*named[0]) if len(named) == 1 else _describe(text, self._table.get(text))
 
     def exists(self, name: str) -> bool:
+        """Whether there is a secret of that name."""
         return self._table.find(name) is not None
 
     def list(self) -> Sequence[Secret]:

@@ -52,6 +52,7 @@ class Container(Struct, frozen=True):
 
     @property
     def short_id(self) -> str:
+        """The 12 characters that people are shown."""
         return self.id[:12]
 
 

@@ -121,6 +121,7 @@ class Volumes:
             self._table.add(name, record)
 
     def locate(self, name: str) -> str:
+        """Where the files of a volume lie on the host, there or not."""
         return f"{self._directory}/{name}/_data"
 
     def locate_inside(self, name: str, sub_path: str) -> str:
@@ -144,6 +145,7 @@ class Volumes:
         return self._describe(name, self._table.get(name), self._users())
 
     def exists(self, name: str) -> bool:
+        """Whether there is a volume of that name."""
         return self._table.find(name) is not None
 
     def list(self, labels: dict[str, str] | None = None) -> Sequence[Volume]:
