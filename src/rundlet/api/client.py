@@ -99,6 +99,7 @@ class Client:
         return Container(self.machine, self.machine.containers.run(options))
 
     def close(self) -> None:
+        """Let go of the store; containers go on."""
         self.machine.close()
 
     def __enter__(self) -> Self:

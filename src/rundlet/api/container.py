@@ -41,14 +41,17 @@ class ExecResult(Struct, frozen=True):
 
     @property
     def stdout(self) -> str:
+        """As text; bytes that are no UTF-8 become U+FFFD."""
         return self.stdout_bytes.decode(errors="replace")
 
     @property
     def stderr(self) -> str:
+        """As `stdout`."""
         return self.stderr_bytes.decode(errors="replace")
 
     @property
     def ok(self) -> bool:
+        """Whether it ended with 0."""
         return self.exit_code == 0
 
 
@@ -68,6 +71,7 @@ class Container:
 
     @property
     def name(self) -> str:
+        """Its name now; it can be renamed."""
         return self.status.name
 
     @property
@@ -109,21 +113,27 @@ class Container:
     # -- life -------------------------------------------------------------------
 
     def start(self) -> None:
+        """Start it, for the first time or again with the same files; one that runs goes on."""
         self._machine.containers.start(self.id)
 
     def stop(self, timeout_s: float | None = None) -> None:
+        """SIGTERM, or the signal that its image names; SIGKILL after `timeout_s` (None: what it was made with, else 10)."""
         self._machine.containers.stop(self.id, timeout_s)
 
     def restart(self, timeout_s: float | None = None) -> None:
+        """`stop` and `start`."""
         self._machine.containers.restart(self.id, timeout_s)
 
     def kill(self, signal: str = "SIGKILL") -> None:
+        """Send its first process a signal; FailedPrecondition when it does not run."""
         self._machine.containers.kill(self.id, signal)
 
     def remove(self, *, force: bool = False) -> None:
+        """Remove it with its files; FailedPrecondition while it runs, unless `force`."""
         self._machine.containers.remove(self.id, force=force)
 
     def rename(self, name: str) -> None:
+        """AlreadyExists when the name is taken, InvalidArgument when it cannot be one."""
         self._machine.containers.rename(self.id, name)
 
     def wait(self, timeout_s: float | None = None) -> int:

@@ -21,14 +21,17 @@ class Image:
 
     @property
     def id(self) -> str:
+        """The digest of its configuration ("sha256:…")."""
         return self.record.id
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Full names with their tags; none for an image that nothing names."""
         return self.record.names
 
     @property
     def size_bytes(self) -> int:
+        """Of its layers and its configuration, as they lie in the store."""
         return self.record.size_bytes
 
     @property
@@ -38,6 +41,7 @@ class Image:
 
     @property
     def labels(self) -> dict[str, str]:
+        """Those of its configuration."""
         return self.record.config.config.labels
 
     def __repr__(self) -> str:
@@ -90,6 +94,7 @@ class Images:
         return Image(record)
 
     def list(self) -> ImageList:
+        """Every image of this machine."""
         return ImageList(map(Image, self._machine.engine.images.list()))
 
     def remove(self, name: str) -> None:

@@ -49,6 +49,7 @@ class Call(Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
+        """Whether it ended with 0."""
         return self.exit_code == 0
 
 
@@ -173,6 +174,7 @@ class Sandbox:
         return self._machine.apply(get_file, self.id, path, limit_bytes)
 
     def read_text(self, path: str) -> str:
+        """As `read`; bytes that are no UTF-8 become U+FFFD."""
         return self.read(path).decode(errors="replace")
 
     def list(self, path: str = WORK) -> list[str]:
