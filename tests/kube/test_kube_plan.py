@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rundlet.engine.options import PortRedirect
 from rundlet.errors import AlreadyExists, Error, InvalidArgument, NotFound
 from rundlet.kube.containers import plan_container
 from rundlet.kube.documents import read_documents
@@ -249,7 +250,19 @@ def test_node_port_is_a_host_port_of_the_first_pod():
     (port,) = plan.pods[0].published
     assert (port.host_port, port.container_port) == (30080, 8080)
     assert plan.pods[1].published == ()
-    assert any("must use 8080" in warning for warning in plan.warnings)
+
+
+def test_a_service_s_port_leads_to_the_target_port_of_each_pod():
+    plan = play(DEPLOYMENT + service("ClusterIP", "[{port: 80, targetPort: http}]"))
+    assert [pod.redirects for pod in plan.pods] == [(PortRedirect(80, 8080),)] * 2
+    assert plan.warnings == ()
+
+
+def test_a_service_s_port_that_the_pod_has_itself_is_told():
+    text = DEPLOYMENT.replace("name: http}", "name: http}, {containerPort: 80}")
+    plan = play(text + service("ClusterIP", "[{port: 80, targetPort: http}]"))
+    assert [pod.redirects for pod in plan.pods] == [(), ()]
+    assert "port 80 of pod front-pod-0 is taken: use its port 8080" in plan.warnings[0]
 
 
 def test_load_balancer_publishes_its_own_port():

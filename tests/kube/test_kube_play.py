@@ -194,6 +194,42 @@ def test_host_path_that_is_not_there_is_named_or_made(machine, image, tmp_path):
     assert (tmp_path / "new" / "file").exists()
 
 
+WEB = """
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: web
+        image: IMAGE
+        command: [sh, -c, "mkdir /w; hostname > /w/name; exec busybox httpd -f -p 8080 -h /w"]
+        ports: [{containerPort: 8080, name: http}]
+---
+kind: Service
+metadata: {name: shop}
+spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: http, nodePort: 30090}]}
+---
+kind: Pod
+metadata: {name: guest}
+spec:
+  containers: [{name: main, image: IMAGE, command: [sleep, "600"]}]
+"""
+
+
+def test_a_service_is_reached_at_its_own_port(machine, image):
+    """From a neighbour, and from a pod of the service itself."""
+    played = play(machine, read(WEB, image))
+    assert played.warnings == ("Service shop: its host ports lead to pod web-pod-0, the first of 2",)
+    for name in ("guest-main", "web-pod-0-web"):
+        script = "for n in 1 2 3 4 5 6 7 8 9; do busybox wget -qO- http://shop/name && exit; sleep 0.1; done"
+        found = machine.containers.exec(name, ["sh", "-c", script])
+        assert found.stdout.decode().strip() in ("web-pod-0", "web-pod-1"), found.stderr
+
+
 def test_pod_that_is_not_started_is_created_whole(machine, image):
     play(machine, read(POD + '    args: [":"]\n', image), PlaySettings(start=False))
     assert [container.state for container in machine.containers.list(EVERYTHING)] == ["created"]

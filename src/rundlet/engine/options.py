@@ -156,6 +156,14 @@ class PortMapping(_Options, frozen=True):
     protocol: Literal["tcp", "udp", "sctp"] = "tcp"
 
 
+class PortRedirect(_Options, frozen=True):
+    """Connections to `port` of a pod come to its port `target`."""
+
+    port: int
+    target: int
+    protocol: Literal["tcp", "udp", "sctp"] = "tcp"
+
+
 class NetworkUse(_Options, frozen=True):
     """One network of a pod, by name, and what the pod asks of it; empty values leave the choice to its plugins."""
 
@@ -172,7 +180,7 @@ class PodOptions(_Options, frozen=True):
     `origin` says who made it, so that fronts leave each other's alone.  `networks` are those of
     the machine's own directory in place of the node's; the first gives the address.  A pod that is
     not `connected` has a loopback and nothing else.  `hosts` are further (address,
-    name) pairs of /etc/hosts; a `shm_size_bytes` of 0 is the engine's.
+    name) pairs of /etc/hosts; a `shm_size_bytes` of 0 is the engine's.  `redirects` are in its own network only.
     """
 
     name: str
@@ -196,6 +204,7 @@ class PodOptions(_Options, frozen=True):
     connected: bool = True
     hosts: tuple[tuple[str, str], ...] = ()
     shm_size_bytes: int = 0
+    redirects: tuple[PortRedirect, ...] = ()
 
 
 class Mount(_Options, frozen=True):

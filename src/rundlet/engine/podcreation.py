@@ -16,6 +16,7 @@ from rundlet.keeper.protocol import PodNamespaces
 from rundlet.kernel.failure import translating
 from rundlet.network.loopback import set_loopback_up
 from rundlet.network.pod import Attached, PodNetns
+from rundlet.network.redirects import Redirect, redirect_ports
 from rundlet.spec.cni import Result
 from rundlet.step import step
 
@@ -138,7 +139,11 @@ def _attach(
     undo.add(f"detach the network of pod {pod_id}", parts.network.detach, network, path)
     netns = PodNetns(path, namespaces.netns_fd, namespaces.route_fd)
     with step("pod.network", pod_id):
-        return parts.network.attach(network, netns)
+        attached = parts.network.attach(network, netns)
+        if options.redirects:
+            redirects = [Redirect(one.port, one.target, one.protocol) for one in options.redirects]
+            redirect_ports(namespaces.netns_fd, redirects, path)
+    return attached
 
 
 def _close(*fds: int) -> None:

@@ -5,7 +5,8 @@
                  Pods, Deployments … ─► pods, each with its volumes
 
 A Service is no thing of its own here: its name is an alias of each pod that it chooses, so that
-other pods resolve it to their addresses, and its node port is a host port of the first of them.
+other pods resolve it to their addresses; its port leads to the target port within each of them, and
+its node port is a host port of the first of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from rundlet.engine.options import PortMapping
+from rundlet.engine.options import PortMapping, PortRedirect
 from rundlet.errors import AlreadyExists, InvalidArgument
 from rundlet.kube.containers import find_port
 from rundlet.kube.documents import Document
@@ -49,6 +50,7 @@ class PlannedPod(NamedTuple):
     volumes: Mapping[str, PlannedVolume]
     aliases: tuple[str, ...] = ()
     published: tuple[PortMapping, ...] = ()
+    redirects: tuple[PortRedirect, ...] = ()
 
 
 class Play(NamedTuple):
@@ -211,8 +213,9 @@ def _serve(pods: Sequence[PlannedPod], services: Sequence[Service]) -> tuple[lis
             continue
         for n in chosen:
             served[n] = served[n]._replace(aliases=(*served[n].aliases, *list_names(service.metadata)))
-        for port in service.spec.ports:
-            warnings += _warn_port(service, port, served[chosen[0]])
+            for port in service.spec.ports:
+                served[n], told = _redirect(service, port, served[n])
+                warnings += told
         published = _publish(service, served[chosen[0]], taken)
         first = served[chosen[0]]
         served[chosen[0]] = first._replace(published=(*first.published, *published))
@@ -233,12 +236,19 @@ def list_names(meta: Meta) -> tuple[str, ...]:
     return (meta.name, f"{meta.name}.{space}", f"{meta.name}.{space}.svc", f"{meta.name}.{space}.{_DOMAIN}")
 
 
-def _warn_port(service: Service, port: ServicePort, pod: PlannedPod) -> list[str]:
-    target = _find_target(service, port, pod)
-    if target == port.port:
-        return []
-    what = f"Service {service.metadata.name}: port {port.port} leads to port {target} of its pods"
-    return [f"{what}: other pods must use {target}, for the name stands for the pods themselves"]
+def _redirect(service: Service, port: ServicePort, pod: PlannedPod) -> tuple[PlannedPod, list[str]]:
+    """The pod whose port of the service leads to the one that it listens on, and what stands against that."""
+    wanted = PortRedirect(port.port, _find_target(service, port, pod), port.protocol.lower())  # type: ignore[arg-type]  # one of three
+    if wanted.target == wanted.port or wanted in pod.redirects:
+        return pod, []
+    what = f"Service {service.metadata.name}: port {port.port} of pod {pod.meta.name}"
+    if pod.spec.host_network:
+        return pod, [f"{what} is the host's: use its port {wanted.target}"]
+    own = {(one.container_port, one.protocol) for each in pod.spec.containers for one in each.ports}
+    others = {(one.port, one.protocol) for one in pod.redirects}
+    if (port.port, port.protocol) in own or (wanted.port, wanted.protocol) in others:
+        return pod, [f"{what} is taken: use its port {wanted.target}"]
+    return pod._replace(redirects=(*pod.redirects, wanted)), []
 
 
 def _find_target(service: Service, port: ServicePort, pod: PlannedPod) -> int:

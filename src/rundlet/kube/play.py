@@ -147,7 +147,7 @@ class _Player:
         name = pod.meta.name
         with Undo() as undo:
             self._make_volumes(pod, undo)
-            request = plan_pod(pod.meta, pod.spec, self._networks, pod.aliases, pod.published)
+            request = plan_pod(pod.meta, pod.spec, self._networks, pod.aliases, pod.published, pod.redirects)
             pod_id = self._machine.pods.create(request)
             undo.add(f"remove pod {name}", self._machine.pods.remove, pod_id, force=True)
             containers = self._make_containers(pod, pod_id)

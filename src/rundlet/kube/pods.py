@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rundlet.engine.options import Dns, PortMapping
+from rundlet.engine.options import Dns, PortMapping, PortRedirect
 from rundlet.kube.model import Meta, PodSpec, Port
 from rundlet.local.options import Namespaces, NetworkChoice, PodRequest
 
@@ -15,8 +15,9 @@ def plan_pod(
     networks: Sequence[str],
     aliases: Sequence[str] = (),
     published: Sequence[PortMapping] = (),
+    redirects: Sequence[PortRedirect] = (),
 ) -> PodRequest:
-    """`aliases` are the services that it is behind, `published` the host ports that those have."""
+    """`aliases` are the services that it is behind, `published` the host ports that those have, `redirects` their ports."""
     ports = [
         plan_port(port) for container in (*spec.containers, *spec.init_containers) for port in container.ports
     ]
@@ -36,6 +37,7 @@ def plan_pod(
         sysctls={sysctl.name: sysctl.value for sysctl in spec.security_context.sysctls},
         namespaces=Namespaces(pid="host" if spec.host_pid else "", ipc="host" if spec.host_ipc else ""),
         runtime_handler=spec.runtime_class_name,
+        redirects=tuple(redirects),
     )
 
 

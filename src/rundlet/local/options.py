@@ -17,6 +17,7 @@ from rundlet.engine.options import (
     Dns,
     NetworkUse,
     PortMapping,
+    PortRedirect,
     Resources,
     SecurityProfile,
     SelinuxLabel,
@@ -234,3 +235,4 @@ class PodRequest(_Options, frozen=True):
     restart: RestartPolicy = RestartPolicy()
     runtime_handler: str = ""
     cgroup_parent: str = ""
+    redirects: tuple[PortRedirect, ...] = ()

@@ -142,6 +142,7 @@ def plan_pod(asked: PodRequest, name: str, facts: Facts) -> PodOptions:
         connected=asked.network.mode != "none",
         hosts=(*asked.hosts, *facts.hosts),
         shm_size_bytes=asked.shm_size_bytes,
+        redirects=asked.redirects,
     )
 
 

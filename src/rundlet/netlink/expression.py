@@ -151,6 +151,11 @@ def translate_destination(version: int) -> bytes:
     )
 
 
+def redirect() -> bytes:
+    """The verdict: to this host, at the port that a map has put into register 0."""
+    return _expression("redir", _register(1, 0))
+
+
 def masquerade() -> tuple[bytes, ...]:
     """The verdict: give the packet the address of the interface that it leaves by."""
     return (_expression("masq"),)
