@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from rundlet.engine.options import Capabilities, PortMapping, Resources
 from rundlet.errors import FailedPrecondition, NotFound
 from rundlet.kube.documents import read_documents
+from rundlet.kube.generate import find_group, generate
 from rundlet.kube.play import PlaySettings, down, play
+from rundlet.local.networkplan import NetworkRequest
+from rundlet.local.options import Confinement, HealthCheck, Logging, RestartPolicy, RunOptions, VolumeMount
 from rundlet.local.status import ContainerQuery
 
 pytestmark = pytest.mark.kernel
@@ -228,6 +232,67 @@ def test_a_service_is_reached_at_its_own_port(machine, image):
         script = "for n in 1 2 3 4 5 6 7 8 9; do busybox wget -qO- http://shop/name && exit; sleep 0.1; done"
         found = machine.containers.exec(name, ["sh", "-c", script])
         assert found.stdout.decode().strip() in ("web-pod-0", "web-pod-1"), found.stderr
+
+
+def test_what_is_generated_from_a_container_plays_as_the_same(machine, image, tmp_path):
+    asked = RunOptions(
+        image=image,
+        command=("sleep", "600"),
+        name="web",
+        hostname="shop",
+        env=(("A", "1"), ("B", "two words")),
+        user="5:6",
+        groups=("7", "8"),
+        workdir="/tmp",
+        read_only=True,
+        read_only_tmpfs=False,
+        mounts=(
+            VolumeMount("bind", "/host", str(tmp_path), readonly=True),
+            VolumeMount("volume", "/data", "stuff"),
+            VolumeMount("tmpfs", "/fast", size_bytes=1 << 20),
+        ),
+        ports=(PortMapping(8080, 30081),),
+        hosts=(("192.0.2.1", "elsewhere"),),
+        resources=Resources(
+            cpu_period_us=100_000, cpu_quota_us=50_000, cpu_shares=512, memory_limit_bytes=64 << 20
+        ),
+        confinement=Confinement(
+            capabilities=Capabilities(("CAP_NET_ADMIN",), ("CAP_CHOWN",)), no_new_privileges=True
+        ),
+        restart=RestartPolicy("on-failure"),
+        health=HealthCheck(command=("true",), interval_s=30, timeout_s=3, retries=2, on_failure="restart"),
+        stop_timeout_s=1.0,
+    )
+    machine.containers.create(asked)
+    first = generate([find_group(machine, "web")], service=True)
+    machine.containers.remove("web", force=True)
+    played = play(machine, read(first, image))
+    assert played.warnings == ()
+    again = generate([find_group(machine, "web")], service=True)
+    kept = machine.containers.get("web-web").asked
+    assert again == first
+    for field in ("env", "user", "groups", "workdir", "read_only", "resources", "confinement", "health"):
+        assert getattr(kept, field) == getattr(asked, field)
+
+
+def test_logs_addresses_and_annotations_are_those_of_the_command_line(machine, image):
+    settings = PlaySettings(
+        ips=("10.99.7.8",),
+        macs=("92:d0:c6:0a:29:33",),
+        annotations={"why": "because"},
+        logging=Logging("none"),
+        networks=("lan",),
+        own_hosts=True,
+    )
+    machine.networks.create(NetworkRequest("lan", subnets=("10.99.7.0/24",)))
+    played = play(machine, read(POD + '    args: ["sleep 600"]\n', image), settings)
+    ((pod_id, (container,)),) = played.pods.values()
+    (link,) = machine.engine.pods.links(pod_id)
+    assert (link.ips[0], link.mac) == ("10.99.7.8", "92:d0:c6:0a:29:33")
+    found = machine.containers.get(container)
+    assert found.log_path == ""
+    assert found.asked.own_hosts
+    assert machine.pods.get("job").asked.annotations == {"why": "because"}
 
 
 def test_pod_that_is_not_started_is_created_whole(machine, image):

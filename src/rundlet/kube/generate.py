@@ -3,6 +3,7 @@
 What has no word in Kubernetes is left out; what `kube play` makes of the answer runs alike.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,11 +13,13 @@ from msgspec.structs import replace
 from rundlet.engine.options import PortMapping, Resources
 from rundlet.errors import FailedPrecondition, InvalidArgument
 from rundlet.local.machine import Machine
-from rundlet.local.options import HealthCheck, PodRequest, RunOptions, VolumeMount
+from rundlet.local.options import Confinement, HealthCheck, PodRequest, RunOptions, VolumeMount
 
 _RESTART = {"always": "Always", "unless-stopped": "Always", "on-failure": "OnFailure", "no": "Never"}
 _PULL = {"always": "Always", "missing": "IfNotPresent", "newer": "Always", "never": "Never"}
 _NODE_PORTS = range(30_000, 32_768)
+_PATIENCE_S = 30  # of terminationGracePeriodSeconds
+_SHARES_PER_CPU = 1024
 
 
 class Group(NamedTuple):
@@ -58,7 +61,20 @@ def _asked(machine: Machine, container_id: str) -> RunOptions:
     if found.asked is None:
         raise FailedPrecondition(f"container {found.name} was made over CRI")
     name = found.name.removeprefix(f"{found.pod_name}-")
-    return replace(found.asked, name=name)
+    mounts = tuple(_find_kind(machine, mount) for mount in found.asked.mounts)
+    return replace(found.asked, name=name, mounts=mounts)
+
+
+def _find_kind(machine: Machine, mount: VolumeMount) -> VolumeMount:
+    """A volume in memory is a tmpfs of the pod, an anonymous one has no name: neither is a claim."""
+    if mount.kind != "volume" or not machine.volumes.exists(mount.source):
+        return mount
+    volume = machine.volumes.get(mount.source)
+    if volume.options.get("type") == "tmpfs":
+        words = dict(word.partition("=")[::2] for word in volume.options.get("o", "").split(","))
+        size = words.get("size", "")
+        return replace(mount, kind="tmpfs", size_bytes=int(size) if size.isdecimal() else 0)
+    return replace(mount, source="") if volume.anonymous else mount
 
 
 def generate(groups: Sequence[Group], *, service: bool = False) -> str:
@@ -92,16 +108,30 @@ def _describe_pod(group: Group) -> dict[str, Any]:
         "hostAliases": [{"ip": ip, "hostnames": [name]} for ip, name in pod.hosts],
         "dnsConfig": _describe_dns(pod),
     }
-    if pod.sysctls:
-        extra["securityContext"] = {
-            "sysctls": [{"name": name, "value": value} for name, value in pod.sysctls.items()]
-        }
+    first = group.containers[0]
+    extra["terminationGracePeriodSeconds"] = _describe_patience(first)
+    extra["securityContext"] = _describe_pod_security(pod, first)
     spec |= {key: value for key, value in extra.items() if value}
     labels = pod.labels or {"app": group.name}
     metadata: dict[str, Any] = {"name": group.name, "labels": dict(labels)}
     if pod.annotations:
         metadata["annotations"] = dict(pod.annotations)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _describe_patience(asked: RunOptions) -> int:
+    """0 for what Kubernetes has without a word; its least is a second."""
+    patience_s = max(1, math.ceil(asked.stop_timeout_s))
+    return patience_s if patience_s != _PATIENCE_S else 0
+
+
+def _describe_pod_security(pod: PodRequest, first: RunOptions) -> dict[str, Any]:
+    groups = [int(group) for group in first.groups if group.isdecimal()]
+    found = {
+        "sysctls": [{"name": name, "value": value} for name, value in pod.sysctls.items()],
+        "supplementalGroups": groups,
+    }
+    return {key: value for key, value in found.items() if value}
 
 
 def _describe_dns(pod: PodRequest) -> dict[str, Any]:
@@ -153,6 +183,8 @@ def _describe_mount(mount: VolumeMount, volumes: dict[str, dict[str, Any]]) -> d
         case "tmpfs":
             limit = {"sizeLimit": str(mount.size_bytes)} if mount.size_bytes else {}
             name, source = f"memory-{len(volumes)}", {"emptyDir": {"medium": "Memory"} | limit}
+        case _ if not mount.source:
+            name, source = f"empty-{len(volumes)}", {"emptyDir": {}}
         case _:
             name, source = mount.source, {"persistentVolumeClaim": {"claimName": mount.source}}
     known = next((key for key, value in volumes.items() if value == source and mount.kind == "bind"), name)
@@ -167,7 +199,7 @@ def _describe_mount(mount: VolumeMount, volumes: dict[str, dict[str, Any]]) -> d
 
 def _list_claims(group: Group) -> list[str]:
     names = (mount.source for one in group.containers for mount in one.mounts if mount.kind == "volume")
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(filter(None, names)))
 
 
 def _describe_claim(name: str) -> dict[str, Any]:
@@ -181,7 +213,9 @@ def _describe_resources(limits: Resources) -> dict[str, Any]:
         found["cpu"] = f"{limits.cpu_quota_us * 1000 // (limits.cpu_period_us or 100_000)}m"
     if limits.memory_limit_bytes:
         found["memory"] = str(limits.memory_limit_bytes)
-    return {"limits": found} if found else {}
+    requests = {"cpu": f"{limits.cpu_shares * 1000 // _SHARES_PER_CPU}m"} if limits.cpu_shares else {}
+    parts = {"limits": found, "requests": requests}
+    return {key: value for key, value in parts.items() if value}
 
 
 def _describe_security(asked: RunOptions) -> dict[str, Any]:
@@ -196,6 +230,7 @@ def _describe_security(asked: RunOptions) -> dict[str, Any]:
         "readOnlyRootFilesystem": asked.read_only,
         "capabilities": {key: value for key, value in capabilities.items() if value},
     }
+    found |= _describe_profiles(confinement)
     found = {key: value for key, value in found.items() if value}
     if confinement.no_new_privileges:
         found["allowPrivilegeEscalation"] = False
@@ -203,6 +238,19 @@ def _describe_security(asked: RunOptions) -> dict[str, Any]:
         found["runAsUser"] = int(user)
         found |= {"runAsGroup": int(group)} if group.isdecimal() else {}
     return found
+
+
+def _describe_profiles(confinement: Confinement) -> dict[str, Any]:
+    """Seccomp and SELinux where they are not the usual ones."""
+    seccomp, label = confinement.seccomp, confinement.selinux
+    kinds = {"unconfined": {"type": "Unconfined"}, "runtime-default": {}}
+    localhost = {"type": "Localhost", "localhostProfile": seccomp.path}
+    parts = {"user": label.user, "role": label.role, "type": label.type, "level": label.level}
+    return {
+        "seccompProfile": kinds.get(seccomp.kind, localhost),
+        "seLinuxOptions": {key: value for key, value in parts.items() if value},
+        "procMount": "Unmasked" if "ALL" in confinement.unmask else "",
+    }
 
 
 def _describe_probe(check: HealthCheck) -> dict[str, Any]:

@@ -9,7 +9,8 @@ they are data, unless they are asked for.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from typing import NamedTuple
 
 import msgspec
@@ -28,20 +29,34 @@ from rundlet.kube.pods import plan_pod
 from rundlet.kube.volumes import PlannedFile, own_volume
 from rundlet.local.machine import Machine
 from rundlet.local.networkplan import NetworkRequest
-from rundlet.local.options import RunOptions
+from rundlet.local.options import Logging, RunOptions
 from rundlet.local.volumes import VolumeRequest
 
 NETWORK = "kube"
 LABEL = "rundlet.kube"
 
 
+def _as_it_is(asked: RunOptions) -> RunOptions:
+    return asked
+
+
 class PlaySettings(NamedTuple):
-    """`networks` none: the network `kube`, which is made.  `init_timeout_s` is for each init container."""
+    """`networks` none: the network `kube`, which is made.  `init_timeout_s` is for each init container.
+
+    `ips` and `macs` are for one pod each, in order.  `annotations` are further ones of all pods.  `bring` is
+    called with each container before it is made, and answers what is to be made: it may pull the image.
+    """
 
     networks: tuple[str, ...] = ()
     start: bool = True
     replace: bool = False
     init_timeout_s: float = 600.0
+    ips: tuple[str, ...] = ()
+    macs: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = {}
+    logging: Logging = Logging()
+    own_hosts: bool = False
+    bring: Callable[[RunOptions], RunOptions] = _as_it_is
 
 
 class Played(NamedTuple):
@@ -70,8 +85,20 @@ def play(
     for name, values in plan.secrets.items():
         machine.secrets.create(name, msgspec.json.encode(values), {LABEL: name}, replace=True)
     player = _Player(machine, plan, networks, settings)
-    pods = {pod.meta.name: player.play(pod) for pod in plan.pods}
+    pods = {
+        pod.meta.name: player.play(_annotate(pod, settings.annotations), ends)
+        for pod, ends in zip(plan.pods, _list_ends(settings), strict=False)
+    }
     return Played(pods, volumes, tuple(plan.secrets), plan.warnings)
+
+
+def _annotate(pod: PlannedPod, annotations: Mapping[str, str]) -> PlannedPod:
+    return pod._replace(meta=replace(pod.meta, annotations=pod.meta.annotations | dict(annotations)))
+
+
+def _list_ends(settings: PlaySettings) -> Iterator[tuple[str, str]]:
+    """(address, MAC address) for one pod after the other, "" where none is asked for."""
+    return zip(chain(settings.ips, repeat("")), chain(settings.macs, repeat("")), strict=False)
 
 
 def down(machine: Machine, documents: Sequence[Document], *, volumes: bool = False) -> list[str]:
@@ -135,6 +162,10 @@ def _read_kept(machine: Machine) -> dict[str, dict[str, bytes]]:
     }
 
 
+def _name_address(ip: str) -> dict[str, str]:
+    return {"ip6" if ":" in ip else "ip": ip}
+
+
 class _Player:
     def __init__(self, machine: Machine, plan: Play, networks: Sequence[str], settings: PlaySettings) -> None:
         self._machine = machine
@@ -142,12 +173,14 @@ class _Player:
         self._networks = networks
         self._settings = settings
 
-    def play(self, pod: PlannedPod) -> tuple[str, Sequence[str]]:
-        """The pod's id and its containers'; nothing is left of it after an error."""
+    def play(self, pod: PlannedPod, ends: tuple[str, str]) -> tuple[str, Sequence[str]]:
+        """The pod's id and its containers'; nothing is left of it after an error.  `ends` as in `_list_ends`."""
         name = pod.meta.name
         with Undo() as undo:
             self._make_volumes(pod, undo)
             request = plan_pod(pod.meta, pod.spec, self._networks, pod.aliases, pod.published, pod.redirects)
+            ip, mac = ends
+            request = replace(request, network=replace(request.network, **_name_address(ip), mac=mac))
             pod_id = self._machine.pods.create(request)
             undo.add(f"remove pod {name}", self._machine.pods.remove, pod_id, force=True)
             containers = self._make_containers(pod, pod_id)
@@ -183,7 +216,8 @@ class _Player:
             self._make_sub_paths(asked)
             if id(container) in init:
                 asked = plan_init_container(asked, container)
-            made.append(self._machine.containers.create(asked))
+            asked = replace(asked, logging=self._settings.logging, own_hosts=self._settings.own_hosts)
+            made.append(self._machine.containers.create(self._settings.bring(asked)))
             if id(container) in init and self._settings.start:
                 self._run_init(asked, made[-1])
         if self._settings.start:

@@ -27,7 +27,7 @@ def plan_pod(
         hostname=spec.hostname or ("" if spec.host_network else meta.name),
         labels=meta.labels,
         annotations=meta.annotations,
-        ports=() if spec.host_network else (*(port for port in ports if port.host_port), *published),
+        ports=() if spec.host_network else _join_ports(ports, published),
         network=NetworkChoice(mode="host")
         if spec.host_network
         else NetworkChoice(mode="bridge", names=tuple(networks), aliases=tuple(aliases)),
@@ -39,6 +39,11 @@ def plan_pod(
         runtime_handler=spec.runtime_class_name,
         redirects=tuple(redirects),
     )
+
+
+def _join_ports(ports: Sequence[PortMapping], published: Sequence[PortMapping]) -> tuple[PortMapping, ...]:
+    """A node port that is the container's host port, too, is one mapping."""
+    return tuple(dict.fromkeys((*(port for port in ports if port.host_port), *published)))
 
 
 def plan_port(port: Port) -> PortMapping:

@@ -12,7 +12,7 @@ from rundlet.cli.local.refused import ONLY, REFUSED
 from rundlet.cli.main import cli
 
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
-VERBS = ("run", "create", "exec", "ps", "logs", "rm", "stop", "start", "kill", "healthcheck run")
+VERBS = ("run", "create", "exec", "ps", "logs", "rm", "stop", "start", "kill", "healthcheck run", "kube play")
 
 
 def find_options(verb):

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,11 +10,17 @@ from rundlet.cli.help import examples
 from rundlet.cli.lazygroup import LazyGroup
 from rundlet.cli.local.command import local_command
 from rundlet.cli.local.context import pass_machine
+from rundlet.cli.local.flags import read_each
+from rundlet.cli.local.refused import refusing
 from rundlet.errors import AlreadyExists, InvalidArgument
 from rundlet.kernel.failure import translating
+from rundlet.local.words.network import parse_mac
+from rundlet.local.words.numbers import read_pairs
+from rundlet.local.words.ports import parse_address
 
 if TYPE_CHECKING:
     from rundlet.kube.documents import Document
+    from rundlet.kube.play import PlaySettings
     from rundlet.local.machine import Machine
 
 
@@ -43,27 +49,29 @@ def command() -> None:
 @click.argument("file", metavar="FILE|-")
 @click.option("--configmap", "config_maps", multiple=True, metavar="FILE", help="ConfigMaps from this file.")
 @click.option("--network", "networks", multiple=True, metavar="NETWORK", help="The pods' network (kube).")
+@click.option("--ip", "ips", multiple=True, metavar="ADDRESS", help="Address of a pod, one after the other.")
+@click.option("--mac-address", "macs", multiple=True, metavar="ADDRESS", help="MAC address of a pod.")
+@click.option("--annotation", "annotations", multiple=True, metavar="KEY=VALUE", help="Of all pods.")
+@click.option("--log-driver", default="k8s-file", metavar="DRIVER", help="k8s-file or none.")
+@click.option("--log-opt", "log_options", multiple=True, metavar="NAME=VALUE", help="max-size=SIZE.")
+@click.option("--no-hosts", is_flag=True, help="Leave images their /etc/hosts.")
+@click.option("--authfile", default="", metavar="FILE", help="auth.json for pulls. [env: REGISTRY_AUTH_FILE]")
+@click.option("--creds", default="", metavar="USER[:PASSWORD]", help="Credentials for pulls.")
+@click.option(
+    "--tls-verify", is_flag=True, default=None, help="Require HTTPS, with a certificate that verifies."
+)
 @click.option("--replace", is_flag=True, help="Remove what an earlier play of it has made first.")
 @click.option("--start/--no-start", default=True, help="Start the containers (they are).")
 @click.option("--down", "remove", is_flag=True, help="As `kube down`.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of what is made.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of what is pulled and made.")
+@refusing("kube play")
 @pass_machine
-def play(
-    machine: "Machine",
-    file: str,
-    config_maps: Sequence[str],
-    networks: Sequence[str],
-    replace: bool,
-    start: bool,
-    remove: bool,
-    quiet: bool,
-) -> None:
+def play(machine: "Machine", file: str, config_maps: Sequence[str], remove: bool, **given: Any) -> None:
     """Make the pods of a file with all that they need, and start them.
 
     Pod, Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, Service, ConfigMap, Secret and
     PersistentVolumeClaim are understood.
     """
-    from rundlet.kube.play import PlaySettings
     from rundlet.kube.play import play as act
 
     if remove:
@@ -72,12 +80,12 @@ def play(
     documents = _read(file)
     maps = [document for name in config_maps for document in _read(name) if document.kind == "ConfigMap"]
     try:
-        played = act(machine, documents, PlaySettings(tuple(networks), start, replace), maps)
+        played = act(machine, documents, _read_settings(machine, given), maps)
     except AlreadyExists as error:
         raise AlreadyExists(error.message, hint=error.hint or "--replace removes what is there") from error
     for warning in played.warnings:
         print(f"rundlet: warning: {warning}", file=sys.stderr)
-    if quiet:
+    if given["quiet"]:
         return
     for pod_id, containers in played.pods.values():
         print(
@@ -86,6 +94,24 @@ def play(
     for title, names in (("Volumes:", played.volumes), ("Secrets:", played.secrets)):
         if names:
             print(title, *names, "", sep="\n")
+
+
+def _read_settings(machine: "Machine", given: dict[str, Any]) -> "PlaySettings":
+    from rundlet.cli.local.pulling import bring_image
+    from rundlet.kube.play import PlaySettings
+    from rundlet.local.words.life import parse_logging
+
+    return PlaySettings(
+        networks=given["networks"],
+        start=given["start"],
+        replace=given["replace"],
+        ips=read_each("--ip", given["ips"], parse_address),
+        macs=read_each("--mac-address", given["macs"], parse_mac),
+        annotations=read_pairs(given["annotations"], "--annotation KEY=VALUE"),
+        logging=parse_logging(given["log_driver"], given["log_options"]),
+        own_hosts=given["no_hosts"],
+        bring=lambda asked: bring_image(machine, asked, given),
+    )
 
 
 @local_command(epilog=examples("rundlet kube down guestbook.yaml"))

@@ -22,10 +22,14 @@ class Refused(NamedTuple):
 
 
 _MAKERS = ("run", "create")
+_PLAY = ("kube play",)
 REFUSED = (
     Refused("-a --attach", ("create",), "who starts it says what to attach to", "rundlet start --attach"),
+    Refused("--build", _PLAY, "images are not built here", takes_value=False),
+    Refused("--cert-dir", _PLAY, "certificates lie in certs.d", "registry_certs_dir in rundlet.toml"),
     Refused("--chrootdirs", _MAKERS, "only the container's own root gets its /etc files"),
     Refused("--conmon-pidfile", _MAKERS, "there is no conmon", "--pidfile has the container's own process"),
+    Refused("--context-dir", _PLAY, "images are not built here"),
     Refused("--gpus", _MAKERS, "Docker's word", "--device takes CDI names: --device nvidia.com/gpu=all"),
     Refused("--hostuser", _MAKERS, "users of the host are not copied", "--user NUMBER gets a passwd line"),
     Refused("--init-ctr", ("create",), "a pod's containers all stay", "kube play knows initContainers"),
@@ -35,8 +39,10 @@ REFUSED = (
     Refused(
         "--rootfs", _MAKERS, "a container is made from an image", "rundlet image from-dir makes one", False
     ),
+    Refused("--seccomp-profile-root", _PLAY, "localhostProfile is an absolute path here"),
     Refused("--subgidname", _MAKERS, "ranges are named by numbers", "--gidmap"),
     Refused("--subuidname", _MAKERS, "ranges are named by numbers", "--uidmap"),
+    Refused("--userns", _PLAY, "pods of a file have the ids of the machine"),
 )
 
 
