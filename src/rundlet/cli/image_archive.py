@@ -2,10 +2,12 @@
 
 import click
 
+from rundlet.cli.image_events import note_image
 from rundlet.cli.image_options import image_command, open_host
 from rundlet.cli.image_progress import watching
 from rundlet.image.location import STREAMS
 from rundlet.image.saving import KINDS, load_images, save_images
+from rundlet.image.storage import find_image
 
 
 @image_command(
@@ -25,7 +27,10 @@ from rundlet.image.saving import KINDS, load_images, save_images
 def save(images: tuple[str, ...], output: str, kind: str, quiet: bool, _several: bool) -> None:
     """Write images of the store to one archive; what they share is in it once."""
     with watching("auto", quiet=quiet or output in STREAMS) as watch:
-        save_images(open_host(), images, output, kind, watch=watch)
+        host = open_host()
+        save_images(host, images, output, kind, watch=watch)
+    for image in images:
+        note_image(host.run_root, "save", find_image(host.store, image).id, image)
 
 
 @image_command("rundlet image load -i app.tar", "docker save app:1 | rundlet image load")
@@ -36,5 +41,8 @@ def save(images: tuple[str, ...], output: str, kind: str, quiet: bool, _several:
 def load(source: str, quiet: bool) -> None:
     """Read the images of an archive (of `docker save`, or an OCI one) into the store."""
     with watching("auto", quiet=quiet) as watch:
-        for names in load_images(open_host(), source, watch=watch):
+        host = open_host()
+        for names in load_images(host, source, watch=watch):
+            for name in names:
+                note_image(host.run_root, "loadfromarchive", find_image(host.store, name).id, name)
             print(f"Loaded image: {', '.join(names)}")

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from rundlet.cli.image_events import note_image
 from rundlet.cli.image_options import image_command, open_host
 from rundlet.cli.table import format_table, human_age, human_size, short_id
 from rundlet.errors import FailedPrecondition, InvalidArgument
@@ -83,14 +84,17 @@ def _find_repository(record: ImageRecord) -> str:
 @click.option("-i", "--ignore", is_flag=True, help="Do not mind images that are not there.")
 def rmi(names: tuple[str, ...], every: bool, force: bool, ignore: bool) -> None:
     """Remove images from the store: the name that is given, and the image with its last one."""
-    store = open_host().store
+    host = open_host()
+    store = host.store
     if bool(names) == every:
         raise InvalidArgument("name images, or --all")
     for name in names or tuple(record.id for record in store.images.list()):
         if ignore and store.images.find(name) is None:
             continue
         for gone in remove_image(store, name, force=force):
-            print(f"Untagged: {gone}" if not gone.startswith("sha256:") else f"Deleted: {gone}")
+            is_name = not gone.startswith("sha256:")
+            note_image(host.run_root, "untag" if is_name else "remove", gone, gone if is_name else name)
+            print(f"Untagged: {gone}" if is_name else f"Deleted: {gone}")
 
 
 @image_command("rundlet image tag app:1 registry.example/app:2")
@@ -98,10 +102,12 @@ def rmi(names: tuple[str, ...], every: bool, force: bool, ignore: bool) -> None:
 @click.argument("names", metavar="NAME…", nargs=-1, required=True)
 def tag(image: str, names: tuple[str, ...]) -> None:
     """Give an image of the store further names."""
-    store = open_host().store
+    host = open_host()
+    store = host.store
     found = find_image(store, image)
     for name in names:
         store.images.tag(found.id, name)
+        note_image(host.run_root, "tag", found.id, name)
 
 
 @image_command("rundlet image untag app:1", "rundlet image untag app:1 registry.example/app:2")
@@ -109,9 +115,11 @@ def tag(image: str, names: tuple[str, ...]) -> None:
 @click.argument("names", metavar="[NAME…]", nargs=-1)
 def untag(image: str, names: tuple[str, ...]) -> None:
     """Take names of an image away, all of them when none is given; the image stays."""
-    store = open_host().store
+    host = open_host()
+    store = host.store
     found = find_image(store, image)
     for name in names or found.names:
         if str(parse_reference(name)) not in found.names:
             raise FailedPrecondition(f"image {image}: it is not named {name}")
         store.images.untag(name)
+        note_image(host.run_root, "untag", found.id, name)

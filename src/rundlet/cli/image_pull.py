@@ -6,6 +6,7 @@ import click
 
 from rundlet.cli.ask import choose
 from rundlet.cli.image_copying import Job, copying_options, make_signer, read_options, read_packing, run_job
+from rundlet.cli.image_events import note_image
 from rundlet.cli.image_options import access_options, image_command, open_host, read_access
 from rundlet.image.location import TRANSPORTS, Location, parse_docker_name, parse_location
 from rundlet.image.place import Access
@@ -37,8 +38,11 @@ def pull(image: str, **given: Any) -> None:
     result = run_job(host, job, given["digestfile"])
     if chosen and result is not None:
         registries.record_choice(image, chosen)
-    if result is not None and not job.quiet:
-        print(find_image(host.store, name).id)
+    if result is not None:
+        found = find_image(host.store, name)
+        note_image(host.run_root, "pull", found.id, name)
+        if not job.quiet:
+            print(found.id)
 
 
 def _choose(registries: "Registries", text: str) -> "Reference | None":
@@ -82,7 +86,7 @@ def push(image: str, destination: str, **given: Any) -> None:
     target = parse_location(text) if text.startswith("docker://") else parse_docker_name(text)
     packing = read_packing(False, False, given.pop("compression_format"), given.pop("compression_level"))
     job = _make_job(Location("containers-storage", name=image), target, given)
-    run_job(
+    result = run_job(
         host,
         job._replace(
             options=job.options._replace(packing=packing),
@@ -91,6 +95,8 @@ def push(image: str, destination: str, **given: Any) -> None:
         ),
         given["digestfile"],
     )
+    if result is not None:
+        note_image(host.run_root, "push", find_image(host.store, image).id, text)
 
 
 def _make_job(source: Location, target: Location, given: dict[str, Any]) -> Job:

@@ -10,6 +10,7 @@ def parse_since(text: str, now_ns: int) -> int:
         return 0
     if is_time(text):
         return parse_time(text)
-    if text.isdecimal():
-        return int(text) * 1_000_000_000
+    whole, _, part = text.partition(".")
+    if whole.isdecimal() and (not part or part.isdecimal()):
+        return int(whole) * 1_000_000_000 + int(part[:9].ljust(9, "0"))
     return now_ns - int(parse_duration(text) * 1_000_000_000)

@@ -82,7 +82,7 @@ class Engine:
         self.containers = Containers(self._parts, stats, self._watcher)
         self.pods = Pods(self._parts, self.containers, stats)
         self._gate = make_gate(settings, self._parts.registries)
-        self.images = Images(self._parts, self._gate)
+        self.images = Images(self._parts, self._gate, self.journal)
         self.tracer = self._parts.tracer
         self.insight = Insight(self._parts)
         self.inside = Inside(self._parts)

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from msgspec.structs import replace
 
 from rundlet.engine.external import overlay_options
+from rundlet.engine.journal import Journal
 from rundlet.engine.parts import Parts
 from rundlet.engine.provenance import open_registries
 from rundlet.engine.status import FilesystemUsage
@@ -33,8 +34,9 @@ _ANNOTATIONS_MAX = 1024
 class Images:
     """The images of one engine; thread-safe."""
 
-    def __init__(self, parts: Parts, gate: Gate) -> None:
+    def __init__(self, parts: Parts, gate: Gate, journal: Journal) -> None:
         self._parts = parts
+        self._journal = journal
         self._gate = gate
         self._annotations: dict[str, Mapping[str, str]] = {}  # by the manifest's digest
 
@@ -78,7 +80,11 @@ class Images:
                 deadline_ns=deadline_ns,
             )
             identify(image.id)
+        self._tell("pull", image, reference)
         return image
+
+    def _tell(self, action: str, image: ImageRecord, name: str) -> None:
+        self._journal.note("image", action, image.id.removeprefix("sha256:"), name)
 
     @contextmanager
     def _reach(self, auth_file: str, tls_verify: bool | None) -> Iterator[Registries]:
@@ -173,7 +179,8 @@ class Images:
             with self._parts.tracer.operation("remove", "image", image.id, reference):
                 self._parts.store.images.remove(image.id)
         except NotFound:
-            pass  # another caller was faster
+            return  # another caller was faster
+        self._tell("remove", image, reference)
 
     def fs_info(self) -> tuple[FilesystemUsage, ...]:
         """Where images are kept and what they take."""

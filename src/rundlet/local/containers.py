@@ -14,6 +14,8 @@ import os
 import signal
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from rundlet.engine.engine import Engine
 from rundlet.engine.names import process_identity
 from rundlet.engine.signals import parse_signal
@@ -21,6 +23,7 @@ from rundlet.engine.undo import attempt
 from rundlet.errors import FailedPrecondition, NotFound
 from rundlet.local.attendance import Attendance
 from rundlet.local.containercreation import ContainerCreation
+from rundlet.local.containerwork import tell_container
 from rundlet.local.duties import is_demanding, needs_look
 from rundlet.local.holdings import Holdings
 from rundlet.local.locks import ContainerLocks
@@ -143,10 +146,13 @@ class Containers(ContainerCreation):
         record = found.record
         with self._locks.hold(record.id):
             self._want(record.id, "stopped")
+            was_running = self._engine.containers.status(record.id).state == "running"
             self._engine.containers.stop(
                 record.id, record.asked.stop_timeout_s if timeout_s is None else timeout_s
             )
             self._let_go(record)
+        if was_running:
+            tell_container(self._engine, record, "stop")
 
     def kill(self, name: str, signal_name: str = "SIGKILL") -> None:
         """Raises FailedPrecondition unless it runs."""
@@ -155,6 +161,8 @@ class Containers(ContainerCreation):
         if found.record is not None and number == signal.SIGKILL:
             self._want(found.id, "stopped")
         self._engine.containers.kill(found.id, number)
+        if found.record is not None:
+            tell_container(self._engine, found.record, "kill")
 
     def restart(self, name: str, timeout_s: float | None = None) -> None:
         """`stop` and `start` in one."""
@@ -228,4 +236,6 @@ class Containers(ContainerCreation):
     def rename(self, name: str, new_name: str) -> None:
         """Raises AlreadyExists for a taken name."""
         check_name(new_name, "container")
-        self._records.rename(self.find(name).require_local("rename").id, new_name)
+        record = self.find(name).require_local("rename")
+        self._records.rename(record.id, new_name)
+        tell_container(self._engine, replace(record, name=new_name), "rename")

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+from rundlet.engine.engine import Engine
 from rundlet.engine.options import ExecOptions, Resources
 from rundlet.engine.status import ExecResult
 from rundlet.engine.streams import AttachStreams, ExecStreams
 from rundlet.errors import FailedPrecondition
-from rundlet.local.containerlooks import ContainerLooks
+from rundlet.local.containerlooks import ContainerLooks, Found
+from rundlet.local.records import LocalRecord
 
 
 class ContainerWork(ContainerLooks):
@@ -22,7 +24,7 @@ class ContainerWork(ContainerLooks):
         timeout_s: float | None = None,
     ) -> ExecResult:
         """Run a program in it to its end, and collect what it writes (at most 16 MiB of each output)."""
-        container_id = self.find(name).id
+        container_id = self._tell(name, "exec").id
         return self._engine.containers.exec_sync(container_id, argv, timeout_s, options=options, stdin=stdin)
 
     def exec_stream(
@@ -35,7 +37,7 @@ class ContainerWork(ContainerLooks):
         terminal: bool = False,
     ) -> ExecStreams:
         """Run a program in it with live streams; the caller closes them."""
-        container_id = self.find(name).id
+        container_id = self._tell(name, "exec").id
         return self._engine.containers.exec_stream(
             container_id, argv, stdin=stdin, stderr=not terminal, terminal=terminal, options=options
         )
@@ -54,12 +56,13 @@ class ContainerWork(ContainerLooks):
         `lossless`: the container waits for a caller that does not read, and the exit code comes at the end.
         """
         return self._engine.containers.attach(
-            self.find(name).id, stdin=stdin, stdout=stdout, stderr=stderr, lossless=lossless
+            self._tell(name, "attach").id, stdin=stdin, stdout=stdout, stderr=stderr, lossless=lossless
         )
 
     def pause(self, name: str) -> None:
         """Freeze all of its processes; raises FailedPrecondition unless it runs."""
         self._engine.containers.pause(self.find(name).require_local("pause").id)
+        self._tell(name, "pause")
 
     def unpause(self, name: str) -> None:
         """Let its processes go on; raises FailedPrecondition unless it is paused."""
@@ -67,7 +70,24 @@ class ContainerWork(ContainerLooks):
         if not self._engine.containers.is_paused(record.id):
             raise FailedPrecondition(f"cannot unpause container {record.name}: it is not paused")
         self._engine.containers.unpause(record.id)
+        self._tell(name, "unpause")
 
     def update(self, name: str, wanted: Resources) -> None:
         """Change limits of a container that has not ended; what is not mentioned stays."""
         self._engine.containers.update_resources(self.find(name).require_local("update").id, wanted)
+        self._tell(name, "update")
+
+    def _tell(self, name: str, action: str) -> Found:
+        """Note what is done to a container; those that were made over CRI are told of by their engine alone."""
+        found = self.find(name)
+        if found.record is not None:
+            tell_container(self._engine, found.record, action)
+        return found
+
+
+def tell_container(engine: Engine, record: LocalRecord, action: str) -> None:
+    """An event of podman's kind."""
+    asked = record.asked
+    engine.journal.note(
+        "container", action, record.id, record.name, asked.image, pod_id=record.pod_id, labels=asked.labels
+    )

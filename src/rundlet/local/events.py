@@ -16,7 +16,7 @@ from rundlet.errors import InvalidArgument
 Filters = Mapping[str, Sequence[str]]
 
 _OBJECTS = ("container", "pod", "volume", "network", "secret")
-_KEYS = (*_OBJECTS, "image", "event", "type", "label")
+KEYS = (*_OBJECTS, "image", "event", "type", "label")
 
 
 def read_events(
@@ -34,8 +34,8 @@ def read_events(
     `since_ns` it begins now.  Raises InvalidArgument for an unknown filter.
     """
     for key in filters:
-        if key not in _KEYS:
-            raise InvalidArgument(f"unknown filter {key!r}", hint=f"one of {', '.join(_KEYS)}")
+        if key not in KEYS:
+            raise InvalidArgument(f"unknown filter {key!r}", hint=f"one of {', '.join(KEYS)}")
     return _choose(_open(journal, since_ns, until_ns, is_over, follow=follow), since_ns, until_ns, filters)
 
 

@@ -93,12 +93,14 @@ class Machine:
             directory,
             self._locks,
             lambda: count_users(records.list()),
+            self.engine.journal,
         )
 
     @cached_property
     def secrets(self) -> Secrets:
         places = self.settings.places
-        return Secrets(self.engine.database, f"{places.root}/secrets", f"{places.run_root}/local/secrets")
+        directories = (f"{places.root}/secrets", f"{places.run_root}/local/secrets")
+        return Secrets(self.engine.database, *directories, self.engine.journal)
 
     @cached_property
     def _pod_records(self) -> PodRecords:

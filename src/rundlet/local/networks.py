@@ -95,7 +95,9 @@ class Networks:
                 with open(new, "wb") as file:
                     file.write(encode_pretty(document))
                 os.rename(new, path)
-        return self.get(request.name)
+        found = self.get(request.name)
+        self._engine.journal.note("network", "create", found.id, found.name, labels=request.labels)
+        return found
 
     def get(self, name: str) -> NetworkInfo:
         """Raises NotFound."""
@@ -124,6 +126,7 @@ class Networks:
                 )
             with translating(f"remove {self._path(name)}"), step("network.unlink", name):
                 os.unlink(self._path(name))
+        self._engine.journal.note("network", "remove", identify(name), name)
 
     def prune(self, labels: dict[str, str] | None = None) -> Sequence[str]:
         """Remove all that no container asks for; the names."""
@@ -152,7 +155,7 @@ class Networks:
         ranges = first.raw.get("ipam", {}).get("ranges", ())
         return NetworkInfo(
             conf.name,
-            hashlib.sha256(conf.name.encode()).hexdigest(),
+            identify(conf.name),
             first.type,
             first.raw.get("bridge") or first.raw.get("master", ""),
             tuple(_describe_range(one) for ranges_of_set in ranges for one in ranges_of_set),
@@ -221,6 +224,7 @@ class Networks:
             changed = replace(choice, mode="bridge", names=(*names, end.name), ends=(*choice.ends, end))
             self._records.change_asked(record.id, lambda asked: replace(asked, network=changed))
         self.name_neighbours([end.name])
+        self._tell_change("connect", end.name, record)
 
     def disconnect(self, record: LocalRecord, network: str) -> None:
         """Take a container off a network, at once when it runs.
@@ -237,6 +241,10 @@ class Networks:
                 changed = replace(changed, ip="", ip6="", mac="")
             self._records.change_asked(record.id, lambda asked: replace(asked, network=changed))
         self.name_neighbours([network], also=record.pod_id)
+        self._tell_change("disconnect", network, record)
+
+    def _tell_change(self, action: str, network: str, record: LocalRecord) -> None:
+        self._engine.journal.note("network", action, identify(network), network, container=record.id)
 
     def _require_own(self, record: LocalRecord) -> NetworkChoice:
         """How it is connected now."""
@@ -316,6 +324,11 @@ class Networks:
         for record in self._records.list():
             found.setdefault(record.pod_id, []).extend((record.name, record.id[:12]))
         return {pod_id: tuple(dict.fromkeys(names)) for pod_id, names in found.items()}
+
+
+def identify(name: str) -> str:
+    """A network's id: it has no other than what its name comes to."""
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def _find_aliases(pod: PodOptions, network: str) -> tuple[str, ...]:

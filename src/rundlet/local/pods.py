@@ -135,7 +135,15 @@ class Pods:
             self._engine.pods.run(plan_pod(asked, name, facts), pod_id)
             undo.keep()
         self._networks.name_neighbours(asked.network.names)
+        self._tell("create", name, pod_id, asked)
         return pod_id
+
+    def _tell(self, action: str, name: str, pod_id: str, asked: PodRequest) -> None:
+        self._engine.journal.note("pod", action, pod_id, name, labels=asked.labels)
+
+    def _tell_of(self, action: str, text: str) -> None:
+        name, record = self._pods.find(text)
+        self._tell(action, name, record.id, record.asked)
 
     def start(self, text: str) -> None:
         """Raises NotFound, and the first error of its containers after all were tried."""
@@ -145,6 +153,7 @@ class Pods:
                 self._engine.pods.revive(record.id)
         self._networks.name_neighbours(record.asked.network.names)
         self._each(record, self._containers.start)
+        self._tell_of("start", text)
 
     def stop(self, text: str, timeout_s: float | None = None) -> None:
         """Its containers, the newest first, then its network and namespaces.  Idempotent."""
@@ -153,6 +162,7 @@ class Pods:
         with self._locks.hold(f"pod-{record.id}"):
             self._engine.pods.stop(record.id)
         self._networks.name_neighbours(record.asked.network.names)
+        self._tell_of("stop", text)
 
     def restart(self, text: str, timeout_s: float | None = None) -> None:
         """Stop and start it; what is running is given `timeout_s` to end by itself."""
@@ -165,14 +175,17 @@ class Pods:
         running = {member.id for member in self.get(text).members if member.state in ("running", "paused")}
         _, record = self._pods.find(text)
         self._each(record, lambda container: self._containers.kill(container, signal_name), only=running)
+        self._tell_of("kill", text)
 
     def pause(self, text: str) -> None:
         """Freeze each of its containers that runs."""
         self._each_in(text, "running", self._containers.pause)
+        self._tell_of("pause", text)
 
     def unpause(self, text: str) -> None:
         """Let its paused containers go on."""
         self._each_in(text, "paused", self._containers.unpause)
+        self._tell_of("unpause", text)
 
     def _each_in(self, text: str, state: str, verb: Callable[[str], None]) -> None:
         chosen = {member.id for member in self.get(text).members if member.state == state}
@@ -197,6 +210,7 @@ class Pods:
             self._pods.table.delete(name)
             self._locks.forget(f"pod-{record.id}")
         self._networks.name_neighbours(record.asked.network.names)
+        self._tell("remove", name, record.id, record.asked)
 
     def members(self, pod_id: str) -> Sequence[LocalRecord]:
         """Its containers, the oldest first."""

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from rundlet.archive.tree import remove_tree
+from rundlet.engine.journal import Journal
 from rundlet.engine.options import Mount
 from rundlet.errors import InvalidArgument
 from rundlet.kernel.failure import translating
@@ -51,7 +52,8 @@ class Secret(Struct, frozen=True):
 class Secrets:
     """Of one machine; thread-safe, and for several processes."""
 
-    def __init__(self, database: Database, directory: str, run_directory: str) -> None:
+    def __init__(self, database: Database, directory: str, run_directory: str, journal: Journal) -> None:
+        self._journal = journal
         self._table = NamedTable(database, SECRET_TABLE, SecretRecord, "secret")
         self._directory = directory
         self._run_directory = run_directory
@@ -84,6 +86,7 @@ class Secrets:
             raise
         if old:
             self._unlink(old)
+        self._journal.note("secret", "create", record.id, name)
         return _describe(name, record)
 
     def get(self, text: str) -> Secret:
@@ -114,6 +117,7 @@ class Secrets:
         record = self._table.get(name)
         self._table.delete(name)
         self._unlink(record)
+        self._journal.note("secret", "remove", record.id, name)
         return name
 
     def _unlink(self, record: SecretRecord) -> None:

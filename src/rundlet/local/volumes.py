@@ -25,6 +25,7 @@ from rundlet.archive.pack import Writable
 from rundlet.archive.tree import remove_tree
 from rundlet.archive.treetar import pack_tree
 from rundlet.engine.images import Images
+from rundlet.engine.journal import Journal
 from rundlet.errors import FailedPrecondition, NotFound
 from rundlet.kernel.failure import translating
 from rundlet.kernel.openat2 import open_in_root
@@ -86,8 +87,10 @@ class Volumes:
         directory: str,
         locks: ContainerLocks,
         users: Callable[[], dict[str, tuple[str, ...]]],
+        journal: Journal,
     ) -> None:
         """`users` tells the names of containers by the volume's name."""
+        self._journal = journal
         self._table = NamedTable(database, VOLUME_TABLE, VolumeRecord, "volume")
         self._images = images
         self._directory = directory
@@ -119,6 +122,7 @@ class Volumes:
             os.makedirs(self._directory, mode=0o711, exist_ok=True)
             os.makedirs(path, mode=0o755, exist_ok=True)  # of a create that was killed
             self._table.add(name, record)
+        self._journal.note("volume", "create", name, name, labels=record.labels)
 
     def locate(self, name: str) -> str:
         """Where the files of a volume lie on the host, there or not."""
@@ -184,6 +188,7 @@ class Volumes:
             remove_tree(f"{self._directory}/{name}")
             self._table.delete(name)
         self._locks.forget(f"volume-{name}")
+        self._journal.note("volume", "remove", name, name)
 
     def remove_unused(self, names: Iterable[str]) -> None:
         """Of the anonymous volumes that a container had, those that nobody else has."""

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -316,3 +317,45 @@ def test_what_has_ended_is_pruned(host, sleeper):
     assert host.rundlet("ps", "-a", "--format", "{{.Names}}").stdout == f"{sleeper}\n"
     assert "Images" in host.rundlet("system", "df").stdout
     assert json.loads(host.rundlet("info").stdout)["store"]["containerStore"]["running"] == 1
+
+
+def test_events_tell_of_images_volumes_networks_pods_and_secrets(host):
+    since = str(time.time())
+    for words in (
+        ("tag", IMAGE, "localhost/told:1"),
+        ("untag", IMAGE, "localhost/told:1"),
+        ("volume", "create", "told"),
+        ("volume", "rm", "told"),
+        ("network", "create", "told"),
+        ("create", "--name", "told", IMAGE, "true"),
+        ("network", "connect", "told", "told"),
+        ("network", "disconnect", "told", "told"),
+        ("rename", "told", "retold"),
+        ("rm", "retold"),
+        ("network", "rm", "told"),
+        ("pod", "create", "--network", "none", "told"),
+        ("pod", "rm", "told"),
+    ):
+        done = host.rundlet(*words)
+        assert done.returncode == 0, (words, done.stderr)
+    host.rundlet("secret", "create", "told", "-", stdin="word")
+    host.rundlet("secret", "rm", "told")
+
+    def ask(*filters):
+        words = [word for text in filters for word in ("--filter", text)]
+        shown = ("--since", since, "--stream=false", "--format", "{{.Type}} {{.Status}} {{.Name}}")
+        return host.rundlet("events", *shown, *words).stdout.splitlines()
+
+    assert ask("type=image") == ["image tag localhost/told:1", "image untag localhost/told:1"]
+    assert ask("volume=told") == ["volume create told", "volume remove told"]
+    assert ask("network=told") == [
+        "network create told", "network connect told", "network disconnect told", "network remove told"
+    ]  # fmt: skip
+    assert ask("type=container", "event=rename") == ["container rename retold"]
+    assert ask("pod=told") == ["pod create told", "pod remove told"]
+    assert ask("secret=told") == ["secret create told", "secret remove told"]
+    (line,) = host.rundlet(
+        "events", "--since", since, "--until", "0s", "--filter", "event=connect", "--format", "json"
+    ).stdout.splitlines()
+    told = json.loads(line)
+    assert (told["Type"], told["Name"], len(told["Attributes"]["container"])) == ("network", "told", 64)
