@@ -122,6 +122,10 @@ class Images:
         found = self.status(reference)
         return [found] if found else []
 
+    def layer_sizes(self) -> Mapping[int, int]:
+        """Bytes of each unpacked layer by its row id, as `ImageRecord.layers` names them."""
+        return dict(map(tuple, self._parts.store.database.query("SELECT id, size_bytes FROM layers")))
+
     def status(self, reference: str) -> ImageRecord | None:
         """None when it is not on this node."""
         return self._parts.find_image(reference)

@@ -316,7 +316,38 @@ def test_what_has_ended_is_pruned(host, sleeper):
     assert host.rundlet("system", "prune", "--force").returncode == 0
     assert host.rundlet("ps", "-a", "--format", "{{.Names}}").stdout == f"{sleeper}\n"
     assert "Images" in host.rundlet("system", "df").stdout
+    verbose = host.rundlet("system", "df", "-v").stdout
+    assert [line for line in verbose.splitlines() if line.endswith("usage:")] == [
+        "Images space usage:", "Containers space usage:", "Local Volumes space usage:"
+    ]  # fmt: skip
+    assert sleeper in verbose
     assert json.loads(host.rundlet("info").stdout)["store"]["containerStore"]["running"] == 1
+
+
+def test_pruning_is_filtered_and_told_by_kinds(host, sleeper):
+    for name in ("keep", "drop"):
+        host.rundlet("volume", "create", "--label", f"what={name}", f"{name}-volume")
+        host.rundlet("create", "--name", name, "-l", f"what={name}", "--network", "none", IMAGE, "true")
+    (dropped,) = host.rundlet("ps", "-aq", "--no-trunc", "--filter", "name=drop").stdout.split()
+    done = host.rundlet("system", "prune", "--force", "--volumes", "--filter", "label=what=drop")
+    kinds = ["Deleted Containers", dropped, "Deleted Volumes", "drop-volume"]
+    assert done.stdout.splitlines()[:-1] == kinds
+    assert done.stdout.splitlines()[-1].startswith("Total reclaimed space: ")
+    nothing = host.rundlet("system", "prune", "--force", "--filter", "until=1h", "--filter", "label!=what=x")
+    assert nothing.stdout == "Total reclaimed space: 0B\n"
+    assert "did you mean label?" in host.rundlet("system", "prune", "-f", "--filter", "lable=x").stderr
+    host.rundlet("rm", "keep")
+    host.rundlet("volume", "rm", "keep-volume")
+
+
+def test_info_has_podman_s_facts(host):
+    facts = json.loads(host.rundlet("info").stdout)
+    assert facts["host"]["memTotal"] > facts["host"]["memFree"] > 0
+    assert facts["host"]["security"]["rootless"] is False
+    assert facts["store"]["graphRootAllocated"] > 0
+    assert (
+        host.rundlet("system", "info", "--format", "{{.host.arch}}").stdout.strip() == facts["host"]["arch"]
+    )
 
 
 def test_events_tell_of_images_volumes_networks_pods_and_secrets(host):
