@@ -181,7 +181,14 @@ def test_liveness_probe_is_a_health_check_that_restarts(probe, command, url):
     startup = "    startupProbe: {tcpSocket: {port: 1}, periodSeconds: 5, failureThreshold: 6}\n"
     health = container(POD + ports + f"    livenessProbe: {probe}\n" + startup).health
     assert (health.command, health.url, health.on_failure) == (command, url, "restart")
-    assert (health.interval_s, health.retries, health.start_period_s) == (10, 3, 30)
+    assert (health.interval_s, health.retries, health.start_period_s) == (10, 3, 0)
+    assert (health.first.url, health.first.interval_s, health.first.retries) == ("tcp://:1", 5, 6)
+
+
+def test_a_second_probe_is_told():
+    probes = "    livenessProbe: {tcpSocket: {port: 1}}\n    readinessProbe: {tcpSocket: {port: 2}}\n"
+    (warning,) = play(POD + probes).warnings
+    assert "containers[0].readinessProbe: is not asked" in warning
 
 
 def test_volumes_are_paths_or_volumes_of_this_machine():

@@ -156,6 +156,28 @@ def test_a_check_without_an_interval_is_not_run_again_and_again() -> None:
     assert find_duty(record(health=Health()), RUNNING, by_hand, NOW).act == "begin-health"
 
 
+def test_the_check_of_the_beginning_is_run_until_it_succeeds() -> None:
+    first = HealthCheck(("ready",), interval_s=1, retries=2)
+    check = replace(CHECK, first=first, start_period_s=0.0)
+    state = health.begin(Health(), LIFE_NS)
+    assert health.find_current(state, check) is first
+    assert find_duty(record(health=state), RUNNING, check, NOW) == Duty("check", LIFE_NS + S)
+    state = health.note(state, check, probe(1502, 1))
+    assert (state.status, state.failing_streak) == ("starting", 1)
+    started = health.note(state, check, probe(1503, 0))
+    assert (started.status, health.find_current(started, check)) == ("starting", check)
+    assert health.note(started, check, probe(1504, 0)).status == "healthy"
+    assert health.note(state, check, probe(1503, 1)).status == "unhealthy"
+
+
+def test_nothing_follows_a_check_of_the_beginning_alone() -> None:
+    alone = HealthCheck(first=HealthCheck(("ready",)))
+    assert health.choose_check(alone, None) is alone
+    state = health.note(health.begin(Health(), LIFE_NS), alone, probe(1503, 0))
+    assert (state.status, health.find_current(state, alone)) == ("healthy", None)
+    assert find_duty(record(health=state), RUNNING, alone, NOW) == Duty("none")
+
+
 def test_an_unhealthy_container_is_reacted_to_when_that_was_asked() -> None:
     ill = record(health=Health("unhealthy", 3, (probe(1990, 1),), life_ns=LIFE_NS))
     assert find_duty(ill, RUNNING, CHECK, NOW) == Duty("none", 2020 * S)

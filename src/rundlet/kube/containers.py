@@ -159,30 +159,32 @@ def plan_resources(asked: Requirements, what: str) -> Resources:
 
 
 def plan_health(container: Container, what: str) -> HealthCheck | None:
-    """The liveness probe, whose failure restarts; else the readiness probe, whose failure only shows."""
+    """The liveness probe, whose failure restarts; else the readiness probe, whose failure only shows.
+
+    A startup probe goes before it, and restarts too.
+    """
     probe, name = container.liveness_probe, "livenessProbe"
     if probe is None:
         probe, name = container.readiness_probe, "readinessProbe"
-    if probe is None:
+    startup = container.startup_probe
+    main = _plan_check(probe, container, f"{what}.{name}") if probe else None
+    first = _plan_check(startup, container, f"{what}.startupProbe") if startup else None
+    if main is None and first is None:
         return None
-    command, url = _plan_probe(probe, container, f"{what}.{name}")
+    restarts = first is not None or name == "livenessProbe"
+    return replace(main or HealthCheck(), first=first, on_failure="restart" if restarts else "none")
+
+
+def _plan_check(probe: Probe, container: Container, what: str) -> HealthCheck:
+    command, url = _plan_probe(probe, container, what)
     return HealthCheck(
         command=command,
         url=url,
         interval_s=float(max(1, probe.period_seconds)),
         timeout_s=float(max(1, probe.timeout_seconds)),
         retries=max(1, probe.failure_threshold),
-        start_period_s=_plan_start(container, probe),
-        on_failure="restart" if name == "livenessProbe" else "none",
+        start_period_s=float(probe.initial_delay_seconds),
     )
-
-
-def _plan_start(container: Container, probe: Probe) -> float:
-    startup = container.startup_probe
-    patience = (
-        startup.initial_delay_seconds + startup.period_seconds * startup.failure_threshold if startup else 0
-    )
-    return float(max(probe.initial_delay_seconds, patience))
 
 
 def _plan_probe(probe: Probe, container: Container, what: str) -> tuple[tuple[str, ...], str]:

@@ -171,7 +171,7 @@ def _describe_container(asked: RunOptions, volumes: dict[str, dict[str, Any]]) -
         "resources": _describe_resources(asked.resources),
         "securityContext": _describe_security(asked),
         "volumeMounts": mounts,
-        "livenessProbe": _describe_probe(asked.health) if asked.health else None,
+        **_describe_probes(asked.health),
     }
     return {key: value for key, value in found.items() if value}
 
@@ -251,6 +251,13 @@ def _describe_profiles(confinement: Confinement) -> dict[str, Any]:
         "seLinuxOptions": {key: value for key, value in parts.items() if value},
         "procMount": "Unmasked" if "ALL" in confinement.unmask else "",
     }
+
+
+def _describe_probes(check: HealthCheck | None) -> dict[str, Any]:
+    if check is None:
+        return {}
+    main = "livenessProbe" if check.on_failure != "none" else "readinessProbe"
+    return {main: _describe_probe(check), "startupProbe": _describe_probe(check.first) if check.first else {}}
 
 
 def _describe_probe(check: HealthCheck) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def plan_play(
         secrets,
         tuple(one for one in objects if isinstance(one, Claim)),
         services,
-        (*_warn_unknown(documents), *warnings),
+        (*_warn_unknown(documents), *warnings, *(text for pod in pods for text in _warn_probes(pod))),
     )
 
 
@@ -122,6 +122,14 @@ def _warn_unknown(documents: Sequence[Document]) -> list[str]:
     if fields:
         found.append(f"fields without a meaning here: {', '.join(fields)}")
     return found
+
+
+def _warn_probes(pod: PlannedPod) -> list[str]:
+    return [
+        f"{what}.readinessProbe: is not asked, for the livenessProbe is"
+        for container, what in list_containers(pod)
+        if container.liveness_probe and container.readiness_probe
+    ]
 
 
 def _config_values(one: ConfigMap) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ alone, and what was done is seen as done (a restart by a life later than the one
 
 from typing import Literal, NamedTuple
 
-from rundlet.local.health import find_due
+from rundlet.local.health import find_current, find_due
 from rundlet.local.options import HealthCheck, RestartPolicy, RunOptions
 from rundlet.local.records import Health, LocalRecord, LocalState
 
@@ -98,7 +98,8 @@ def _find_check(health: Health, life: Life, check: HealthCheck) -> Duty | None:
         return Duty("begin-health")
     if health.status == "unhealthy" and check.on_failure != "none":
         return Duty("react")
-    return Duty("check", find_due(health, check)) if check.interval_s else None
+    current = find_current(health, check)
+    return Duty("check", find_due(health, current)) if current and current.interval_s else None
 
 
 def _find_ended(record: LocalRecord, life: Life, moment: Moment) -> Duty:

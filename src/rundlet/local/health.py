@@ -28,7 +28,19 @@ _DEFAULT = HealthCheck()
 def choose_check(asked: HealthCheck | None, image: Healthcheck | None) -> HealthCheck | None:
     """What a container is checked with: what was asked, else the image's HEALTHCHECK; None for nothing."""
     chosen = asked if asked is not None else _read_image_check(image)
-    return chosen if chosen is not None and (chosen.command or chosen.url) else None
+    return chosen if chosen is not None and (is_one(chosen) or chosen.first) else None
+
+
+def is_one(check: HealthCheck) -> bool:
+    """Whether there is anything to run."""
+    return bool(check.command or check.url)
+
+
+def find_current(health: Health, check: HealthCheck) -> HealthCheck | None:
+    """What is to be run now: the check of the beginning, then the one for the rest of a life, if there is one."""
+    if check.first is not None and not health.started:
+        return check.first
+    return check if is_one(check) else None
 
 
 def _read_image_check(image: Healthcheck | None) -> HealthCheck | None:
@@ -61,13 +73,16 @@ def find_due(health: Health, check: HealthCheck) -> int:
 def note(health: Health, check: HealthCheck, probe: Probe) -> Health:
     """The health after one more check."""
     kept = (*health.probes, probe)[-PROBES_KEPT:]
+    is_first = check.first is not None and not health.started
+    current = check.first if check.first is not None and is_first else check
     if probe.exit_code == 0:
-        return replace(health, status="healthy", failing_streak=0, probes=kept)
-    in_start_period = probe.started_at_ns - health.life_ns < check.start_period_s * _NS
+        status = "starting" if is_first and is_one(check) else "healthy"
+        return replace(health, status=status, failing_streak=0, probes=kept, started=True)
+    in_start_period = probe.started_at_ns - health.life_ns < current.start_period_s * _NS
     if in_start_period and health.status == "starting":
         return replace(health, probes=kept)
     streak = health.failing_streak + 1
-    status = "unhealthy" if streak >= check.retries else health.status
+    status = "unhealthy" if streak >= current.retries else health.status
     return replace(health, status=status, failing_streak=streak, probes=kept)
 
 

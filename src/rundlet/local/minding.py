@@ -185,7 +185,8 @@ def check_health(
     engine: Engine, records: LocalRecords, record: LocalRecord, check: HealthCheck, life_ns: int
 ) -> Health:
     """Run a container's check, write down what came of it, and tell."""
-    probe: Probe = health.run_check(engine, record.id, check)
+    known = health.begin(record.state.health, life_ns)
+    probe: Probe = health.run_check(engine, record.id, health.find_current(known, check) or check)
     with step("local.note-probe", record.id):
         state = records.change_state(record.id, lambda state: _note_probe(state, check, probe, life_ns))
     engine.journal.note(

@@ -86,6 +86,7 @@ class HealthCheck(_Options, frozen=True):
     """A probe run in the container (image-spec's Healthcheck, Docker's HEALTHCHECK); no `command` means none.
 
     Or one from without: `url` is "tcp://:PORT" or "http://:PORT/PATH", a port of the container's loopback.
+    `first` is run instead until it has succeeded once in a life; `on_failure` is what follows its failure, too.
     """
 
     command: tuple[str, ...] = ()
@@ -96,6 +97,7 @@ class HealthCheck(_Options, frozen=True):
     start_period_s: float = 0.0
     on_failure: Literal["none", "kill", "restart", "stop"] = "none"
     url: str = ""
+    first: "HealthCheck | None" = None
 
 
 class Ulimit(_Options, frozen=True):

@@ -48,13 +48,15 @@ class Probe(Struct, frozen=True, omit_defaults=True):
 class Health(Struct, frozen=True, omit_defaults=True):
     """`status` is empty without a check; `probes` are the last ones, the newest last.
 
-    `life_ns` is when the life began that it is about: the container's start.
+    `life_ns` is when the life began that it is about: the container's start.  `started`: the check that is
+    there for the beginning (`HealthCheck.first`) has succeeded in it.
     """
 
     status: Literal["", "starting", "healthy", "unhealthy"] = ""
     failing_streak: int = 0
     probes: tuple[Probe, ...] = ()
     life_ns: int = 0
+    started: bool = False
 
 
 class LocalState(Struct, frozen=True, omit_defaults=True):
