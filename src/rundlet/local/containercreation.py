@@ -108,6 +108,11 @@ class ContainerCreation(ContainerWork):
         """The options with the joined container's full id in place of its name, and the pod to go into ("": its own)."""
         if asked.name:
             check_name(asked.name, "container")
+        if asked.entrypoint == () and not asked.command:
+            raise InvalidArgument(
+                "no command: an empty entrypoint takes the image's command away too",
+                hint="name one behind IMAGE",
+            )
         other = joins_other(asked)
         if asked.pod and other:
             raise InvalidArgument(f"--pod and the namespaces of container {other} exclude each other")

@@ -1,7 +1,7 @@
 """What verbs share: this machine, opened when a verb needs it, and several objects in one command."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,11 +9,16 @@ import click
 from rundlet.cli.interrupts import dying_at_once
 from rundlet.cli.local.command import FAILED
 from rundlet.cli.report import report
-from rundlet.errors import Error, InvalidArgument, NotFound
+from rundlet.errors import Error, FailedPrecondition, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from rundlet.local.machine import Machine
     from rundlet.local.status import Container
+
+
+_ALL_FAIL_ALIKE: Mapping[type[Error], int] = {}
+REMOVAL: Mapping[type[Error], int] = {NotFound: 1, FailedPrecondition: 2}
+"""podman's exit codes of `rm`: it is not there, or in use."""
 
 
 def pass_machine(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,19 +34,21 @@ def pass_machine(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def each(names: Iterable[str], act: Callable[[str], Any], *, failed_code: int = FAILED) -> None:
-    """`act` on every name, which is printed after it; failures are told, and the command ends with `failed_code`."""
-    failed = False
+def each(
+    names: Iterable[str], act: Callable[[str], Any], *, codes: Mapping[type[Error], int] = _ALL_FAIL_ALIKE
+) -> None:
+    """`act` on every name, which is printed after it; failures are told, and the last one's code ends the command."""
+    code = 0
     for name in names:
         try:
             act(name)
         except Error as error:
             report(error)
-            failed = True
+            code = codes.get(type(error), FAILED)
         else:
             print(name, flush=True)
-    if failed:
-        raise click.exceptions.Exit(failed_code)
+    if code:
+        raise click.exceptions.Exit(code)
 
 
 def choose(

@@ -66,7 +66,7 @@ def command(name: str, filters: Sequence[str], template: str, _every: bool, **gi
         columns,
         template=template,
         heading=not given["noheading"],
-        document=[describe_image(record) for record in {record.id: record for record, _ in rows}.values()],
+        document=[_describe_listed(record) for record in {record.id: record for record, _ in rows}.values()],
     )
 
 
@@ -121,16 +121,22 @@ def _fits(name: str, record: ImageRecord, wanted: str) -> bool:
 
 
 def describe_image(record: ImageRecord) -> dict[str, Any]:
-    """podman's document of an image, as `images --format json` and `inspect` have it."""
+    """podman's document of an image, as `inspect` has it."""
     config = record.config
     return {
         "Id": record.id.removeprefix("sha256:"),
         "Digest": record.manifest_digest,
         "RepoTags": list(record.names),
-        "Names": list(record.names),
+        "NamesHistory": list(record.names),
+        "Parent": "",
+        "Comment": "",
+        "Version": "",
         "RepoDigests": list(record.digests),
         "Created": rfc3339_time(record.created_at_ns),
         "Size": record.size_bytes,
+        "VirtualSize": record.size_bytes,
+        "User": config.config.user,
+        "Annotations": {},
         "Architecture": config.architecture,
         "Os": config.os,
         "Author": config.author,
@@ -145,4 +151,24 @@ def describe_image(record: ImageRecord) -> dict[str, Any]:
             "StopSignal": config.config.stop_signal,
         },
         "RootFS": {"Type": "layers", "Layers": list(config.rootfs.diff_ids)},
+        "History": [{"created": step.created, "created_by": step.created_by} for step in config.history],
+    }
+
+
+def _describe_listed(record: ImageRecord) -> dict[str, Any]:
+    """podman's document of an image, as `images --format json` has it."""
+    return {
+        "Id": record.id.removeprefix("sha256:"),
+        "ParentId": "",
+        "RepoTags": list(record.names),
+        "RepoDigests": list(record.digests),
+        "Names": list(record.names),
+        "History": list(record.names),
+        "Digest": record.manifest_digest,
+        "Size": record.size_bytes,
+        "SharedSize": 0,
+        "VirtualSize": record.size_bytes,
+        "Labels": dict(record.config.config.labels or {}) or None,
+        "Created": record.created_at_ns // 10**9,
+        "CreatedAt": rfc3339_time(record.created_at_ns),
     }

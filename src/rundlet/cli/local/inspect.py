@@ -86,7 +86,17 @@ def _look_at_container(machine: "Machine", name: str) -> dict[str, Any]:
     found = machine.containers.get(name)
     image = machine.engine.images.status(found.image_id)
     links = machine.engine.pods.links(found.pod_id)
-    return describe_container(found, image.config.config if image else None, links)
+    document = describe_container(found, image.config.config if image else None, links)
+    for mount in document["Mounts"]:
+        if mount["Type"] == "volume":
+            mount["Source"] = machine.volumes.locate(mount["Name"])
+    pod_files = f"{machine.settings.engine.pods_dir}/{found.pod_id}"
+    return document | {
+        "ImageDigest": image.manifest_digest if image else "",
+        "ResolvConfPath": f"{pod_files}/resolv.conf",
+        "HostnamePath": f"{pod_files}/hostname",
+        "HostsPath": f"{pod_files}/hosts",
+    }
 
 
 def _look_at_image(machine: "Machine", name: str) -> dict[str, Any]:
@@ -98,17 +108,28 @@ def _look_at_image(machine: "Machine", name: str) -> dict[str, Any]:
     return describe_image(found)
 
 
-def _plain(value: Any) -> dict[str, Any]:
-    import msgspec
+def _look_at_pod(machine: "Machine", name: str) -> dict[str, Any]:
+    from rundlet.cli.local.pod import describe_pod
 
-    plain: dict[str, Any] = msgspec.to_builtins(value)
-    return plain
+    return describe_pod(machine.pods.get(name))
+
+
+def _look_at_network(machine: "Machine", name: str) -> dict[str, Any]:
+    from rundlet.cli.local.network import describe_network
+
+    return describe_network(machine.networks.get(name))
+
+
+def _look_at_volume(machine: "Machine", name: str) -> dict[str, Any]:
+    from rundlet.cli.local.volume import describe_volume
+
+    return describe_volume(machine.volumes.get(name))
 
 
 _LOOKS: dict[str, Look] = {
     "container": _look_at_container,
     "image": _look_at_image,
-    "pod": lambda machine, name: _plain(machine.pods.get(name)),
-    "network": lambda machine, name: _plain(machine.networks.get(name)),
-    "volume": lambda machine, name: _plain(machine.volumes.get(name)),
+    "pod": _look_at_pod,
+    "network": _look_at_network,
+    "volume": _look_at_volume,
 }

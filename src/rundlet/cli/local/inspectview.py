@@ -37,6 +37,12 @@ def describe_container(
         "RestartCount": found.restarts,
         "Name": found.name,
         "Driver": "overlay",
+        "Rootfs": "",
+        "Namespace": "",
+        "IsInfra": False,
+        "ExecIDs": [],
+        "MountLabel": "",
+        "ProcessLabel": "",
         "OCIRuntime": found.status.runtime_handler or "rundlet",
         "Mounts": [_describe_mount(mount) for mount in asked.mounts],
         "Dependencies": list(asked.requires),
@@ -87,7 +93,10 @@ def _describe_mount(mount: VolumeMount) -> dict[str, Any]:
         "Destination": mount.target,
         "Driver": "local" if mount.kind == "volume" else "",
         "Mode": "",
-        "Options": list(mount.options),
+        "Options": [
+            *mount.options,
+            *(("nosuid", "nodev", "rbind") if mount.kind == "volume" else ("rbind",)),
+        ],
         "RW": not mount.readonly,
         "Propagation": _PROPAGATION[mount.propagation],
     }
@@ -144,6 +153,10 @@ def _describe_config(
     config = {
         "Hostname": asked.hostname or found.pod_id[:12],
         "User": asked.user or (image.user if image else ""),
+        "Domainname": "",
+        "AttachStdin": False,
+        "AttachStdout": False,
+        "AttachStderr": False,
         "Tty": asked.tty,
         "OpenStdin": asked.stdin,
         "StdinOnce": asked.stdin_once,
@@ -191,6 +204,25 @@ def _describe_host_config(found: "Container", asked: RunOptions) -> dict[str, An
         "DnsSearch": list(asked.dns.searches),
         "ExtraHosts": [f"{name}:{address}" for name, address in asked.hosts],
         "GroupAdd": list(asked.groups),
+        "LogConfig": {
+            "Type": asked.logging.driver,
+            "Config": None,
+            "Path": found.log_path,
+            "Tag": "",
+            "Size": "0B",
+        },
+        "CgroupManager": "cgroupfs",
+        "Cgroups": "default",
+        "ContainerIDFile": "",
+        "Devices": [
+            {
+                "PathOnHost": device.host_path,
+                "PathInContainer": device.container_path,
+                "CgroupPermissions": device.permissions,
+            }
+            for device in asked.devices
+        ],
+        "Runtime": "oci",
         "IpcMode": asked.namespaces.ipc or "private",
         "PidMode": asked.namespaces.pid or "private",
         "UTSMode": asked.namespaces.uts or "private",

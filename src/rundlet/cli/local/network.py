@@ -8,14 +8,14 @@ import click
 from rundlet.cli.help import examples
 from rundlet.cli.lazygroup import LazyGroup
 from rundlet.cli.local.command import exit_with, local_command
-from rundlet.cli.local.context import each, pass_machine
+from rundlet.cli.local.context import REMOVAL, each, pass_machine
 from rundlet.cli.local.nouns import (
     confirm,
     format_labels,
+    inspect_each,
     listing,
     matches_labels,
     matches_name,
-    print_documents,
     read_filters,
 )
 from rundlet.cli.local.rows import print_rows
@@ -167,7 +167,7 @@ def describe_network(network: "NetworkInfo") -> dict[str, Any]:
 @pass_machine
 def inspect(machine: "Machine", names: Sequence[str], template: str) -> None:
     """Show all that is known of networks."""
-    print_documents([describe_network(machine.networks.get(name)) for name in names], template)
+    inspect_each(names, lambda name: describe_network(machine.networks.get(name)), template)
 
 
 @local_command(epilog=examples("rundlet network exists back && echo there"))
@@ -194,7 +194,7 @@ def remove(machine: "Machine", names: Sequence[str], force: bool, _patience: int
                 machine.containers.remove(user, force=True)
         machine.networks.remove(name)
 
-    each(names, act)
+    each(names, act, codes=REMOVAL)
 
 
 @local_command(epilog=examples("rundlet network prune --force"))

@@ -2,13 +2,15 @@
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
 
+from rundlet.cli.local.command import FAILED
 from rundlet.cli.local.rows import print_json
-from rundlet.errors import InvalidArgument
+from rundlet.cli.report import report
+from rundlet.errors import Error, InvalidArgument
 from rundlet.local.words.numbers import split_pair, suggest
 
 
@@ -59,6 +61,20 @@ def matches_labels(labels: Mapping[str, str], wanted: Sequence[str]) -> bool:
     """Each is KEY or KEY=VALUE, and all must hold."""
     pairs = (text.partition("=") for text in wanted)
     return all(key in labels and (not equals or labels[key] == value) for key, equals, value in pairs)
+
+
+def inspect_each(names: Iterable[str], look: Callable[[str], dict[str, Any]], template: str) -> None:
+    """The documents of those that are there; each other one is told, and the command ends with 125."""
+    found, failed = [], False
+    for name in names:
+        try:
+            found.append(look(name))
+        except Error as error:
+            report(error)
+            failed = True
+    print_documents(found, template)
+    if failed:
+        raise click.exceptions.Exit(FAILED)
 
 
 def print_documents(documents: Sequence[dict[str, Any]], template: str) -> None:

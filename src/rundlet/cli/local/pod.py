@@ -13,15 +13,15 @@ from rundlet.cli.local.flags import LIST, MANY, TEXT, Flag, declare, read_each, 
 from rundlet.cli.local.nouns import (
     confirm,
     format_labels,
+    inspect_each,
     listing,
     matches_labels,
     matches_name,
-    print_documents,
     read_filters,
 )
 from rundlet.cli.local.rows import print_rows
 from rundlet.cli.table import rfc3339_time
-from rundlet.errors import InvalidArgument
+from rundlet.errors import Error, InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
 from rundlet.local.words.environment import read_labels
 from rundlet.local.words.numbers import parse_size, read_pairs
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rundlet.local.options import PodRequest
     from rundlet.local.pods import Pod
 
+_REMOVAL: dict[type[Error], int] = {NotFound: 1}  # podman: 125 for one in which something runs
 _COLUMNS = {
     "ID": "POD ID",
     "Name": "NAME",
@@ -222,7 +223,7 @@ def remove(machine: "Machine", force: bool, ignore: bool, patience_s: int | None
             machine.pods.stop(name, patience_s)
         machine.pods.remove(name, force=force)
 
-    each(_choose(machine, **chosen), act)
+    each(_choose(machine, **chosen), act, codes=_REMOVAL)
 
 
 @local_command(epilog=examples("rundlet pod prune --force"))
@@ -313,8 +314,8 @@ def describe_pod(pod: "Pod") -> dict[str, Any]:
 @pass_machine
 def inspect(machine: "Machine", names: Sequence[str], latest: bool, template: str) -> None:
     """Show all that is known of pods."""
-    found = map(machine.pods.get, _choose(machine, names, latest=latest))
-    print_documents(list(map(describe_pod, found)), template)
+    chosen = _choose(machine, names, latest=latest)
+    inspect_each(chosen, lambda name: describe_pod(machine.pods.get(name)), template)
 
 
 @local_command(epilog=examples("rundlet pod exists site && echo there"))

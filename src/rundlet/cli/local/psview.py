@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from rundlet.cli.local.rows import shorten
-from rundlet.cli.table import human_age, human_size, rfc3339_time
+from rundlet.cli.table import human_age, human_size, long_time
 from rundlet.engine.options import PortMapping
 from rundlet.local.words.network import list_names
 
@@ -90,10 +90,10 @@ def describe_row(found: "Container", *, full: bool, sizes: tuple[int, int] | Non
     return {
         "ID": found.id if full else found.short_id,
         "Image": found.image,
-        "ImageID": found.image_id.removeprefix("sha256:"),
+        "ImageID": found.image_id.removeprefix("sha256:")[: None if full else ID_DIGITS],
         "Command": command if full else shorten(command, _COMMAND_WIDTH),
         "Created": human_age(found.created_at_ns),
-        "CreatedAt": rfc3339_time(found.created_at_ns),
+        "CreatedAt": long_time(found.created_at_ns),
         "CreatedHuman": human_age(found.created_at_ns),
         "RunningFor": human_age(found.created_at_ns),
         "StartedAt": found.started_at_ns // 10**9,
@@ -107,8 +107,8 @@ def describe_row(found: "Container", *, full: bool, sizes: tuple[int, int] | Non
         "Labels": dict(found.labels),
         "Mounts": mounts if full else shorten(", ".join(mounts), _COMMAND_WIDTH),
         "Networks": ",".join(name_networks(found)),
-        "Pod": found.pod_id if full else found.pod_id[:ID_DIGITS],
-        "PodName": found.pod_name,
+        "Pod": "" if found.own_pod else found.pod_id[: None if full else ID_DIGITS],
+        "PodName": "" if found.own_pod else found.pod_name,
         "Pid": found.pid,
         "Restarts": found.restarts,
         "AutoRemove": bool(found.asked and found.asked.remove),

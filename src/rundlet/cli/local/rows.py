@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 GAP = 2
+_NARROWEST = 12  # as podman sets Go's tabwriter
 
 
 def format_columns(rows: Sequence[Sequence[str]]) -> str:
-    """As Go's tabwriter: every column but the last as wide as its widest cell."""
-    widths = [max(map(len, column)) + GAP for column in zip(*rows, strict=True)]
+    """Every column but the last as wide as its widest cell."""
+    widths = [max(_NARROWEST, *(len(cell) + GAP for cell in column)) for column in zip(*rows, strict=True)]
     return "".join(
-        "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + "\n" for row in rows
+        "".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)) + f"{row[-1]}\n"
+        for row in rows
     )
 
 

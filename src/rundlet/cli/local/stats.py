@@ -19,7 +19,10 @@ _COLUMNS = {
     "CPUPerc": "CPU %",
     "MemUsage": "MEM USAGE / LIMIT",
     "MemPerc": "MEM %",
+    "NetIO": "NET IO",
     "PIDs": "PIDS",
+    "CPUTime": "CPU TIME",
+    "AvgCPU": "AVG CPU %",
 }
 _CLEAR = "\033[2J\033[H"
 _SAMPLE_S = 0.2
@@ -68,6 +71,9 @@ def _read(machine: "Machine", ids: list[str]) -> "list[ContainerStats]":
 def _describe(machine: "Machine", item: "ContainerStats", *, full: bool) -> dict[str, Any]:
     found = machine.containers.get(item.container.id)
     memory = item.memory
+    ends = machine.engine.pods.stats(found.pod_id).interfaces
+    received, sent = (sum(getattr(end, name) for end in ends) for name in ("rx_bytes", "tx_bytes"))
+    age_ns = max(item.cpu.timestamp_ns - found.started_at_ns, 1)
     limit = memory.usage_bytes + memory.available_bytes if memory.available_bytes else _total_memory()
     return {
         "ID": found.id if full else found.short_id,
@@ -75,7 +81,10 @@ def _describe(machine: "Machine", item: "ContainerStats", *, full: bool) -> dict
         "CPUPerc": f"{item.cpu.usage_nanocores / 1e7:.2f}%",
         "MemUsage": f"{human_size(memory.usage_bytes)} / {human_size(limit)}",
         "MemPerc": f"{100 * memory.usage_bytes / limit:.2f}%",
+        "NetIO": f"{human_size(received)} / {human_size(sent)}",
         "PIDs": str(item.pids),
+        "CPUTime": f"{item.cpu.usage_ns / 1e6:.6g}ms",
+        "AvgCPU": f"{100 * item.cpu.usage_ns / age_ns:.2f}%",
     }
 
 
@@ -83,9 +92,12 @@ def _document(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": row["ID"],
         "name": row["Name"],
+        "cpu_time": row["CPUTime"],
         "cpu_percent": row["CPUPerc"],
+        "avg_cpu": row["AvgCPU"],
         "mem_usage": row["MemUsage"],
         "mem_percent": row["MemPerc"],
+        "net_io": row["NetIO"],
         "pids": row["PIDs"],
     }
 

@@ -9,13 +9,13 @@ import click
 from rundlet.cli.help import examples
 from rundlet.cli.lazygroup import LazyGroup
 from rundlet.cli.local.command import exit_with, local_command
-from rundlet.cli.local.context import each, pass_machine
+from rundlet.cli.local.context import REMOVAL, each, pass_machine
 from rundlet.cli.local.nouns import (
     confirm,
+    inspect_each,
     listing,
     matches_labels,
     matches_name,
-    print_documents,
     read_filters,
 )
 from rundlet.cli.local.rows import print_rows
@@ -119,8 +119,8 @@ def describe_volume(volume: "Volume") -> dict[str, Any]:
 @pass_machine
 def inspect(machine: "Machine", names: Sequence[str], every: bool, template: str) -> None:
     """Show all that is known of volumes."""
-    found = machine.volumes.list() if every else list(map(machine.volumes.get, _named(names)))
-    print_documents(list(map(describe_volume, found)), template)
+    names = [volume.name for volume in machine.volumes.list()] if every else _named(names)
+    inspect_each(names, lambda name: describe_volume(machine.volumes.get(name)), template)
 
 
 def _named(names: Sequence[str]) -> Sequence[str]:
@@ -153,7 +153,7 @@ def remove(machine: "Machine", names: Sequence[str], every: bool, force: bool) -
         if not force or machine.volumes.exists(name):  # an anonymous one goes with its container
             machine.volumes.remove(name)
 
-    each(names, act)
+    each(names, act, codes=REMOVAL)
 
 
 @local_command(epilog=examples("rundlet volume prune --force"))
