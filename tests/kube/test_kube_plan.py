@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rundlet.engine.options import PortRedirect
+from rundlet.engine.options import PortMapping, PortRedirect
 from rundlet.errors import AlreadyExists, Error, InvalidArgument, NotFound
 from rundlet.kube.containers import plan_container
 from rundlet.kube.documents import read_documents
 from rundlet.kube.environment import PodView, expand
-from rundlet.kube.plan import plan_play
+from rundlet.kube.plan import leave_alone, plan_play
 from rundlet.kube.pods import plan_pod
 from rundlet.kube.quantity import parse_bytes, parse_quantity
 
@@ -252,11 +252,19 @@ def test_replicas_are_pods_that_know_the_service_by_name():
     assert plan.warnings == ()
 
 
-def test_node_port_is_a_host_port_of_the_first_pod():
+def test_node_port_is_a_host_port_that_the_pods_share():
     plan = play(DEPLOYMENT + service("NodePort", "[{port: 80, targetPort: http, nodePort: 30080}]"))
-    (port,) = plan.pods[0].published
-    assert (port.host_port, port.container_port) == (30080, 8080)
-    assert plan.pods[1].published == ()
+    assert [pod.published for pod in plan.pods] == [(PortMapping(8080, 30080, shared=True),)] * 2
+    (alone,) = play(
+        DEPLOYMENT.replace("replicas: 2", "replicas: 1") + service("NodePort", "[{port: 8080}]")
+    ).pods
+    assert alone.published == (PortMapping(8080, 30000),)
+
+
+def test_where_ports_are_not_shared_the_first_pod_has_them():
+    pods = play(DEPLOYMENT + service("NodePort", "[{port: 8080, nodePort: 30080}]")).pods
+    first, second = leave_alone(pods)
+    assert (first.published, second.published) == ((PortMapping(8080, 30080),), ())
 
 
 def test_a_service_s_port_leads_to_the_target_port_of_each_pod():

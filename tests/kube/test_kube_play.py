@@ -8,12 +8,20 @@ from pathlib import Path
 import pytest
 
 from rundlet.engine.options import Capabilities, PortMapping, Resources
-from rundlet.errors import FailedPrecondition, NotFound
+from rundlet.errors import AlreadyExists, FailedPrecondition, NotFound
 from rundlet.kube.documents import read_documents
 from rundlet.kube.generate import find_group, generate
 from rundlet.kube.play import PlaySettings, down, play
 from rundlet.local.networkplan import NetworkRequest
-from rundlet.local.options import Confinement, HealthCheck, Logging, RestartPolicy, RunOptions, VolumeMount
+from rundlet.local.options import (
+    Confinement,
+    HealthCheck,
+    Logging,
+    PodRequest,
+    RestartPolicy,
+    RunOptions,
+    VolumeMount,
+)
 from rundlet.local.status import ContainerQuery
 
 pytestmark = pytest.mark.kernel
@@ -226,12 +234,43 @@ spec:
 
 def test_a_service_is_reached_at_its_own_port(machine, image):
     """From a neighbour, and from a pod of the service itself."""
-    played = play(machine, read(WEB, image))
-    assert played.warnings == ("Service shop: its host ports lead to pod web-pod-0, the first of 2",)
+    assert play(machine, read(WEB, image)).warnings == ()
     for name in ("guest-main", "web-pod-0-web"):
         script = "for n in 1 2 3 4 5 6 7 8 9; do busybox wget -qO- http://shop/name && exit; sleep 0.1; done"
         found = machine.containers.exec(name, ["sh", "-c", script])
         assert found.stdout.decode().strip() in ("web-pod-0", "web-pod-1"), found.stderr
+
+
+def ask_name():
+    """Which pod of WEB answers at the host."""
+    with urllib.request.urlopen("http://127.0.0.1:30090/name", timeout=5) as answer:
+        return answer.read().decode().strip()
+
+
+def seen_names(wanted, deadline_s=10.0):
+    """Until all of them were seen, or the time is over; connections go to one of them at random."""
+    seen = set()
+    end = time.monotonic() + deadline_s
+    while seen != wanted and time.monotonic() < end:
+        try:
+            seen.add(ask_name())
+        except OSError:
+            time.sleep(0.02)  # it has not begun to listen
+    return seen
+
+
+def test_a_node_port_leads_to_all_pods_of_the_service(machine, image):
+    documents = read(WEB, image)
+    play(machine, documents)
+    assert seen_names({"web-pod-0", "web-pod-1"}) == {"web-pod-0", "web-pod-1"}
+    machine.pods.remove("web-pod-0", force=True)
+    assert {ask_name() for _ in range(20)} == {"web-pod-1"}
+    with pytest.raises(AlreadyExists, match="30090"):
+        machine.pods.create(PodRequest(name="rival", ports=(PortMapping(80, 30090),)))
+    down(machine, documents)
+    machine.close()
+    with pytest.raises(OSError, match="refused"):
+        ask_name()
 
 
 def test_what_is_generated_from_a_container_plays_as_the_same(machine, image, tmp_path):

@@ -148,12 +148,16 @@ class Dns(_Options, frozen=True):
 
 
 class PortMapping(_Options, frozen=True):
-    """A port of the pod on the host: `host_port` 0 is none, `host_ip` "" every address of the host."""
+    """A port of the pod on the host: `host_port` 0 is none, `host_ip` "" every address of the host.
+
+    A `shared` host port may be other pods', too, who all say so: connections go to one of them at random.
+    """
 
     container_port: int
     host_port: int = 0
     host_ip: str = ""
     protocol: Literal["tcp", "udp", "sctp"] = "tcp"
+    shared: bool = False
 
 
 class PortRedirect(_Options, frozen=True):

@@ -38,7 +38,7 @@ def choose_kinds(options: PodOptions) -> tuple[str, ...]:
 
 def plan_network(pod_id: str, options: PodOptions) -> PodNetwork:
     mappings = (mapping for mapping in options.port_mappings if mapping.host_port)
-    ports = tuple(HostPort(m.host_port, m.container_port, m.protocol, m.host_ip) for m in mappings)
+    ports = tuple(HostPort(m.host_port, m.container_port, m.protocol, m.host_ip, m.shared) for m in mappings)
     dns = {"servers": options.dns.servers, "searches": options.dns.searches, "options": options.dns.options}
     return PodNetwork(
         pod_id,

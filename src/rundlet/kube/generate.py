@@ -151,7 +151,7 @@ def _place_ports(container: dict[str, Any], ports: Sequence[PortMapping]) -> Non
 
 def _describe_port(port: PortMapping) -> dict[str, Any]:
     found: dict[str, Any] = {"containerPort": port.container_port, "protocol": port.protocol.upper()}
-    if port.host_port:
+    if port.host_port and not port.shared:  # a service has it
         found["hostPort"] = port.host_port
     return found | ({"hostIP": port.host_ip} if port.host_ip else {})
 

@@ -6,7 +6,7 @@
 
 A Service is no thing of its own here: its name is an alias of each pod that it chooses, so that
 other pods resolve it to their addresses; its port leads to the target port within each of them, and
-its node port is a host port of the first of them.
+its node port is a host port that they share.
 """
 
 from collections.abc import Mapping, Sequence
@@ -224,12 +224,10 @@ def _serve(pods: Sequence[PlannedPod], services: Sequence[Service]) -> tuple[lis
             for port in service.spec.ports:
                 served[n], told = _redirect(service, port, served[n])
                 warnings += told
-        published = _publish(service, served[chosen[0]], taken)
-        first = served[chosen[0]]
-        served[chosen[0]] = first._replace(published=(*first.published, *published))
-        if published and len(chosen) > 1:
-            where = f"pod {first.meta.name}, the first of {len(chosen)}"
-            warnings.append(f"Service {service.metadata.name}: its host ports lead to {where}")
+        host_ports = _choose_host_ports(service, taken)
+        for n in chosen:
+            published = _publish(service, served[n], host_ports, shared=len(chosen) > 1)
+            served[n] = served[n]._replace(published=(*served[n].published, *published))
     return served, warnings
 
 
@@ -271,8 +269,19 @@ def _find_target(service: Service, port: ServicePort, pod: PlannedPod) -> int:
     )
 
 
-def _publish(service: Service, pod: PlannedPod, taken: set[int]) -> list[PortMapping]:
-    """The host ports of a NodePort or LoadBalancer service."""
+def leave_alone(pods: Sequence[PlannedPod]) -> list[PlannedPod]:
+    """The pods where host ports cannot be shared: each is the first pod's that has it."""
+    taken: set[tuple[int, str]] = set()
+    found = []
+    for pod in pods:
+        kept = [one for one in pod.published if not one.shared or (one.host_port, one.protocol) not in taken]
+        taken |= {(one.host_port, one.protocol) for one in kept}
+        found.append(pod._replace(published=tuple(replace(one, shared=False) for one in kept)))
+    return found
+
+
+def _choose_host_ports(service: Service, taken: set[int]) -> list[int]:
+    """One for each port of a NodePort or LoadBalancer service; none for others."""
     if service.spec.type not in ("NodePort", "LoadBalancer"):
         return []
     found = []
@@ -283,6 +292,20 @@ def _publish(service: Service, pod: PlannedPod, taken: set[int]) -> list[PortMap
         if not host_port:
             host_port = next(n for n in range(_NODE_PORT_FIRST, 1 << 16) if n not in taken)
         taken.add(host_port)
-        protocol = port.protocol.lower()
-        found.append(PortMapping(_find_target(service, port, pod), host_port, protocol=protocol))  # type: ignore[arg-type]  # one of three
+        found.append(host_port)
     return found
+
+
+def _publish(
+    service: Service, pod: PlannedPod, host_ports: Sequence[int], *, shared: bool
+) -> list[PortMapping]:
+    """`host_ports` are those of the service's ports, if it has any; `shared`: by several pods."""
+    return [
+        PortMapping(
+            _find_target(service, port, pod),
+            host_port,
+            protocol=port.protocol.lower(),  # type: ignore[arg-type]  # one of three
+            shared=shared,
+        )
+        for port, host_port in zip(service.spec.ports, host_ports, strict=False)
+    ]

@@ -24,7 +24,14 @@ from rundlet.kube.containers import plan_container, plan_init_container
 from rundlet.kube.documents import Document
 from rundlet.kube.environment import PodView
 from rundlet.kube.hostpaths import prepare_host_path
-from rundlet.kube.plan import PlannedPod, Play, list_containers, list_templates, plan_play
+from rundlet.kube.plan import (
+    PlannedPod,
+    Play,
+    leave_alone,
+    list_containers,
+    list_templates,
+    plan_play,
+)
 from rundlet.kube.pods import plan_pod
 from rundlet.kube.volumes import PlannedFile, own_volume
 from rundlet.local.machine import Machine
@@ -76,6 +83,9 @@ def play(
 ) -> Played:
     """Raises what planning raises before anything is made, and then what makes one pod fail."""
     plan = plan_play(documents, config_maps, _read_kept(machine))
+    if any(port.shared for pod in plan.pods for port in pod.published) and not machine.networks.shares_ports:
+        warning = "node ports lead to the first pod of their service: an ordinary user's are not shared"
+        plan = plan._replace(pods=tuple(leave_alone(plan.pods)), warnings=(*plan.warnings, warning))
     networks = settings.networks or (NETWORK,)
     if settings.replace:
         down(machine, documents)

@@ -23,6 +23,7 @@ from rundlet.engine.engine import Engine
 from rundlet.engine.options import NetworkUse, PodFilter, PodOptions
 from rundlet.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
+from rundlet.kernel.namespace import in_user_namespace
 from rundlet.local.locks import ContainerLocks
 from rundlet.local.names import check_name
 from rundlet.local.networkplan import NetworkRecord, NetworkRequest, Subnet, plan_network, plan_subnets
@@ -194,6 +195,11 @@ class Networks:
         return next(name for number in range(1, 10_000) if (name := f"{_BRIDGE}{number}") not in taken)
 
     # -- containers on them -----------------------------------------------------
+
+    @property
+    def shares_ports(self) -> bool:
+        """Whether several pods may have one host port: an ordinary user's are forwarded by a program to one place."""
+        return not in_user_namespace()
 
     def choose(self, choice: NetworkChoice) -> tuple[NetworkUse, ...]:
         """What a pod of this choice joins.  Raises NotFound for a network that is not there."""

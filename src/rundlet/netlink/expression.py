@@ -30,6 +30,7 @@ _FIB_ADDRESS_TYPE, _FIB_DESTINATION = 3, 1 << 1
 _RTN_LOCAL = 2
 _NAT_DESTINATION = 1
 _EQUAL, _NOT_EQUAL = 0, 1
+_RANDOM = 1
 _DROP, _ACCEPT, _JUMP = 0, 1, 0xFFFF_FFFD
 
 # Offsets of the source and the destination address: RFC 791, RFC 8200.
@@ -67,6 +68,21 @@ def load_original_port(register: int = 0) -> bytes:
     """The destination port that the connection's first packet had before any translation."""
     direction = attribute.pack(3, bytes([_CT_ORIGINAL]))
     return _expression("ct", _register(1, register), attribute.pack_u32_be(2, _CT_PROTO_DST), direction)
+
+
+def load_random(modulus: int, register: int = 0) -> bytes:
+    """A random number below `modulus`, as `pack_number` has it in keys."""
+    return _expression(
+        "numgen",
+        _register(1, register),
+        attribute.pack_u32_be(2, modulus),
+        attribute.pack_u32_be(3, _RANDOM),
+    )
+
+
+def pack_number(number: int) -> bytes:
+    """A number of this machine, which fills one register."""
+    return number.to_bytes(4, sys.byteorder)
 
 
 def load_input_name(register: int = 0) -> bytes:

@@ -37,6 +37,7 @@ class Field(NamedTuple):
 
 
 IP4, IP6, PROTOCOL, PORT, IFNAME = Field(7, 4), Field(8, 16), Field(12, 1), Field(13, 2), Field(41, 16)
+SLOT = Field(4, 4)
 ADDRESS = {4: IP4, 6: IP6}
 
 

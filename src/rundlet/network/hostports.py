@@ -3,6 +3,7 @@
     table inet rundlet-hostports {
         map any4 { proto . port : pod address . port }               the same for IPv6: any6, at6 …
         map at4  { host address . proto . port : pod address . port }
+        map many4 …                                            ports that pods share: `sharedports`
         set pods4 { pod address . proto . pod port . host port }
         set near4 { subnet . subnet; interval }
         chain prerouting  { nat hook prerouting dstnat; fib daddr type local jump hostports }
@@ -34,8 +35,9 @@ from rundlet.netlink import expression, nftables, nftset
 from rundlet.netlink.address import IpAddress, IpInterface
 from rundlet.netlink.message import Request
 from rundlet.netlink.nftset import ADDRESS, PORT, PROTOCOL, Element, SetPlan
+from rundlet.network import sharedports
+from rundlet.network.sharedports import TABLE
 
-TABLE = "rundlet-hostports"
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 _LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
@@ -47,12 +49,13 @@ class PortMapping(
     frozen=True,
     rename={"host_port": "hostPort", "container_port": "containerPort", "host_ip": "hostIP"},
 ):
-    """One member of the portMappings capability."""
+    """One member of the portMappings capability; `shared` is ours: other pods may have the host port, too."""
 
     host_port: int
     container_port: int
     protocol: str = "tcp"
     host_ip: str = ""
+    shared: bool = False
 
     @property
     def transport(self) -> str:
@@ -74,7 +77,7 @@ def plan_entries(mappings: Iterable[PortMapping], ips: Sequence[IpInterface], ta
         port = mapping.container_port.to_bytes(4, "big")[2:]
         for entry in plan_keys([mapping]):
             for ip in ips:
-                if ip.version == _version_of(entry.map):
+                if ip.version == version_of(entry.map):
                     target = expression.concatenate([ip.packed, port])
                     found.append(entry._replace(element=Element(entry.element.key, target, tag)))
     return found
@@ -108,17 +111,17 @@ def plan_requests(
     found: dict[str, list[Element]] = {}
     for entry in entries:
         found.setdefault(entry.map, []).append(entry.element)
-        found.setdefault(f"pods{_version_of(entry.map)}", []).append(_pods_element(entry.element))
+        found.setdefault(f"pods{version_of(entry.map)}", []).append(pods_element(entry.element))
     return [ask(TABLE, name, elements) for name, elements in found.items()]
 
 
-def _pods_element(element: Element) -> Element:
+def pods_element(element: Element) -> Element:
     """Key … proto . host port, value pod address . port → pod address . proto . port . host port."""
     address, port = element.value[:-4], element.value[-4:]
     return Element(address + element.key[-8:-4] + port + element.key[-4:], comment=element.comment)
 
 
-def _version_of(name: str) -> int:
+def version_of(name: str) -> int:
     return int(name[-1])
 
 
@@ -147,7 +150,7 @@ def plan_subnets(ips: Iterable[IpInterface]) -> list[tuple[str, Element]]:
 
 
 def map_names() -> tuple[str, ...]:
-    """Where mappings are, one element each."""
+    """Where mappings are, one element each; those that are shared are elsewhere."""
     return tuple(f"{kind}{version}" for version in (4, 6) for kind in ("any", "at"))
 
 
@@ -178,6 +181,7 @@ def _plan_sets(version: int) -> list[SetPlan]:
         SetPlan(f"at{version}", (ip, PROTOCOL, PORT), data=(ip, PORT)),
         SetPlan(f"pods{version}", (ip, PROTOCOL, PORT, PORT)),
         SetPlan(f"near{version}", (ip, ip), interval=True),
+        sharedports.plan_set(version),
     ]
 
 
@@ -211,7 +215,8 @@ def _translations(version: int) -> list[tuple[bytes, ...]]:
         expression.look_up(f"any{version}", into=0),
     )
     verdict = expression.translate_destination(version)
-    return [(*expression.match_version(version), *match, verdict) for match in (at, anywhere)]
+    single = [(*expression.match_version(version), *match, verdict) for match in (at, anywhere)]
+    return [*single, sharedports.plan_rule(version)]
 
 
 def _masquerades(version: int) -> list[tuple[bytes, ...]]:

@@ -40,12 +40,13 @@ class PodNetns(NamedTuple):
 
 
 class HostPort(NamedTuple):
-    """Traffic to `host_port` of `host_ip` ("" is any) goes to the pod's `container_port`."""
+    """Traffic to `host_port` of `host_ip` ("" is any) goes to the pod's `container_port`; `shared`: or to other pods'."""
 
     host_port: int
     container_port: int
     protocol: str = "tcp"
     host_ip: str = ""
+    shared: bool = False
 
 
 class Membership(NamedTuple):
@@ -241,7 +242,7 @@ def _port_mapping(port: HostPort) -> dict[str, Any]:
         "containerPort": port.container_port,
         "protocol": port.protocol.lower(),
         "hostIP": port.host_ip,
-    }
+    } | ({"shared": True} if port.shared else {})
 
 
 def plan_args(pod: PodNetwork) -> tuple[tuple[str, str], ...]:

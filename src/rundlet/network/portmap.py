@@ -6,7 +6,7 @@ there from the first pod with one to the last.  See `hostports` for its rules.
 
 import functools
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -19,7 +19,6 @@ from rundlet.netlink.socket import NetlinkSocket
 from rundlet.network.call import Builtin, Call, pod_ips, require_previous
 from rundlet.network.hostports import (
     PROTOCOLS,
-    TABLE,
     Entry,
     PortMapping,
     map_names,
@@ -28,14 +27,18 @@ from rundlet.network.hostports import (
     plan_requests,
     plan_subnets,
     plan_table,
+    pods_element,
+    version_of,
 )
 from rundlet.network.ruleset import Ruleset
+from rundlet.network.sharedports import TABLE, is_shared, plan_change, read_port_key
 from rundlet.network.sysctl import write_sysctl
 from rundlet.spec import json
 from rundlet.spec.cni import Result
 from rundlet.spec.document import drop_nulls
 
 _TRIES = 8
+_PORT_KEY_BYTES = 8  # proto . port at the end of a map's key
 _TAKEN = "remove that pod first, or ask for another host port"
 
 
@@ -67,26 +70,35 @@ class Portmap(Builtin):
         if not mappings:
             return previous
         ips = [ipaddress.ip_interface(ip.address) for ip in pod_ips(previous)]
-        entries = plan_entries(mappings, ips, call.tag)
-        if not entries:
+        entries, shared = _split(mappings, lambda some: plan_entries(some, ips, call.tag))
+        if not entries and not shared:
             raise FailedPrecondition(f"{call.what}: the pod has no address that its host ports could lead to")
-        self._insert(call, entries, ips)
+        self._insert(call, entries, ips, shared)
         self._forget(mappings)
         _open_ways(previous, ips)
         return previous
 
     def delete(self, call: Call) -> None:
         try:
-            entries = plan_keys(_parse(call))
+            entries, shared = _split(_parse(call), plan_keys)
         except (InvalidArgument, Unimplemented):
             return  # ADD cannot have got past it either
-        if entries:
+        if entries or shared:
             self._ruleset.change(lambda: self._plan_delete(call, entries))
+            if shared:
+                self._ruleset.change(lambda: self._plan_leave(lambda comment: comment == call.tag))
             self._forget(_parse(call))
 
     def check(self, call: Call) -> None:
         ips = [ipaddress.ip_interface(ip.address) for ip in pod_ips(require_previous(call))]
-        for entry in plan_entries(_parse(call), ips, call.tag):
+        entries, shared = _split(_parse(call), lambda some: plan_entries(some, ips, call.tag))
+        for entry in shared:
+            element = pods_element(entry.element)
+            if self._ruleset.find(TABLE, f"pods{version_of(entry.map)}", element.key) is None:
+                raise FailedPrecondition(
+                    f"{call.what}: host port {entry.port} does not lead to the pod any more"
+                )
+        for entry in entries:
             if self._ruleset.find(TABLE, entry.map, entry.element.key) != entry.element:
                 raise FailedPrecondition(
                     f"{call.what}: host port {entry.port} does not lead to the pod any more"
@@ -98,24 +110,60 @@ class Portmap(Builtin):
 
     def collect(self, call: Call) -> None:
         self._ruleset.change(lambda: self._plan_collect(call))
+        is_stale = call.find_stale()
+        self._ruleset.change(lambda: self._plan_leave(is_stale))
         self.retire(call)
 
     def retire(self, call: Call) -> None:  # noqa: ARG002 - the table is the node's
         self._ruleset.change(self._plan_retire)
 
-    def _insert(self, call: Call, entries: Sequence[Entry], ips: Sequence[IpInterface]) -> None:
+    def _insert(
+        self, call: Call, entries: Sequence[Entry], ips: Sequence[IpInterface], shared: Sequence[Entry] = ()
+    ) -> None:
         requests = [nftset.add_elements(TABLE, name, [element]) for name, element in plan_subnets(ips)]
         requests += plan_requests(entries, functools.partial(nftset.add_elements, exclusive=True))
         for _ in range(_TRIES):
             self._ruleset.change(lambda: [] if self._ruleset.has_table(TABLE) else plan_table())
+            self._refuse_mixing(call, entries, shared)
             try:
                 self._ruleset.netfilter.execute(*nftables.batch(*requests))
+                self._ruleset.change(lambda: self._plan_join(shared))
             except AlreadyExists as error:
                 raise self._describe_conflict(call, entries) from error
             except NotFound:
                 continue  # the last pod with host ports left, and the table with it
             return
         raise FailedPrecondition(f"{call.what}: nftables table {TABLE} is deleted again and again")
+
+    def _refuse_mixing(self, call: Call, entries: Sequence[Entry], shared: Sequence[Entry]) -> None:
+        """A port is one pod's, or shared by several who all say so."""
+        for entry in entries:
+            if is_shared(self._ruleset, version_of(entry.map), entry.element.key[-_PORT_KEY_BYTES:]):
+                raise AlreadyExists(f"{call.what}: host port {entry.port} is a service's", hint=_TAKEN)
+        for entry in shared:
+            taken = self._ruleset.find(TABLE, entry.map, entry.element.key)
+            if taken and taken.comment != call.tag:
+                raise self._describe_conflict(call, [entry])
+
+    def _plan_join(self, shared: Sequence[Entry]) -> list[Request]:
+        return [
+            request
+            for version in (4, 6)
+            if (coming := [pods_element(e.element) for e in shared if version_of(e.map) == version])
+            for request in plan_change(self._ruleset, version, coming, ())
+        ]
+
+    def _plan_leave(self, goes: Callable[[str], bool]) -> list[Request]:
+        """Take the pods whose comment says so off the ports that they share."""
+        requests = []
+        for version in (4, 6):
+            going = [
+                one
+                for one in self._ruleset.list(TABLE, f"pods{version}")
+                if goes(one.comment) and is_shared(self._ruleset, version, read_port_key(one))
+            ]
+            requests += plan_change(self._ruleset, version, (), going) if going else []
+        return requests
 
     def _forget(self, mappings: Sequence[PortMapping]) -> None:
         """A UDP flow never ends while somebody sends, and keeps the way that it had before."""
@@ -163,9 +211,18 @@ class Portmap(Builtin):
         return plan_requests(stale, nftset.delete_elements)
 
     def _plan_retire(self) -> list[Request]:
-        if not self._ruleset.has_table(TABLE) or any(self._ruleset.list(TABLE, name) for name in map_names()):
+        names = (*map_names(), *(f"many{version}" for version in (4, 6)))
+        if not self._ruleset.has_table(TABLE) or any(self._ruleset.list(TABLE, name) for name in names):
             return []
         return [nftables.delete_table(TABLE)]
+
+
+def _split(
+    mappings: Sequence[PortMapping], plan: Callable[[Sequence[PortMapping]], list[Entry]]
+) -> tuple[list[Entry], list[Entry]]:
+    """The entries of one's own, and of those that are shared."""
+    own, shared = ([one for one in mappings if one.shared is kind] for kind in (False, True))
+    return plan(own), plan(shared)
 
 
 def _parse(call: Call) -> list[PortMapping]:
