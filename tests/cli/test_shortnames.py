@@ -1,13 +1,12 @@
 """Short names with several search registries: asked for at a terminal, recorded, refused, or looked for in turn."""
 
 import os
-import pty
 import subprocess
-import sys
 
 import pytest
 
 from rundlet.registry.client import RegistryClient
+from tests.cli.atterminal import run_at_terminal, rundlet_command
 from tests.image.conftest import push, serving
 from tests.image.images import tar
 
@@ -31,34 +30,13 @@ def configure(tmp_path, addresses, mode):
 
 
 def command(tmp_path):
-    """With the aliases of nobody else: root's are the machine's."""
-    script = (
-        "import rundlet.registry.places as places\n"
-        f"places._find_alias_cache = lambda uid, home: {str(tmp_path / 'cache' / 'aliases.conf')!r}\n"
-        "from rundlet.cli.main import main\n"
-        "main()"
-    )
     root = ["--root", str(tmp_path / "root"), "--run-root", str(tmp_path / "run"), "--insecure-policy"]
-    return [sys.executable, "-c", script, "image", *root, "pull", "-q", "app:v1"]
+    return rundlet_command(tmp_path / "cache" / "aliases.conf", "image", *root, "pull", "-q", "app:v1")
 
 
 def pull_at_terminal(tmp_path, environment, answer):
     """(exit code, what the terminal showed)."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        command(tmp_path), stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
-    ) as process:
-        os.close(theirs)
-        os.write(ours, answer)
-        shown = b""
-        while True:
-            try:
-                block = os.read(ours, 4096)
-            except OSError:  # the terminal is closed
-                break
-            shown += block
-    os.close(ours)
-    return process.returncode, shown.decode()
+    return run_at_terminal(command(tmp_path), environment, answer)
 
 
 @pytest.mark.parametrize("mode", ["permissive", "enforcing"])

@@ -185,15 +185,19 @@ def test_an_image_of_another_platform_is_none(machine: Machine, asked: RunOption
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "said"),
     [
-        {"namespaces": Namespaces(user="keep-id")},
-        {"namespaces": Namespaces(cgroup="host")},
-        {"namespaces": Namespaces(uts="host")},
-        {"groups": ("wheel",)},
+        ({"namespaces": Namespaces(user="keep-id")}, "only an ordinary user"),
+        ({"namespaces": Namespaces(user="private")}, "says nothing of the ids"),
+        ({"namespaces": Namespaces(uts="host"), "hostname": "x"}, "exclude each other"),
+        ({"namespaces": Namespaces(cgroup="container:x")}, "--cgroupns container:x: not supported"),
+        ({"groups": ("keep-groups",)}, "keep-groups: not supported"),
+        ({"groups": ("wheel",)}, "'wheel' is not in the image's /etc/group"),
     ],
 )
-def test_what_there_is_not_is_refused(machine: Machine, asked: RunOptions, wrong: dict[str, Any]) -> None:
-    with pytest.raises(Unimplemented):
+def test_what_there_is_not_is_refused(
+    machine: Machine, asked: RunOptions, wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises((InvalidArgument, Unimplemented), match=said):
         machine.containers.create(replace(asked, **wrong))
     assert not machine.containers.list(ContainerQuery(all=True))

@@ -3,17 +3,16 @@
 import base64
 import json
 import os
-import pty
 import select
 import shutil
 import signal
 import subprocess
-import sys
 
 import pytest
 
 from rundlet.registry.client import RegistryClient
 from rundlet.registry.server import _Handler
+from tests.cli.atterminal import run_at_terminal, rundlet_command
 from tests.cli.local.test_verbs import Host
 from tests.engine.conftest import make_layer
 from tests.image.conftest import push, serving
@@ -122,31 +121,8 @@ def test_rmi_takes_the_image_along_unless_others_use_it(empty, server):
 
 def at_terminal(host, words, answer=b""):
     """(exit code, what the terminal showed)."""
-    ours, theirs = pty.openpty()
-    script = (
-        "import rundlet.registry.places as places\n"  # root's short names are the machine's
-        f"places._find_alias_cache = lambda uid, home: {str(host.places / 'aliases.conf')!r}\n"
-        "from rundlet.cli.main import main\n"
-        "main()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, *words],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=host.environ | {"TERM": "xterm"},
-        start_new_session=True,
-    ) as process:
-        os.close(theirs)
-        os.write(ours, answer)
-        shown = b""
-        while True:
-            try:
-                shown += os.read(ours, 4096)
-            except OSError:  # the terminal is closed
-                break
-    os.close(ours)
-    return process.returncode, shown.decode()
+    command = rundlet_command(host.places / "aliases.conf", *words)
+    return run_at_terminal(command, host.environ | {"TERM": "xterm"}, answer)
 
 
 def test_on_a_terminal_layers_are_bars_and_a_short_name_is_asked_for(empty, server, tmp_path):
