@@ -312,6 +312,7 @@ def test_what_is_generated_from_a_container_plays_as_the_same(machine, image, tm
     assert again == first
     for field in ("env", "user", "groups", "workdir", "read_only", "resources", "confinement", "health"):
         assert getattr(kept, field) == getattr(asked, field)
+    down(machine, read(first, image))
 
 
 def test_logs_addresses_and_annotations_are_those_of_the_command_line(machine, image):
