@@ -70,7 +70,7 @@ def plan_container(
         restart=_RESTART[container.restart_policy or spec.restart_policy],
         health=plan_health(container, what),
         stop_timeout_s=float(spec.termination_grace_period_seconds),
-        pull=_choose_pull(container),
+        pull=choose_pull(container),
     )
 
 
@@ -81,7 +81,7 @@ def plan_init_container(planned: RunOptions, container: Container) -> RunOptions
     return replace(planned, restart=RestartPolicy("no"), health=None)
 
 
-def _choose_pull(container: Container) -> PullPolicy:
+def choose_pull(container: Container) -> PullPolicy:
     """Without a word the tag `latest` is looked for again, any other only once; here what is there will do."""
     return _PULL[container.image_pull_policy] if container.image_pull_policy else "missing"
 

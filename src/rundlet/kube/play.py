@@ -1,7 +1,8 @@
 """`kube play` and `kube down`: the plan carried out on this machine, and undone.
 
-    play   network → claims, secrets → each pod: volumes → sandbox → init containers, one after
-           the other → containers.  What fails undoes its own pod and leaves the others.
+    play   images → network → claims, secrets → each pod: volumes → sandbox → init containers, one
+           after the other → containers.  What fails undoes its own pod and leaves the others; who
+           is interrupted leaves nothing.
     down   the pods with all in them, then volumes, secrets and the network that play has made
 
 What play makes bears the label `rundlet.kube`: the object's own name.  Claims' volumes stay, for
@@ -20,10 +21,11 @@ from rundlet.engine.undo import Undo
 from rundlet.errors import DeadlineExceeded, FailedPrecondition
 from rundlet.kernel.failure import translating
 from rundlet.kernel.openat2 import open_in_root
-from rundlet.kube.containers import plan_container, plan_init_container
+from rundlet.kube.containers import choose_pull, plan_container, plan_init_container
 from rundlet.kube.documents import Document
 from rundlet.kube.environment import PodView
 from rundlet.kube.hostpaths import prepare_host_path
+from rundlet.kube.model import PodSpec
 from rundlet.kube.plan import (
     PlannedPod,
     Play,
@@ -51,7 +53,7 @@ class PlaySettings(NamedTuple):
     """`networks` none: the network `kube`, which is made.  `init_timeout_s` is for each init container.
 
     `ips` and `macs` are for one pod each, in order.  `annotations` are further ones of all pods.  `bring` is
-    called with each container before it is made, and answers what is to be made: it may pull the image.
+    called with each image before anything is made, and answers what is to be made of: it may pull it.
     """
 
     networks: tuple[str, ...] = ()
@@ -86,20 +88,48 @@ def play(
     if any(port.shared for pod in plan.pods for port in pod.published) and not machine.networks.shares_ports:
         warning = "node ports lead to the first pod of their service: an ordinary user's are not shared"
         plan = plan._replace(pods=tuple(leave_alone(plan.pods)), warnings=(*plan.warnings, warning))
-    networks = settings.networks or (NETWORK,)
+    images = _bring_all(plan, settings)
     if settings.replace:
         down(machine, documents)
-    if not settings.networks and plan.pods:
-        _ensure_network(machine)
-    volumes = [claim.metadata.name for claim in plan.claims if _make_claim(machine, claim.metadata.name)]
-    for name, values in plan.secrets.items():
-        machine.secrets.create(name, msgspec.json.encode(values), {LABEL: name}, replace=True)
-    player = _Player(machine, plan, networks, settings)
-    pods = {
-        pod.meta.name: player.play(_annotate(pod, settings.annotations), ends)
-        for pod, ends in zip(plan.pods, _list_ends(settings), strict=False)
-    }
+    with Undo() as undo:
+        try:
+            volumes = _make_surroundings(machine, plan, settings, undo)
+            player = _Player(machine, plan, settings, images)
+            pods = {}
+            for pod, ends in zip(plan.pods, _list_ends(settings), strict=False):
+                pods[pod.meta.name] = player.play(_annotate(pod, settings.annotations), ends)
+                undo.add(f"remove pod {pod.meta.name}", _remove_pod, machine, pod.meta.name, pod.spec)
+        except Exception:
+            undo.keep()
+            raise
+        undo.keep()
     return Played(pods, volumes, tuple(plan.secrets), plan.warnings)
+
+
+def _bring_all(plan: Play, settings: PlaySettings) -> dict[str, RunOptions]:
+    """What `bring` answers, by the image as it is written."""
+    containers = [container for pod in plan.pods for container, _ in list_containers(pod)]
+    return {
+        container.image: settings.bring(RunOptions(image=container.image, pull=choose_pull(container)))
+        for container in containers
+    }
+
+
+def _make_surroundings(machine: Machine, plan: Play, settings: PlaySettings, undo: Undo) -> list[str]:
+    """What pods need; the volumes that were made for claims."""
+    if not settings.networks and plan.pods:
+        undo.add("remove the network", _drop_network, machine)
+        _ensure_network(machine)
+    volumes = []
+    for name in (claim.metadata.name for claim in plan.claims):
+        if _make_claim(machine, name):
+            undo.add(f"remove volume {name}", machine.volumes.remove, name)
+            volumes.append(name)
+    for name, values in plan.secrets.items():
+        if not machine.secrets.exists(name):
+            undo.add(f"remove secret {name}", machine.secrets.remove, name)
+        machine.secrets.create(name, msgspec.json.encode(values), {LABEL: name}, replace=True)
+    return volumes
 
 
 def _annotate(pod: PlannedPod, annotations: Mapping[str, str]) -> PlannedPod:
@@ -120,15 +150,21 @@ def down(machine: Machine, documents: Sequence[Document], *, volumes: bool = Fal
     for template in list_templates(documents):
         name = template.meta.name
         if machine.pods.exists(name):
-            machine.pods.remove(name, force=True)
             removed.append(name)
-        for volume in filter(None, (own_volume(one, name) for one in template.spec.volumes)):
-            if machine.volumes.exists(volume):
-                machine.volumes.remove(volume)
+        _remove_pod(machine, name, template.spec)
     for document in documents:
         _drop(machine, document, volumes=volumes)
     _drop_network(machine)
     return removed
+
+
+def _remove_pod(machine: Machine, name: str, spec: PodSpec) -> None:
+    """With the volumes that are its own.  Idempotent."""
+    if machine.pods.exists(name):
+        machine.pods.remove(name, force=True)
+    for volume in filter(None, (own_volume(one, name) for one in spec.volumes)):
+        if machine.volumes.exists(volume):
+            machine.volumes.remove(volume)
 
 
 def _drop(machine: Machine, document: Document, *, volumes: bool) -> None:
@@ -177,11 +213,15 @@ def _name_address(ip: str) -> dict[str, str]:
 
 
 class _Player:
-    def __init__(self, machine: Machine, plan: Play, networks: Sequence[str], settings: PlaySettings) -> None:
+    def __init__(
+        self, machine: Machine, plan: Play, settings: PlaySettings, images: Mapping[str, RunOptions]
+    ) -> None:
+        """`images` have by each image's name what is to be made of it."""
         self._machine = machine
         self._plan = plan
-        self._networks = networks
+        self._networks = settings.networks or (NETWORK,)
         self._settings = settings
+        self._images = images
 
     def play(self, pod: PlannedPod, ends: tuple[str, str]) -> tuple[str, Sequence[str]]:
         """The pod's id and its containers'; nothing is left of it after an error.  `ends` as in `_list_ends`."""
@@ -226,8 +266,15 @@ class _Player:
             self._make_sub_paths(asked)
             if id(container) in init:
                 asked = plan_init_container(asked, container)
-            asked = replace(asked, logging=self._settings.logging, own_hosts=self._settings.own_hosts)
-            made.append(self._machine.containers.create(self._settings.bring(asked)))
+            brought = self._images[container.image]
+            asked = replace(
+                asked,
+                image=brought.image,
+                pull=brought.pull,
+                logging=self._settings.logging,
+                own_hosts=self._settings.own_hosts,
+            )
+            made.append(self._machine.containers.create(asked))
             if id(container) in init and self._settings.start:
                 self._run_init(asked, made[-1])
         if self._settings.start:

@@ -1,6 +1,8 @@
 """volume, network, secret, pod and kube as programs."""
 
 import json
+import signal
+import subprocess
 
 import pytest
 
@@ -140,3 +142,27 @@ def test_kube_says_where_the_yaml_is_wrong(host):
     done = host.rundlet("kube", "play", "-", stdin=YAML.replace("name: main", "name: 7"))
     assert done.returncode == 125
     assert "spec.containers[0].name: expected str, got int" in done.stderr
+
+
+def test_kube_play_that_is_interrupted_leaves_nothing(host, tmp_path):
+    """While an init container of the second pod runs; the first pod is there by then."""
+    pod = "kind: Pod\nmetadata: {name: NAME}\nspec: {containers: [{name: main, image: IMAGE, command: [sleep, '60']}]"
+    first = pod.replace("NAME", "one") + ", volumes: [{name: data, emptyDir: {}}]}\n"
+    init = ", initContainers: [{name: first, image: IMAGE, command: [sleep, '60']}]}\n"
+    claim = "---\nkind: PersistentVolumeClaim\nmetadata: {name: claimed}\nspec: {}\n"
+    file = tmp_path / "cut.yaml"
+    file.write_text(f"{first}---\n{pod.replace('NAME', 'two')}{init}{claim}".replace("IMAGE", IMAGE))
+    child = host.begin("kube", "play", str(file), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    followed = host.begin(
+        *("events", "--since", "10s", "--filter", "container=two-first", "--filter", "event=start"),
+        stdout=subprocess.PIPE,
+    )
+    assert b"two-first" in followed.stdout.readline()
+    followed.kill()
+    followed.communicate()
+    child.send_signal(signal.SIGINT)
+    assert child.wait(20) == 130
+    for noun in ("pod", "volume", "secret"):
+        assert host.rundlet(noun, "ls", "-q").stdout == ""
+    assert host.rundlet("ps", "-aq").stdout == ""
+    assert host.rundlet("network", "ls", "-q").stdout == "rundlet\n"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rundlet.cli.help import examples
+from rundlet.cli.interrupts import holding_signals
 from rundlet.cli.lazygroup import LazyGroup
 from rundlet.cli.local.command import local_command
 from rundlet.cli.local.context import pass_machine
@@ -80,7 +81,8 @@ def play(machine: "Machine", file: str, config_maps: Sequence[str], remove: bool
     documents = _read(file)
     maps = [document for name in config_maps for document in _read(name) if document.kind == "ConfigMap"]
     try:
-        played = act(machine, documents, _read_settings(machine, given), maps)
+        with holding_signals(patience=1):  # a second ctrl-c does not cut short what is taken back
+            played = act(machine, documents, _read_settings(machine, given), maps)
     except AlreadyExists as error:
         raise AlreadyExists(error.message, hint=error.hint or "--replace removes what is there") from error
     for warning in played.warnings:
