@@ -4,11 +4,14 @@
   config.json        full: default seccomp profile, capabilities, masked paths, limits
   rootfs/            busybox and the probe
   bench/started      a FIFO, bound into the container as /bench/started
+  variants/NAME/     config.json of another program, or without seccomp, on the same rootfs
 """
 
 import os
 import select
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from benchmarks.probe import write_probe
 from rundlet.engine.config import MASKED_PATHS, READONLY_PATHS
@@ -47,8 +50,34 @@ class Bundle:
             raise TimeoutError("the container's program did not start")
         os.read(self._reader, 1)
 
+    def write_variant(self, name: str, *, args: Sequence[str] = (), seccomp: bool = True) -> str:
+        """The directory of a bundle that differs in its program or has no seccomp filter."""
+        directory = f"{self.directory}/variants/{name}"
+        process, linux, root = self.config.process, self.config.linux, self.config.root
+        assert process is not None
+        assert linux is not None
+        assert root is not None
+        config = self.config.replace(
+            root=root.replace(path=f"{self.directory}/rootfs"),
+            process=process.replace(args=list(args)) if args else process,
+            linux=linux if seccomp else linux.replace(seccomp=None),
+        )
+        os.makedirs(directory)
+        with open(f"{directory}/config.json", "wb") as file:
+            file.write(encode(config))
+        return directory
+
     def close(self) -> None:
         os.close(self._reader)
+
+
+@contextmanager
+def making_bundle(directory: str) -> Iterator[Bundle]:
+    bundle = Bundle(directory)
+    try:
+        yield bundle
+    finally:
+        bundle.close()
 
 
 def find_busybox() -> str:

@@ -1,21 +1,22 @@
 """CRI runtimes to be measured, each with its own state, and the calls that a kubelet makes.
 
     rundlet       the daemon of this checkout, built-in CNI plugins
-    containerd    Debian's, with runc and Debian's CNI plugins, where all three are installed
+    containerd    Debian's, with runc and Debian's CNI plugins
+    endpoint      whatever listens on the socket given by --endpoint
 
-Images lie on disk, volatile state on tmpfs, as on a node.  Both pull from one registry on loopback.
+All state is on tmpfs.  All pull from one registry on loopback.
 """
 
 import json
 import os
-import shutil
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from rundlet.cli.walk_place import Daemon, Place, accepts
+from benchmarks.bench import BIN, Bench, await_true
+from benchmarks.daemons import CONTAINERD_CRI, running, running_containerd
+from benchmarks.figure import OURS, Party
+from rundlet.cli.walk_place import accepts
 from rundlet.cri.client import Client
 from rundlet.cri.proto import api_pb2 as api
 from rundlet.image.fromhost import build_host_image
@@ -26,30 +27,14 @@ from rundlet.registry.server import RegistryServer
 
 # Ends at SIGTERM, as a well-behaved program does: what is measured is the runtime's part of a stop.
 WAITER = ("sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait")
-WORKLOAD = ("sh", "sleep")  # the names of its processes
-PLUGINS = "/usr/lib/cni"
+PAUSE = ("sleep", "1000000")
 AT_A_TIME = 10  # calls in flight where many pods are made or removed
+CONTAINERD, ENDPOINT = "containerd", "endpoint"
+PARTIES = (Party(OURS), Party(CONTAINERD, CONTAINERD_CRI))
 # What a kubelet asks for by default.
 NAMESPACES = api.NamespaceOption(network=api.POD, pid=api.CONTAINER, ipc=api.POD)
-_READY_TIMEOUT_S = 20.0
-
-CONTAINERD = """\
-version = 2
-root = "{base}/root"
-state = "{run}/state"
-[grpc]
-  address = "{socket}"
-[plugins."io.containerd.internal.v1.opt"]
-  path = "{base}/opt"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{pause}"
-  disable_apparmor = true
-  restrict_oom_score_adj = true
-  stream_server_port = "0"
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{plugins}"
-    conf_dir = "{base}/net.d"
-"""
+# A daemon whose mounts are its own: what many pods mount costs only whose pods they are.
+OWN_MOUNTS = ("unshare", "--mount", "--propagation", "private")
 
 
 class Images(NamedTuple):
@@ -62,27 +47,35 @@ class Images(NamedTuple):
 class Node:
     """The calls that a kubelet makes, against one daemon."""
 
-    def __init__(self, client: Client, image: str, log_dir: str) -> None:
-        self.client, self.image, self.log_dir = client, image, log_dir
+    def __init__(self, client: Client, image: str, log_dir: str, cgroup_parent: str = "/bench") -> None:
+        self.client, self.image, self.log_dir, self.cgroup_parent = client, image, log_dir, cgroup_parent
         self.runtime = client.runtime
 
-    def pull(self) -> None:
-        request = api.PullImageRequest(image=api.ImageSpec(image=self.image))
+    def pull(self, image: str = "") -> None:
+        request = api.PullImageRequest(image=api.ImageSpec(image=image or self.image))
         self.client.call(self.client.images.PullImage, request)
+
+    def remove_image(self, image: str) -> None:
+        self.client.call(
+            self.client.images.RemoveImage, api.RemoveImageRequest(image=api.ImageSpec(image=image))
+        )
 
     def run_sandbox(self, name: str) -> tuple[str, api.PodSandboxConfig]:
         metadata = api.PodSandboxMetadata(name=name, uid=name, namespace="bench")
         config = api.PodSandboxConfig(metadata=metadata, hostname=name, log_directory=self.log_dir)
         config.dns_config.servers.append("127.0.0.1")
-        config.linux.cgroup_parent = f"/bench/{name}"
+        config.linux.cgroup_parent = self.cgroup_parent and f"{self.cgroup_parent}/{name}"
         config.linux.security_context.namespace_options.CopyFrom(NAMESPACES)
         answer = self.client.call(self.runtime.RunPodSandbox, api.RunPodSandboxRequest(config=config))
         return answer.pod_sandbox_id, config
 
-    def create_container(self, pod_id: str, pod: api.PodSandboxConfig, name: str = "c") -> str:
+    def create_container(
+        self, pod_id: str, pod: api.PodSandboxConfig, name: str = "c", *,
+        command: Sequence[str] = WAITER, mounts: Sequence[api.Mount] = (),
+    ) -> str:  # fmt: skip
         config = api.ContainerConfig(
             metadata=api.ContainerMetadata(name=name), image=api.ImageSpec(image=self.image),
-            command=WAITER, log_path=f"{pod.metadata.name}-{name}.log",
+            command=command, mounts=mounts, log_path=f"{pod.metadata.name}-{name}.log",
         )  # fmt: skip
         config.linux.resources.cpu_shares, config.linux.resources.memory_limit_in_bytes = 102, 128 << 20
         config.linux.security_context.namespace_options.CopyFrom(NAMESPACES)
@@ -90,9 +83,12 @@ class Node:
         container_id: str = self.client.call(self.runtime.CreateContainer, request).container_id
         return container_id
 
+    def start_container(self, container_id: str) -> None:
+        self.client.call(self.runtime.StartContainer, api.StartContainerRequest(container_id=container_id))
+
     def run_container(self, pod_id: str, pod: api.PodSandboxConfig, name: str = "c") -> str:
         container_id = self.create_container(pod_id, pod, name)
-        self.client.call(self.runtime.StartContainer, api.StartContainerRequest(container_id=container_id))
+        self.start_container(container_id)
         return container_id
 
     def run_pod(self, name: str) -> tuple[str, str]:
@@ -103,6 +99,10 @@ class Node:
         request = api.ExecSyncRequest(container_id=container_id, cmd=["true"], timeout=10)
         if self.client.call(self.runtime.ExecSync, request).exit_code:
             raise RuntimeError("true ended badly")
+
+    def container_status(self, container_id: str) -> api.ContainerStatus:
+        request = api.ContainerStatusRequest(container_id=container_id)
+        return self.client.call(self.runtime.ContainerStatus, request).status
 
     def remove_container(self, container_id: str) -> None:
         stop = api.StopContainerRequest(container_id=container_id, timeout=10)
@@ -123,7 +123,7 @@ def serving_images(directory: str) -> Iterator[Images]:
     registry = RegistryServer(f"{directory}/registry")
     registry.start()
     layout = Layout(f"{directory}/layout")
-    build_host_image(["busybox"], layout, "busybox", cmd=["sleep", "1000000"])
+    build_host_image(["busybox"], layout, "busybox", cmd=PAUSE)
     client = RegistryClient()
     images = Images(f"{registry.address}/bench/waiter:1", f"{registry.address}/bench/pause:1")
     for reference in images:
@@ -143,70 +143,69 @@ def write_network(directory: str, bridge: str, subnet: str) -> None:
         json.dump({"cniVersion": "1.0.0", "name": bridge, "plugins": [plugin]}, file)
 
 
-@contextmanager
-def running_rundlet(directory: str, images: Images) -> Iterator[Node]:
-    run = f"/run/rundlet-bench-{os.getpid()}"
-    with Place.make(keep=False, base=f"{directory}/rundlet") as place:
-        place.run_root, place.socket = run, f"{run}/rundlet.sock"
-        write_network(place.conf_dir, "bench0", "10.70.0.0/16")
-        place.write_config("builtin")
-        daemon = Daemon(place)
-        try:
-            daemon.start()
-            with Client(f"unix://{place.socket}") as client:
-                yield Node(client, images.waiter, place.log_dir)
-        finally:
-            daemon.stop()
+def rundletd_argv(base: str, run: str) -> list[str]:
+    """Its command line, with a network written for it and an empty configuration."""
+    write_network(f"{base}/net.d", "bench0", "10.70.0.0/16")
+    with open(f"{base}/config.toml", "w", encoding="utf-8"):
+        pass
+    return [
+        f"{BIN}/rundletd", "--socket", f"{run}/rundlet.sock", "--root", f"{base}/root", "--run-root", run,
+        "--cni-conf", f"{base}/net.d", "--config", f"{base}/config.toml",
+    ]  # fmt: skip
 
 
-def missing_for_containerd() -> str:
-    """What this host lacks to run it; "" when it has all."""
-    programs = [name for name in ("containerd", "containerd-shim-runc-v2", "runc") if not shutil.which(name)]
-    return ", ".join(programs + ([] if os.path.exists(f"{PLUGINS}/bridge") else [f"{PLUGINS}/bridge"]))
+def rundlet_socket() -> str:
+    return f"/run/rundlet-bench-{os.getpid()}/rundlet.sock"
 
 
 @contextmanager
-def running_containerd(directory: str, images: Images) -> Iterator[Node]:
-    base, run = f"{directory}/containerd", f"/run/containerd-bench-{os.getpid()}"
-    socket = f"{run}/containerd.sock"
-    for path in (f"{base}/logs", run):
-        os.makedirs(path)
-    write_network(f"{base}/net.d", "bench1", "10.71.0.0/16")
-    with open(f"{base}/config.toml", "w", encoding="utf-8") as file:
-        file.write(CONTAINERD.format(base=base, run=run, socket=socket, pause=images.pause, plugins=PLUGINS))
-    with open(f"{base}/log", "wb") as log:
-        process = subprocess.Popen(["containerd", "-c", f"{base}/config.toml"], stdout=log, stderr=log)
-    try:
-        await_socket(socket)
-        with Client(f"unix://{socket}") as client:
+def running_rundlet(directory: str, images: Images, prefix: Sequence[str] = ()) -> Iterator[Node]:
+    base, path = f"{directory}/rundlet", rundlet_socket()
+    os.makedirs(f"{base}/logs")
+    with running([*prefix, *rundletd_argv(base, os.path.dirname(path))], f"{base}/log"):
+        await_true(lambda: accepts(path), "rundletd answers")
+        with Client(f"unix://{path}") as client:
             yield Node(client, images.waiter, f"{base}/logs")
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def await_socket(path: str) -> None:
-    deadline = time.monotonic() + _READY_TIMEOUT_S
-    while not accepts(path):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"nobody answers on {path}")
-        time.sleep(0.002)
 
 
 @contextmanager
-def running_nodes(directory: str) -> Iterator[dict[str, Node]]:
-    """Every runtime of this host, by name, ours first; the image is there."""
+def running_containerd_node(directory: str, images: Images, prefix: Sequence[str] = ()) -> Iterator[Node]:
+    base = f"{directory}/containerd"
+    write_network(f"{base}/net.d", "bench1", "10.71.0.0/16")
+    os.makedirs(f"{base}/logs")
+    with (
+        running_containerd(base, images.pause, prefix) as socket_path,
+        Client(f"unix://{socket_path}") as client,
+    ):
+        yield Node(client, images.waiter, f"{base}/logs")
+
+
+@contextmanager
+def reaching_endpoint(directory: str, endpoint: str) -> Iterator[Node]:
+    """The runtime of --endpoint, "SOCKET IMAGE"; its pods' groups lie where it puts them."""
+    address, _, image = endpoint.partition(" ")
+    with Client(address) as client:
+        yield Node(client, image, f"{directory}/endpoint-logs", cgroup_parent="")
+
+
+@contextmanager
+def running_nodes(bench: Bench, prefix: Sequence[str] = ()) -> Iterator[dict[str, Node]]:
+    """Every runtime of this host, by party, ours first; the image is there.
+
+    Who does not start drops out.
+    """
     with ExitStack() as stack:
-        images = stack.enter_context(serving_images(directory))
-        nodes = {"rundlet": stack.enter_context(running_rundlet(directory, images))}
-        if not missing_for_containerd():
-            nodes["containerd"] = stack.enter_context(running_containerd(directory, images))
-        for node in nodes.values():
-            node.pull()
-        yield nodes
-
-
-def timed_ms(action: Callable[[], object]) -> float:
-    started_ns = time.perf_counter_ns()
-    action()
-    return (time.perf_counter_ns() - started_ns) / 1e6
+        images = stack.enter_context(serving_images(bench.directory))
+        makers = {
+            OURS: running_rundlet(bench.directory, images, prefix),
+            CONTAINERD: running_containerd_node(bench.directory, images, prefix),
+        }
+        if bench.endpoint:
+            makers[ENDPOINT] = reaching_endpoint(bench.directory, bench.endpoint)
+        nodes = {}
+        for party, maker in makers.items():
+            if bench.has(party):
+                with bench.sparing(party):
+                    nodes[party] = stack.enter_context(maker)
+                    nodes[party].pull()
+        yield {party: node for party, node in nodes.items() if bench.has(party)}
