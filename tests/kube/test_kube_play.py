@@ -343,3 +343,11 @@ def test_pod_that_is_not_started_is_created_whole(machine, image):
 def test_pod_of_the_host_has_the_hosts_network(machine, image):
     text = POD.replace("spec:", "spec:\n  hostNetwork: true") + '    args: ["ls /sys/class/net"]\n'
     assert "eth0" not in run_pod(machine, text, image)
+
+
+def test_pod_with_the_hosts_processes_sees_them(machine, image):
+    text = (
+        POD.replace("spec:", "spec:\n  hostPID: true") + '    args: ["echo $$$$"]\n'
+    )  # two are one in Kubernetes
+    (pid,) = run_pod(machine, text, image)
+    assert int(pid) > 1

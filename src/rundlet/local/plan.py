@@ -147,6 +147,8 @@ def plan_pod(asked: PodRequest, name: str, facts: Facts) -> PodOptions:
 
 
 def _share_pid(asked: PodRequest) -> NamespaceMode:
+    if asked.namespaces.pid == "host":
+        return "node"
     return "pod" if "pid" in asked.share else "container"
 
 

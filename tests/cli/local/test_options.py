@@ -133,3 +133,22 @@ def test_auto_gives_each_container_ids_of_its_own(host):
         assert host.rundlet("exec", names[0], "id", "-u").stdout == "0\n"
     finally:
         host.rundlet("rm", "-f", *names)
+
+
+def test_a_pod_has_limits_and_namespaces_of_the_host(host, tmp_path):
+    file = tmp_path / "id"
+    words = ("--memory", "64m", "--cpus", "0.5", "--pid", "host", "-h", "named", "--network", "none")
+    made = host.rundlet("pod", "create", *words, "--pod-id-file", str(file), "limited")
+    assert made.returncode == 0, made.stderr
+    try:
+        done = host.rundlet(
+            "run", "--rm", "--pod", "limited", IMAGE, "sh", "-c", "cat /proc/sys/kernel/hostname; echo $$"
+        )
+        name, pid = done.stdout.split()
+        assert name == "named"
+        assert int(pid) > 1
+    finally:
+        assert host.rundlet("pod", "rm", "-f", "--pod-id-file", str(file)).returncode == 0
+    assert host.rundlet("pod", "stop", "--ignore", "nosuch").returncode == 0
+    done = host.rundlet("pod", "create", "--exit-policy", "stop", "x")
+    assert (done.returncode, "--exit-policy: not supported" in done.stderr) == (125, True)

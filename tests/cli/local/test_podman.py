@@ -12,7 +12,15 @@ from rundlet.cli.local.refused import ONLY, REFUSED
 from rundlet.cli.main import cli
 
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
-VERBS = ("run", "create", "exec", "ps", "logs", "rm", "stop", "start", "kill", "healthcheck run", "kube play")
+VERBS = [
+    *"run create exec ps logs rm stop start kill restart wait rename update inspect attach cp top stats".split(),
+    *"port diff commit export events pause unpause images info".split(),
+    *(f"pod {verb}" for verb in ("create", "start", "stop", "rm")),
+    *(f"network {verb}" for verb in ("ls", "rm", "inspect", "connect", "disconnect", "prune")),
+    *(f"kube {verb}" for verb in ("play", "down", "generate")),
+    *(f"system {verb}" for verb in ("df", "info", "prune")),
+    "healthcheck run",
+]
 
 
 def find_options(verb):

@@ -8,6 +8,7 @@ import click
 from rundlet.cli.help import examples
 from rundlet.cli.local.command import local_command
 from rundlet.cli.local.context import pass_machine
+from rundlet.cli.local.refused import refusing
 from rundlet.cli.table import rfc3339_time
 from rundlet.errors import InvalidArgument
 from rundlet.kernel.failure import translating
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--iidfile", default="", metavar="FILE", help="Write its id to FILE.")
 @click.option("-p", "--pause", is_flag=True, help="Pause the container meanwhile.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the id is ever printed here.")
+@refusing("commit")
 @pass_machine
 def command(machine: "Machine", name: str, image: str, pause: bool, **given: Any) -> None:
     """Make an image of a container's files."""

@@ -99,12 +99,13 @@ def local_containers(
     ]
 
 
-def read_id_file(path: str) -> str:
+def read_id_file(path: str, option: str = "--cidfile") -> str:
+    """The id that an earlier command wrote there.  Raises InvalidArgument."""
     try:
         with open(path, encoding="utf-8") as file:
             return file.read().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"--cidfile {path}: {error}") from error
+        raise InvalidArgument(f"{option} {path}: {error}") from error
 
 
 def one_name(machine: "Machine", names: Sequence[str], *, latest: bool) -> str:

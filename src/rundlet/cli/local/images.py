@@ -8,6 +8,7 @@ import click
 from rundlet.cli.help import examples
 from rundlet.cli.image_options import open_host
 from rundlet.cli.local.command import local_command
+from rundlet.cli.local.refused import refusing
 from rundlet.cli.local.rows import print_rows
 from rundlet.cli.table import human_age, human_size, rfc3339_time
 from rundlet.errors import InvalidArgument
@@ -44,6 +45,7 @@ _FILTERS = ("dangling", "label", "reference")
 @click.option("-n", "--noheading", is_flag=True, help="Without the headings.")
 @click.option("-q", "--quiet", is_flag=True, help="Only ids.")
 @click.option("--sort", type=click.Choice(sorted(_SORTS)), default="created", help="By this column.")
+@refusing("images")
 def command(name: str, filters: Sequence[str], template: str, _every: bool, **given: Any) -> None:
     """List images."""
     rows = [

@@ -8,7 +8,7 @@ import click
 from rundlet.cli.help import examples
 from rundlet.cli.lazygroup import LazyGroup
 from rundlet.cli.local.command import exit_with, local_command
-from rundlet.cli.local.context import each, pass_machine
+from rundlet.cli.local.context import each, forgiving, pass_machine, read_id_file
 from rundlet.cli.local.flags import LIST, MANY, TEXT, Flag, declare, read_each, read_list, read_one
 from rundlet.cli.local.nouns import (
     confirm,
@@ -19,7 +19,9 @@ from rundlet.cli.local.nouns import (
     matches_name,
     read_filters,
 )
+from rundlet.cli.local.refused import refusing
 from rundlet.cli.local.rows import print_rows
+from rundlet.cli.local.runtable import LIMITS
 from rundlet.cli.table import rfc3339_time
 from rundlet.errors import Error, InvalidArgument, NotFound
 from rundlet.kernel.failure import translating
@@ -42,7 +44,7 @@ _COLUMNS = {
 _FILTERS = ("name", "id", "label", "status", "network")
 _CREATE = (
     Flag("-n --name", TEXT, "NAME", "Its name."),
-    Flag("--hostname", TEXT, "NAME", "Host name of its containers."),
+    Flag("-h --hostname", TEXT, "NAME", "Host name of its containers."),
     Flag("-l --label", MANY, "KEY=VALUE", "A label."),
     Flag("--label-file", LIST, "FILE", "Labels from a file, KEY=VALUE a line."),
     Flag("-p --publish", MANY, "PORT", "[[IP:]HOST-PORT:]PORT[/PROTOCOL]."),
@@ -60,6 +62,11 @@ _CREATE = (
     Flag("--shm-size", TEXT, "SIZE", "Size of /dev/shm."),
     Flag("--cgroup-parent", TEXT, "PATH", "Cgroup above its own."),
     Flag("--pod-id-file", TEXT, "FILE", "Write the id into this file."),
+    Flag("--pid", TEXT, "MODE", "Process namespace: private, or host."),
+    Flag("--uts", TEXT, "MODE", "Host name's namespace: private, or host."),
+    Flag("--uidmap", LIST, "INSIDE:HOST:COUNT", "User ids of its user namespace."),
+    Flag("--gidmap", LIST, "INSIDE:HOST:COUNT", "Group ids of its user namespace."),
+    *LIMITS,
 )
 
 
@@ -94,6 +101,7 @@ def command() -> None:
 @declare(_CREATE)
 @click.option("--replace", is_flag=True, help="Remove a pod of that name first.")
 @click.option("--infra", is_flag=True, default=True, hidden=True, help="A pod needs no process here.")
+@refusing("pod create")
 @pass_machine
 def create(machine: "Machine", operand: str, replace: bool, infra: bool, **given: Any) -> None:  # noqa: ARG001
     """Make a pod, and print its id."""
@@ -109,9 +117,10 @@ def create(machine: "Machine", operand: str, replace: bool, infra: bool, **given
 
 
 def _read_request(given: dict[str, Any], operand: str) -> "PodRequest":
-    from rundlet.cli.local.runflags import read_network, read_ports
-    from rundlet.local.options import PodRequest
+    from rundlet.cli.local.runflags import read_limits, read_network, read_ports
+    from rundlet.local.options import Namespaces, PodRequest
     from rundlet.local.words.network import parse_dns, parse_host
+    from rundlet.local.words.security import parse_id_map, parse_own_or_host
 
     if operand and given["name"]:
         raise InvalidArgument(f"two names: {operand} and --name {given['name']}")
@@ -127,6 +136,13 @@ def _read_request(given: dict[str, Any], operand: str) -> "PodRequest":
         sysctls=read_pairs(read_list(given["sysctl"])),
         shm_size_bytes=read_one("--shm-size", given["shm_size"], parse_size) if given["shm_size"] else 0,
         cgroup_parent=given["cgroup_parent"] or "",
+        resources=read_limits(given),
+        namespaces=Namespaces(
+            pid=read_one("--pid", given["pid"] or "", parse_own_or_host),
+            uts=read_one("--uts", given["uts"] or "", parse_own_or_host),
+            uid_maps=read_each("--uidmap", read_list(given["uidmap"]), parse_id_map),
+            gid_maps=read_each("--gidmap", read_list(given["gidmap"]), parse_id_map),
+        ),
     )
 
 
@@ -140,12 +156,21 @@ _patience = click.option(
 def _selecting(function: Any) -> Any:
     """Which pods a verb is about."""
     every = click.option("-a", "--all", "every", is_flag=True, help="All pods.")
-    return _pods(every(_latest(function)))
+    files = click.option(
+        "--pod-id-file", "files", multiple=True, metavar="FILE", help="The pod whose id is there."
+    )
+    return _pods(every(_latest(files(function))))
 
 
 def _choose(
-    machine: "Machine", names: Sequence[str], *, every: bool = False, latest: bool = False
+    machine: "Machine",
+    names: Sequence[str],
+    *,
+    every: bool = False,
+    latest: bool = False,
+    files: Sequence[str] = (),
 ) -> list[str]:
+    names = [*names, *(read_id_file(path, "--pod-id-file") for path in files)]
     if bool(names) + every + latest != 1:
         raise InvalidArgument("name pods, or use one of --all and --latest")
     if not every and not latest:
@@ -166,11 +191,13 @@ def start(machine: "Machine", **chosen: Any) -> None:
 
 @local_command(epilog=examples("rundlet pod stop site", "rundlet pod stop -t 2 --all"))
 @_selecting
+@click.option("-i", "--ignore", is_flag=True, help="Do not mind pods that are not there.")
 @_patience
 @pass_machine
-def stop(machine: "Machine", patience_s: int | None, **chosen: Any) -> None:
+def stop(machine: "Machine", patience_s: int | None, ignore: bool, **chosen: Any) -> None:
     """Stop pods with their containers, the newest first."""
-    each(_choose(machine, **chosen), lambda name: machine.pods.stop(name, patience_s))
+    act = forgiving(lambda name: machine.pods.stop(name, patience_s), ignore=ignore)
+    each(_choose(machine, **chosen), act)
 
 
 @local_command(epilog=examples("rundlet pod restart site"))

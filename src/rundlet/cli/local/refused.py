@@ -22,6 +22,7 @@ class Refused(NamedTuple):
 
 
 _MAKERS = ("run", "create")
+_POD = ("pod create",)
 _PLAY = ("kube play",)
 REFUSED = (
     Refused("-a --attach", ("create",), "who starts it says what to attach to", "rundlet start --attach"),
@@ -30,19 +31,35 @@ REFUSED = (
     Refused("--chrootdirs", _MAKERS, "only the container's own root gets its /etc files"),
     Refused("--conmon-pidfile", _MAKERS, "there is no conmon", "--pidfile has the container's own process"),
     Refused("--context-dir", _PLAY, "images are not built here"),
+    Refused("--device", _POD, "devices are containers'", "rundlet run --pod POD --device …"),
+    Refused("--exit-policy", _POD, "a pod stays when its last container has ended"),
+    Refused("-f --format", ("commit",), "the image has the form of the container's own image"),
     Refused("--gpus", _MAKERS, "Docker's word", "--device takes CDI names: --device nvidia.com/gpu=all"),
     Refused("--hostuser", _MAKERS, "users of the host are not copied", "--user NUMBER gets a passwd line"),
+    Refused("--history", ("images",), "earlier names of an image are not kept", takes_value=False),
+    Refused("--include-volumes", ("commit",), "volumes are no part of an image", takes_value=False),
+    Refused("--infra-command", _POD, "a pod needs no process of its own"),
+    Refused("--infra-conmon-pidfile", _POD, "a pod needs no process of its own"),
+    Refused("--infra-image", _POD, "a pod needs no process of its own"),
+    Refused("--infra-name", _POD, "a pod needs no process of its own"),
     Refused("--init-ctr", ("create",), "a pod's containers all stay", "kube play knows initContainers"),
     Refused("--init-path", _MAKERS, "--init is part of this program, no file"),
+    Refused("--no-hosts", _POD, "each container says so", "rundlet run --pod POD --no-hosts …", False),
     Refused("--passwd-entry", _MAKERS, "the line that --passwd adds has a form of its own"),
     Refused("--preserve-fds", ("run", "exec"), "the process is not this program's child", "--volume, or -i"),
     Refused(
         "--rootfs", _MAKERS, "a container is made from an image", "rundlet image from-dir makes one", False
     ),
     Refused("--seccomp-profile-root", _PLAY, "localhostProfile is an absolute path here"),
-    Refused("--subgidname", _MAKERS, "ranges are named by numbers", "--gidmap"),
-    Refused("--subuidname", _MAKERS, "ranges are named by numbers", "--uidmap"),
+    Refused("--security-opt", _POD, "confinement is containers'", "rundlet run --pod POD --security-opt …"),
+    Refused("--share-parent", _POD, "the containers' cgroups are always in the pod's", takes_value=False),
+    Refused("-s --squash", ("commit",), "the layers are those of the container's image", takes_value=False),
+    Refused("--subgidname", (*_MAKERS, *_POD), "ranges are named by numbers", "--gidmap"),
+    Refused("--subuidname", (*_MAKERS, *_POD), "ranges are named by numbers", "--uidmap"),
     Refused("--userns", _PLAY, "pods of a file have the ids of the machine"),
+    Refused("--userns", _POD, "its ids are written out", "--uidmap and --gidmap"),
+    Refused("-v --volume", _POD, "mounts are containers'", "rundlet run --pod POD --volume …"),
+    Refused("--volumes-from", _POD, "mounts are containers'", "rundlet run --pod POD --volumes-from …"),
 )
 
 

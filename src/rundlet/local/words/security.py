@@ -128,6 +128,13 @@ def parse_namespace(text: str, *more: str) -> str:
     raise InvalidArgument(f"unknown namespace {text!r}", hint=f"known are {', '.join(known)}")
 
 
+def parse_own_or_host(text: str) -> str:
+    """host, or private as ""."""
+    if text not in ("", "private", "host"):
+        raise InvalidArgument(f"unknown namespace {text!r}", hint="private or host")
+    return "host" if text == "host" else ""
+
+
 def parse_personality(text: str) -> str:
     name = text.upper().removeprefix("PER_")
     if name not in DOMAINS:
