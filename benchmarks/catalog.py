@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from benchmarks.figure import Figure
 from benchmarks.figures import (
+    api,
     copying,
     density,
     execs,
@@ -26,6 +27,7 @@ FIGURES: Sequence[Figure] = (
     listing.FIGURE,
     logs.FIGURE,
     podman.FIGURE,
+    api.FIGURE,
     startup.FIGURE,
     pull.FIGURE,
     copying.FIGURE,
