@@ -19,7 +19,7 @@ lint:
 	@tools/setup.sh bootstrap
 	@$(NOX) -s lint types imports
 
-# Our start beside runc's and crun's; pod up with CNI.
+# Every figure beside its peers, and docs/performance.md made of them; some 20 minutes.
 bench:
 	@tools/setup.sh venv debian-test
 	@.venv/bin/python -m benchmarks

@@ -249,7 +249,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Our start beside runc's and crun's, pod up with CNI; JSON under .cache/bench."""
+    """Every figure beside its peers (names and options after --); docs/performance.md is made of them."""
     install(session, "test")
     session.run("python", "-m", "benchmarks", *session.posargs, env={"PATH": tool_path(session)})
 

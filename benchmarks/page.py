@@ -165,7 +165,7 @@ def write_figure(figure: Figure, measured: Measured) -> Iterator[str]:
     yield write_called(measured)
     yield (
         f"<sub>measured {measured.measured_at} at revision {measured.revision or 'unknown'} in {measured.took_s:.0f} s, "
-        f"load before {measured.load:g}</sub>\n"
+        f"load before {measured.load:g}{', few rounds (--quick)' if measured.quick else ''}</sub>\n"
     )
 
 
