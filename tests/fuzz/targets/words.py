@@ -3,7 +3,18 @@
 from collections.abc import Callable
 
 from rundlet.local.options import Confinement
-from rundlet.local.words import environment, life, limits, mounts, network, numbers, ports, security, uses
+from rundlet.local.words import (
+    devices,
+    environment,
+    life,
+    limits,
+    mounts,
+    network,
+    numbers,
+    ports,
+    security,
+    uses,
+)
 from tests.fuzz.mutation import of_words
 
 _READERS: dict[str, Callable[[str], object]] = {
@@ -33,6 +44,8 @@ _READERS: dict[str, Callable[[str], object]] = {
     "map": security.parse_id_map,
     "secret": uses.parse_secret,
     "device": uses.parse_device,
+    "device-rule": devices.parse_device_rule,
+    "whole": lambda text: numbers.parse_whole(text, "it"),
     "size": numbers.parse_size,
     "span": numbers.parse_span,
     "env": lambda text: environment.read_environment([text], [], {}),
@@ -47,7 +60,7 @@ _EXAMPLES = (
     "ulimit nofile=10:20", "restart on-failure:3", "pull newer", 'entrypoint ["a","b"]', 'words ["a"]', "log max-size=10m",
     "capability net_admin", "security label=level:s0:c1,c2", "security seccomp=unconfined", "security mask=/a:/b",
     "namespace container:x", "map 0:1000:65536", "secret s,type=mount,target=/a,mode=0400,uid=1", "device /dev/a:/dev/b:rwm",
-    "size 10KiB", "span 1h2m3.5s", "env A=b", "label a=b",
+    "device-rule c 10:* rwm", "whole 5", "size 10KiB", "span 1h2m3.5s", "env A=b", "label a=b",
 )  # fmt: skip
 SEEDS = tuple(map(str.encode, _EXAMPLES))
 MUTATE = of_words(

@@ -15,6 +15,7 @@ from rundlet.local.options import (
     Ulimit,
     VolumeMount,
 )
+from rundlet.local.words.devices import parse_device_rule
 from rundlet.local.words.environment import read_environment, read_labels
 from rundlet.local.words.life import (
     join_platform,
@@ -28,7 +29,7 @@ from rundlet.local.words.life import (
 from rundlet.local.words.limits import parse_cpus, parse_memory, parse_memory_swap, parse_ulimit
 from rundlet.local.words.mounts import parse_mount, parse_tmpfs, parse_volume
 from rundlet.local.words.network import parse_host, parse_networks
-from rundlet.local.words.numbers import parse_size, parse_span, parse_switch, split_comma
+from rundlet.local.words.numbers import parse_size, parse_span, parse_switch, parse_whole, split_comma
 from rundlet.local.words.ports import parse_address, parse_publish
 from rundlet.local.words.security import parse_capability, parse_id_map, parse_namespace, parse_security
 from rundlet.local.words.uses import is_cdi_device, parse_device, parse_secret
@@ -292,3 +293,21 @@ def test_an_address_with_bytes_that_are_no_text_is_refused(text):
 
 def test_a_nest_of_brackets_is_no_list_of_words():
     assert parse_words("[" * 5000) is None
+
+
+@pytest.mark.parametrize(
+    "parse",
+    [
+        parse_size,
+        parse_memory,
+        parse_publish,
+        parse_device_rule,
+        lambda text: parse_whole(text, "uid"),
+        lambda text: parse_ulimit(f"nofile={text}"),
+        lambda text: parse_device_rule(f"c {text}:1 r"),
+        lambda text: parse_id_map(f"0:{text}:1"),
+    ],
+)
+def test_a_number_with_thousands_of_digits_is_refused(parse):
+    with pytest.raises(InvalidArgument):
+        parse("9" * 5000)

@@ -15,7 +15,7 @@ from rundlet.engine.options import DeviceAccess, DeviceLimit
 from rundlet.errors import InvalidArgument, NotFound
 from rundlet.local.words.numbers import parse_size, parse_whole
 
-_RULE = re.compile(r"([abc]) +(\d+|\*):(\d+|\*) +([rwm]{1,3})")
+_RULE = re.compile(r"([abc]) +(\d{1,10}|\*):(\d{1,10}|\*) +([rwm]{1,3})")
 _WEIGHTS = range(10, 1001)
 
 

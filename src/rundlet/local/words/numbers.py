@@ -1,6 +1,7 @@
 """Sizes, durations, switches and lists of key=value as podman writes them."""
 
 import csv
+import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -20,9 +21,10 @@ _SWITCH = {
 def parse_size(text: str) -> int:
     """Bytes of "64m", "1.5g", "512" or "64MiB": all units are powers of 1024, as Docker counts memory."""
     found = _SIZE.fullmatch(text.strip())
-    if not found:
+    size = float(found[1]) * _FACTORS[found[2].lower()] if found else math.inf
+    if size >= 1 << 63:
         raise InvalidArgument(f"not a size: {text!r}", hint="write it as 512m or 2g")
-    return int(float(found[1]) * _FACTORS[found[2].lower()])
+    return int(size)
 
 
 def parse_span(text: str) -> float:
@@ -42,7 +44,7 @@ def parse_switch(text: str) -> bool:
 
 
 def parse_whole(text: str, what: str, lowest: int = 0) -> int:
-    if not re.fullmatch(r"[+-]?\d+", text) or int(text) < lowest:
+    if not re.fullmatch(r"[+-]?[0-9]{1,19}", text) or int(text) < lowest:
         raise InvalidArgument(f"{what}: expected a whole number of at least {lowest}, got {text!r}")
     return int(text)
 

@@ -55,7 +55,7 @@ def parse_protocol(text: str) -> Protocol:
 
 
 def _parse_port(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= _PORT_MAX:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= _PORT_MAX:
         raise InvalidArgument(f"not a port: {text!r}", hint=f"a port is a number of 1 to {_PORT_MAX}")
     return int(text)
 
