@@ -39,21 +39,25 @@ class Command(NamedTuple):
     news_fd: int
 
 
-class Server:
-    """Serves `listener`, which is bound to `path`, until `linger_s` after the last command; `lock` says that it lives."""
+class Listening(NamedTuple):
+    """A socket bound to `path`, and what stat(2) says of that."""
 
-    def __init__(
-        self, lock: int, listener: socket.socket, path: str, linger_s: float, loaded: Loaded
-    ) -> None:
+    path: str
+    listener: socket.socket
+    own: os.stat_result
+
+
+class Server:
+    """Serves until `linger_s` after the last command; who has the descriptor `lock` is the only one."""
+
+    def __init__(self, lock: int, listening: Listening, linger_s: float, loaded: Loaded) -> None:
         self._lock = lock
-        self._listener = listener
-        self._path = path
+        self._path, self._listener, self._own = listening
         self._linger_s = linger_s
         self._loaded = loaded
-        self._own = os.stat(path)
         self._commands: dict[int, Command] = {}
         self._poll = select.poll()
-        self._poll.register(listener, select.POLLIN)
+        self._poll.register(self._listener, select.POLLIN)
         self._keeper: socket.socket | None = None
         self._used_at_s = time.monotonic()
         self._is_retired = False
@@ -111,7 +115,10 @@ class Server:
         self._is_retired = True
         self._poll.unregister(self._listener)
         self._listener.close()
-        os.unlink(self._path)
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            pass  # the run root was removed
         os.close(self._lock)
 
     def _lend(self, front: socket.socket, write_fd: int) -> NoReturn:
@@ -197,24 +204,29 @@ def _read_news(fd: int) -> list[str]:
         os.close(fd)
 
 
-def listen(path: str) -> tuple[int, socket.socket] | None:
-    """(lock, socket) of the only warm process of this run root; None when there is one."""
-    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def lock(path: str) -> int:
+    """A descriptor that only one warm process of this run root can have; -1 when there is one."""
+    fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(lock)
-        return None
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
+        os.close(fd)
+        return -1
+    return fd
+
+
+def listen(path: str) -> Listening:
+    """Only for whoever has the lock."""
     try:
         os.unlink(path)  # a killed one's
     except FileNotFoundError:
         pass
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    os.umask(0o177)
     listener.bind(path)
-    os.umask(before)
+    own = os.stat(path)
     listener.listen(_BACKLOG)
-    return lock, listener
+    return Listening(path, listener, own)
 
 
 def come_loose() -> None:
@@ -234,10 +246,10 @@ def main(argv: list[str]) -> None:
     path, *modules = argv
     come_loose()
     os.chdir(os.path.dirname(path))
-    found = listen(path)
-    if found is None:
+    held = lock(path)
+    if held < 0:
         return
     loaded = Loaded()
     loaded.load(modules)
-    Server(*found, path, float(os.environ.get(SWITCH) or LINGER_S), loaded).run()
+    Server(held, listen(path), float(os.environ.get(SWITCH) or LINGER_S), loaded).run()
     os._exit(0)
