@@ -160,3 +160,14 @@ def test_a_protocol_adds_nothing_to_its_classes() -> None:
     protocol = lean._make_typing().Protocol
     described = types.new_class("Described", (protocol,))
     assert described.__mro__ == (described, object)
+
+
+def test_a_module_left_out_comes_when_it_is_asked_for_something() -> None:
+    script = (
+        "import sys; from rundlet import lean; lean.leave_out('asyncio', 'calendar');"
+        " import asyncio, calendar; assert 'asyncio.events' not in sys.modules;"
+        " from asyncio.events import AbstractEventLoop;"
+        " assert asyncio.AbstractEventLoop is AbstractEventLoop and type(sys.modules['calendar']) is not type(sys);"
+        " assert calendar.isleap(2024) and type(sys.modules['calendar']) is type(sys)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

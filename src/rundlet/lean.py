@@ -51,9 +51,44 @@ class Lean(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        return self._ask(name)
+
+    def _ask(self, name: str) -> Any:
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
         return getattr(_load(self.__name__), name)
+
+
+class _Absent(Lean):
+    """One that has nothing, for a package too: who imports a module in it asks for `__path__`."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self._ask(name) if name == "__path__" else super().__getattr__(name)
+
+
+class _Loaded:
+    """Finds a module that is there: an import in an absent package has the whole package come, and would make a second one of it."""
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, target: object = None) -> Any:
+        make_spec: Any = type(sys.__spec__)
+        return make_spec(name, _Loaded) if target is None and name in sys.modules else None
+
+    @staticmethod
+    def create_module(spec: Any) -> ModuleType:
+        return sys.modules[spec.name]
+
+    @staticmethod
+    def exec_module(_: ModuleType) -> None:
+        pass
+
+
+def leave_out(*names: str) -> None:
+    """Load these modules only when something is asked of them; those that are loaded already stay."""
+    sys.meta_path.insert(0, _Loaded)
+    for name in names:
+        if name not in sys.modules:
+            sys.modules[name] = _Absent(name)
 
 
 # -- typing ---------------------------------------------------------------------

@@ -94,6 +94,7 @@ class Session:
     def client(self) -> "Client":
         """Raises what check_endpoint raises, before the 0.2 s that gRPC takes to import."""
         check_endpoint(self.endpoint, self.timeout_s)
+        import rundlet.cri.absent  # noqa: F401 - before gRPC, which imports what it leaves out
         from rundlet.cri.client import Client
 
         return Client(self.endpoint, image_endpoint=self.image_endpoint, connect_timeout_s=self.timeout_s)

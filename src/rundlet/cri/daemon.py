@@ -19,6 +19,7 @@ from typing import Protocol
 import click
 
 import rundlet
+import rundlet.cri.absent  # before what it leaves out
 from rundlet.cri.claim import claim
 from rundlet.cri.endpoint import socket_path
 from rundlet.cri.systemd import notify

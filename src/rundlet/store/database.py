@@ -19,6 +19,9 @@ from rundlet.step import step
 # Statements of the schema that have been done: a copy of some tables must not take them along.
 DONE_TABLE: Final = "schemas"
 _BUSY_TIMEOUT_S: Final = 30.0
+# A connection's own memory, pages and prepared statements, is some 0.5 MB; the pages are the kernel's as well.
+_IDLE_MAX: Final = 3
+_CACHE_KIB: Final = 256
 
 _KINDS: Final[dict[int, type[errors.Error]]] = {
     sqlite3.SQLITE_FULL: errors.ResourceExhausted,
@@ -96,7 +99,7 @@ class Database:
             try:
                 return _fetch(connection, statement, parameters)
             finally:
-                self._idle.append(connection)
+                self._give_back(connection)
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -124,7 +127,7 @@ class Database:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                self._idle.append(connection)
+                self._give_back(connection)
 
     def _take(self) -> sqlite3.Connection:
         try:
@@ -132,12 +135,19 @@ class Database:
         except IndexError:
             return self._connect()
 
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        if len(self._idle) < _IDLE_MAX:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         return connection
 
     @contextmanager
