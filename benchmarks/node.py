@@ -189,8 +189,8 @@ def reaching_endpoint(directory: str, endpoint: str) -> Iterator[Node]:
 
 
 @contextmanager
-def running_nodes(bench: Bench, prefix: Sequence[str] = ()) -> Iterator[dict[str, Node]]:
-    """Every runtime of this host, by party, ours first; the image is there.
+def running_nodes(bench: Bench, prefix: Sequence[str] = (), only: str = "") -> Iterator[dict[str, Node]]:
+    """Every runtime of this host (or `only` one), by party, ours first; the image is there.
 
     Who does not start drops out.
     """
@@ -204,7 +204,7 @@ def running_nodes(bench: Bench, prefix: Sequence[str] = ()) -> Iterator[dict[str
             makers[ENDPOINT] = reaching_endpoint(bench.directory, bench.endpoint)
         nodes = {}
         for party, maker in makers.items():
-            if bench.has(party):
+            if bench.has(party) and only in {"", party}:
                 with bench.sparing(party):
                     nodes[party] = stack.enter_context(maker)
                     nodes[party].pull()

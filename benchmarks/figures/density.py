@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from benchmarks.bench import Bench, Job, rotate, timed_ms
-from benchmarks.figure import Aim, Figure, Row
+from benchmarks.bench import Bench, timed_ms
+from benchmarks.figure import OURS, Aim, Figure, Row
 from benchmarks.figures.pods import live_once
-from benchmarks.node import AT_A_TIME, OWN_MOUNTS, PARTIES, Node, running_nodes
+from benchmarks.node import AT_A_TIME, CONTAINERD, PARTIES, Node, running_nodes
 from benchmarks.processes import list_overhead, read_cpu_s, read_pss_mib
 from rundlet.cri.proto import api_pb2 as api
 
@@ -29,74 +30,72 @@ def make_call(node: Node, row: str, pod_id: str, container_id: str) -> Callable[
     }[row]
 
 
-def timing(action: Callable[[], object]) -> Job:
-    return lambda: timed_ms(action)
-
-
 class Fleet:
-    """The pods of every party; `first` is the one that is asked."""
+    """The pods of one party; the first is the one that is asked."""
 
-    def __init__(self, bench: Bench, nodes: dict[str, Node]) -> None:
-        self.bench, self.nodes, self.size = bench, nodes, 0
-        self.first: dict[str, tuple[str, str]] = {}
+    def __init__(self, bench: Bench, party: str, node: Node) -> None:
+        self.bench, self.party, self.node = bench, party, node
+        self.pods: list[tuple[str, str]] = []
 
-    def list_present(self) -> dict[str, Node]:
-        return {party: node for party, node in self.nodes.items() if self.bench.has(party)}
+    def add(self, row: str, value: float) -> None:
+        size = 0 if row == "idle" else len(self.pods)
+        self.bench.add(row, self.party, value, at=size)
 
     def grow(self, size: int) -> None:
-        for party, node in self.list_present().items():
-            with self.bench.sparing(party), ThreadPoolExecutor(AT_A_TIME) as pool:
-                made = list(pool.map(node.run_pod, [f"pod-{number}" for number in range(self.size, size)]))
-                self.first.setdefault(party, made[0])
-        self.size = size
+        names = [f"pod-{number}" for number in range(len(self.pods), size)]
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            self.pods += pool.map(self.node.run_pod, names)
 
     def measure_calls(self) -> None:
         for row in CALLS:
-            jobs = {
-                party: timing(make_call(node, row, *self.first[party]))
-                for party, node in self.list_present().items()
-            }
-            self.bench.turns(row, jobs, at=self.size)
+            call = make_call(self.node, row, *self.pods[0])
+            self.bench.turns(row, {self.party: partial(timed_ms, call)}, at=len(self.pods))
 
     def measure_lives(self) -> None:
         for number in range(-1, self.bench.rounds):
-            for party in rotate(list(self.list_present()), number):
-                with self.bench.sparing(party):
-                    lived = live_once(self.nodes[party], f"life-{time.time_ns()}")
-                    for row in LIVES if number >= 0 else ():
-                        self.bench.add(row, party, lived[row], at=self.size)
+            lived = live_once(self.node, f"life-{time.time_ns()}")
+            for row in LIVES if number >= 0 else ():
+                self.add(row, lived[row])
 
     def measure_memory(self) -> None:
         time.sleep(_SETTLE_S)
-        owned = list_overhead()
-        for party in self.list_present():
-            self.bench.add("memory", party, read_pss_mib(owned[party]), at=self.size)
+        self.add("memory", read_pss_mib(list_overhead()[self.party]))
 
     def measure_idle(self, seconds: float) -> None:
-        """All parties in the same time."""
-        owned = list_overhead()
-        before = {party: read_cpu_s(owned[party]) for party in self.list_present()}
+        owned = list_overhead()[self.party]
+        before_s = {pid: read_cpu_s([pid]) for pid in owned}
         time.sleep(seconds)
-        for party, cpu_s in before.items():
-            self.bench.add("idle", party, 100 * (read_cpu_s(owned[party]) - cpu_s) / seconds)
+        # One that has ended in between tells nothing any more.
+        used_s = sum(max(0.0, read_cpu_s([pid]) - earlier_s) for pid, earlier_s in before_s.items())
+        self.add("idle", 100 * used_s / seconds)
+
+    def remove(self) -> None:
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            list(pool.map(self.node.remove_pod, (pod_id for pod_id, _ in self.pods)))
+
+
+def measure_fleet(bench: Bench, fleet: Fleet) -> None:
+    sizes = QUICK_SIZES if bench.quick else SIZES
+    idle_at = IDLE_PODS if IDLE_PODS in sizes else sizes[-1]
+    for size in sizes:
+        fleet.grow(size)
+        fleet.measure_memory()
+        fleet.measure_calls()
+        fleet.measure_lives()
+        if size == idle_at:
+            fleet.measure_idle(IDLE_QUICK_S if bench.quick else IDLE_S)
 
 
 def measure(bench: Bench) -> None:
-    sizes = QUICK_SIZES if bench.quick else SIZES
-    idle_at = IDLE_PODS if IDLE_PODS in sizes else sizes[-1]
-    with running_nodes(bench, OWN_MOUNTS) as nodes:
-        fleet = Fleet(bench, nodes)
-        for party in nodes:
-            bench.tell(
-                party, f"pods as in “A pod's life over CRI”, {AT_A_TIME} at a time until there are enough"
-            )
-        for size in sizes:
-            fleet.grow(size)
-            fleet.measure_memory()
-            fleet.measure_calls()
-            fleet.measure_lives()
-            if size == idle_at:
-                fleet.measure_idle(IDLE_QUICK_S if bench.quick else IDLE_S)
+    """One party after the other: a thousand pods of two runtimes on one kernel are no node's."""
+    for party in (OURS, CONTAINERD):
+        bench.tell(party, f"pods as in “A pod's life over CRI”, {AT_A_TIME} at a time until there are enough")
+        with running_nodes(bench, only=party) as nodes, bench.sparing(party):
+            for node in nodes.values():
+                fleet = Fleet(bench, party, node)
+                measure_fleet(bench, fleet)
+                if party == OURS:  # the last one's end with the throw-away node
+                    fleet.remove()
 
 
 FIGURE = Figure(
@@ -104,8 +103,7 @@ FIGURE = Figure(
     title="Many pods",
     what="A node with 10 to 500 running pods, a container in each: calls, one more pod's life, and the memory (PSS) of "
     "everything but the workloads: for rundlet daemon and keeper, for containerd daemon, shims and pause processes. "
-    f"With {IDLE_PODS} pods, the CPU time of those in {IDLE_S:.0f} s in which nobody asks for anything. Both runtimes "
-    "have their pods at the same time, each daemon in a mount namespace of its own.",
+    f"With {IDLE_PODS} pods, the CPU time of those in {IDLE_S:.0f} s in which nobody asks for anything. One runtime after the other, as each has a node to itself.",
     parties=PARTIES,
     rows=(
         Row("memory", "memory of everything but the workloads", unit="MiB", grows_with="pods"),
