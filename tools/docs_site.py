@@ -29,7 +29,9 @@ TOP_PAGES = {
     "CONTRIBUTING.md": "contributing.md",
 }
 _LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
-_FETCHED = re.compile(r"""<(?:script|img|link|iframe|source)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^>]*>""")
+_FETCHED = re.compile(
+    r"""<(?:script|img|link|iframe|source)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^>]*>"""
+)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -104,4 +106,3 @@ def _render(one: PublicModule) -> str:
     names = "".join(f"        - {name}\n" for name in one.names)
     members = f"    options:\n      members:\n{names}" if names else ""
     return f"# {one.title}\n\n::: {one.module}\n{members}"
-
