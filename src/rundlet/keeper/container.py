@@ -229,6 +229,6 @@ class Container:
         self.pidfd = -1
 
     def remove_files(self) -> None:
-        """The directory with all in it."""
+        """The directory with all in it: without its state first, so that what a kill leaves is no container's."""
         with step("keeper.remove-files"):
-            remove_tree(self.directory)
+            remove_tree(self.directory, first=STATE_FILE)

@@ -29,13 +29,13 @@ def read_json(path: str) -> Any:
         return None
 
 
-def remove_tree(directory: str) -> None:
-    """A flat directory with all in it; nothing to do when it is gone."""
+def remove_tree(directory: str, first: str = "") -> None:
+    """A flat directory with all in it, beginning with the file `first`; nothing to do when it is gone."""
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
         return
-    for name in names:
+    for name in sorted(names, key=lambda name: name != first):
         os.unlink(f"{directory}/{name}")
     os.rmdir(directory)
 
