@@ -1,5 +1,6 @@
 """Exec, attach and port-forward through a real rundletd, with the real crictl as the client."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -352,10 +353,17 @@ def forwarded(crictl, pod, transport, port):
             process.kill()
 
 
+def send_all(sock, data):
+    """And end; whoever does not want it has hung up, perhaps before."""
+    with contextlib.suppress(OSError):
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+
+
 def talk(port, data):
     """Sends all and ends; what comes back until the other side ends."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
-        sender = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
+        sender = threading.Thread(target=send_all, args=(sock, data))
         sender.start()
         answer = b"".join(iter(lambda: sock.recv(65536), b""))
         sender.join()
